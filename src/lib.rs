@@ -1,0 +1,27 @@
+//! Tidelock: GitOps for clusters that have no internet gateway.
+//!
+//! Data flows one way, and the module list below is that way. A function that decides is sync, pure and total; a
+//! function that acts is async and decides nothing. `tests/layering.rs` keeps the direction honest.
+//!
+//! ```text
+//! triggers ─► reconcile::driver
+//!               │ git::resolve(repository, ref)     → Revision      (I/O: egress → proxy → git)
+//!               │ git::snapshot(revision)           → Files         (I/O: bare object store, no checkout)
+//!               │ render(files, spec)               → Manifests     (pure, or a jailed tool)
+//!               │ desired::assemble(manifests, …)   → DesiredSet    (pure)
+//!               │ live::view(desired)               → LiveView      (from the index)
+//!               │ diff::compare(desired, live, …)   → Differences   (pure)
+//!               │ plan::plan(input)                 → Plan, Report  (pure, clock passed in)
+//!               │ apply::run(step)                  → Outcome       (I/O, decides nothing)
+//!               │ plan::gate::next(outcomes, health)→ Next          (pure)
+//!               ▼ status::derive(all of the above)  → status, events, metrics
+//! ```
+
+pub mod api;
+pub mod model;
+
+pub mod health;
+
+pub mod egress;
+pub mod git;
+pub mod render;

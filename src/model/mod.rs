@@ -1,0 +1,15 @@
+//! Plain values that every layer shares. Pure: no I/O, no clock, no environment.
+
+mod hash;
+mod health;
+mod key;
+mod manifest;
+mod reason;
+mod revision;
+
+pub use hash::Hash64;
+pub use health::{Health, HealthStatus};
+pub use key::{GroupKind, GroupVersionKind, ObjectKey};
+pub use manifest::{Manifest, Origin};
+pub use reason::Reason;
+pub use revision::{Revision, RevisionParseError};

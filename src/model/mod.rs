@@ -1,5 +1,6 @@
 //! Plain values that every layer shares. Pure: no I/O, no clock, no environment.
 
+mod files;
 mod hash;
 mod health;
 mod key;
@@ -7,6 +8,7 @@ mod manifest;
 mod reason;
 mod revision;
 
+pub use files::{Entry, EntryKind, Files, FilesError};
 pub use hash::Hash64;
 pub use health::{Health, HealthStatus};
 pub use key::{GroupKind, GroupVersionKind, ObjectKey};

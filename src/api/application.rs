@@ -1,0 +1,239 @@
+//! `Application`: one deployable unit, source to destination, with its policy.
+
+use std::borrow::Cow;
+
+use k8s_openapi::NamespaceResourceScope;
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use kube::{CustomResource, CustomResourceExt, KubeSchema, Resource};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::operation::OperationCarrier;
+use super::{ApplicationSource, ApplicationStatus, Operation, SyncPolicy};
+
+/// `destination.server` of the cluster that the operator runs in.
+pub const IN_CLUSTER_SERVER: &str = "https://kubernetes.default.svc";
+/// `destination.name` of the cluster that the operator runs in.
+pub const IN_CLUSTER_NAME: &str = "in-cluster";
+
+/// One deployable unit. As in Argo CD a requested `operation` stands beside `spec` and `status`, where the derive of
+/// `kube` has no room for it; hence this struct of our own.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Application {
+    /// Name, namespace, annotations and the rest.
+    pub metadata: ObjectMeta,
+    /// What to deploy.
+    pub spec: ApplicationSpec,
+    /// What became of it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub status: Option<ApplicationStatus>,
+    /// A requested sync; removed when it was accepted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub operation: Option<Operation>,
+}
+
+impl Application {
+    /// The CustomResourceDefinition.
+    pub fn crd() -> CustomResourceDefinition {
+        let mut definition = ApplicationDefinition::crd();
+        let mut carrier = OperationCarrier::crd();
+        let operation = carrier
+            .spec
+            .versions
+            .first_mut()
+            .and_then(|version| version.schema.as_mut()?.open_api_v3_schema.as_mut()?.properties.as_mut()?.remove("spec"));
+        for version in &mut definition.spec.versions {
+            let properties = version
+                .schema
+                .as_mut()
+                .and_then(|schema| schema.open_api_v3_schema.as_mut())
+                .and_then(|schema| schema.properties.as_mut());
+            if let (Some(properties), Some(operation)) = (properties, operation.clone()) {
+                properties.insert("operation".to_owned(), operation);
+            }
+        }
+        definition
+    }
+}
+
+impl Resource for Application {
+    type DynamicType = ();
+    type Scope = NamespaceResourceScope;
+
+    fn kind((): &()) -> Cow<'_, str> {
+        ApplicationDefinition::kind(&())
+    }
+
+    fn group((): &()) -> Cow<'_, str> {
+        ApplicationDefinition::group(&())
+    }
+
+    fn version((): &()) -> Cow<'_, str> {
+        ApplicationDefinition::version(&())
+    }
+
+    fn plural((): &()) -> Cow<'_, str> {
+        ApplicationDefinition::plural(&())
+    }
+
+    fn meta(&self) -> &ObjectMeta {
+        &self.metadata
+    }
+
+    fn meta_mut(&mut self) -> &mut ObjectMeta {
+        &mut self.metadata
+    }
+}
+
+/// What to deploy, from where, to where, and by which policy.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, CustomResource, KubeSchema)]
+#[kube(
+    group = "tidelock.dev",
+    version = "v1alpha1",
+    kind = "Application",
+    root = "ApplicationDefinition",
+    plural = "applications",
+    shortname = "app",
+    shortname = "apps",
+    category = "tidelock",
+    namespaced,
+    status = "ApplicationStatus",
+    printcolumn = r#"{"name":"Sync","type":"string","jsonPath":".status.sync.status"}"#,
+    printcolumn = r#"{"name":"Health","type":"string","jsonPath":".status.health.status"}"#,
+    printcolumn = r#"{"name":"Revision","type":"string","jsonPath":".status.sync.revision"}"#,
+    printcolumn = r#"{"name":"Message","type":"string","jsonPath":".status.conditions[?(@.type==\"Ready\")].message"}"#,
+    printcolumn = r#"{"name":"Age","type":"date","jsonPath":".metadata.creationTimestamp"}"#
+)]
+#[serde(rename_all = "camelCase")]
+#[x_kube(
+    validation = Rule::new("has(self.source) || (has(self.sources) && self.sources.size() > 0)").message("source is missing: set source.repoURL and source.path"),
+    validation = Rule::new("!(has(self.source) && has(self.sources) && self.sources.size() > 0)").message("source and sources can't be set together")
+)]
+pub struct ApplicationSpec {
+    /// AppProject that says what this Application may do.
+    #[serde(default = "default_project")]
+    #[schemars(length(min = 1, max = 253))]
+    pub project: String,
+    /// Where the manifests come from.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub source: Option<ApplicationSource>,
+    /// Several sources; exclusive with `source`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 50))]
+    pub sources: Vec<ApplicationSource>,
+    /// Where the objects go.
+    pub destination: Destination,
+    /// How and when to sync. Without `automated` only a requested operation syncs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sync_policy: Option<SyncPolicy>,
+    /// Differences that do not count.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub ignore_differences: Vec<IgnoreDifferences>,
+    /// Notes and links for people.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub info: Vec<Info>,
+    /// How many past syncs `status.history` keeps; 10 when unset, 0 keeps none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0, max = 100))]
+    pub revision_history_limit: Option<i64>,
+    /// Names of Applications in the same namespace that must be synced and healthy first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub depends_on: Vec<String>,
+    /// When the gates between waves open and give up.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gate: Option<Gate>,
+    /// How often to ask git for a new revision (`60s`, `5m`); 60 seconds with jitter when unset. The Applications of
+    /// one repository share one poll, at the shortest of their intervals.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(regex(pattern = r"^([0-9]+(\.[0-9]+)?(ms|s|m|h))+$"))]
+    pub poll_interval: Option<String>,
+    /// Do nothing for this Application, neither sync nor heal, until unset. Deletion still works.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub suspend: bool,
+}
+
+fn default_project() -> String {
+    "default".to_owned()
+}
+
+impl ApplicationSpec {
+    /// The sources in force: `sources` when set, else `source`.
+    pub fn all_sources(&self) -> &[ApplicationSource] {
+        if self.sources.is_empty() { self.source.as_slice() } else { &self.sources }
+    }
+}
+
+/// Where the objects go.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
+#[x_kube(
+    validation = Rule::new("!(has(self.server) && self.server != '' && has(self.name) && self.name != '')").message("destination.server and destination.name can't be set together: name the cluster by one of them")
+)]
+pub struct Destination {
+    /// URL of the cluster's API; `https://kubernetes.default.svc` is the cluster the operator runs in (the default).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub server: Option<String>,
+    /// Name of a Cluster object; `in-cluster` is the cluster the operator runs in.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    /// Namespace of objects that name none. It never overrides one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 63))]
+    pub namespace: Option<String>,
+}
+
+/// Differences of some objects that do not count.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct IgnoreDifferences {
+    /// API group; a glob.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub group: String,
+    /// Kind; a glob.
+    pub kind: String,
+    /// Name; empty is any.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub name: String,
+    /// Namespace; empty is any.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub namespace: String,
+    /// Fields by JSON pointer (RFC 6901).
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub json_pointers: Vec<String>,
+    /// Fields by jq path expression.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub jq_path_expressions: Vec<String>,
+    /// Fields that these field managers own.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub managed_fields_managers: Vec<String>,
+}
+
+/// A note or link for people.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Info {
+    /// What it is.
+    pub name: String,
+    /// The text or URL.
+    pub value: String,
+}
+
+/// When the gates between waves open and give up.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Gate {
+    /// How long one wave may take in all (`10m`); unset waits until a newer commit.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(regex(pattern = r"^([0-9]+(\.[0-9]+)?(ms|s|m|h))+$"))]
+    pub timeout: Option<String>,
+    /// How long a wave may go without any change of state.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(regex(pattern = r"^([0-9]+(\.[0-9]+)?(ms|s|m|h))+$"))]
+    pub no_progress_timeout: Option<String>,
+    /// How long a wave must stay healthy before the next starts.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(regex(pattern = r"^([0-9]+(\.[0-9]+)?(ms|s|m|h))+$"))]
+    pub stable_for: Option<String>,
+    /// Whether the last wave must become healthy too before the operation succeeds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_wave: Option<bool>,
+}

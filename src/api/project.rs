@@ -1,0 +1,160 @@
+//! `AppProject`: who may deploy what from where to where. Empty means deny.
+
+use kube::{CustomResource, KubeSchema};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use super::Condition;
+
+/// What the Applications of a project may do.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, CustomResource, KubeSchema)]
+#[kube(
+    group = "tidelock.dev",
+    version = "v1alpha1",
+    kind = "AppProject",
+    plural = "appprojects",
+    shortname = "appproj",
+    category = "tidelock",
+    namespaced,
+    status = "AppProjectStatus",
+    derive = "PartialEq",
+    derive = "Default",
+    printcolumn = r#"{"name":"Description","type":"string","jsonPath":".spec.description"}"#,
+    printcolumn = r#"{"name":"Age","type":"date","jsonPath":".metadata.creationTimestamp"}"#
+)]
+#[serde(rename_all = "camelCase")]
+pub struct AppProjectSpec {
+    /// What the project is for.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    #[schemars(length(max = 255))]
+    pub description: String,
+    /// Globs of repository URLs that may be used; `!` denies and wins. Empty allows none.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub source_repos: Vec<String>,
+    /// Clusters and namespaces that may be deployed to. Empty allows none.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub destinations: Vec<ProjectDestination>,
+    /// Namespaces whose Applications may use this project besides the operator's own.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub source_namespaces: Vec<String>,
+    /// Cluster-scoped kinds that may be deployed. Empty allows none.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub cluster_resource_whitelist: Vec<ResourceRule>,
+    /// Cluster-scoped kinds that may not; wins over the whitelist.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub cluster_resource_blacklist: Vec<ResourceRule>,
+    /// Namespaced kinds that may be deployed. Unset allows all, an empty list none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub namespace_resource_whitelist: Option<Vec<ResourceRule>>,
+    /// Namespaced kinds that may not; wins over the whitelist.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub namespace_resource_blacklist: Vec<ResourceRule>,
+    /// Roles for people.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(schema_with = "free_form_list")]
+    pub roles: Vec<Value>,
+    /// When syncs may run.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub sync_windows: Vec<SyncWindow>,
+    /// Watch for objects that no Application owns.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "super::schema::free_form_object")]
+    pub orphaned_resources: Option<Value>,
+    /// Keys that must have signed what is deployed.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(schema_with = "free_form_list")]
+    pub signature_keys: Vec<Value>,
+    /// ServiceAccounts to act as, by destination.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(schema_with = "free_form_list")]
+    pub destination_service_accounts: Vec<Value>,
+    /// Allow only clusters that belong to this project.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub permit_only_project_scoped_clusters: bool,
+}
+
+fn free_form_list(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+    schemars::json_schema!({
+        "type": "array",
+        "items": { "type": "object", "x-kubernetes-preserve-unknown-fields": true }
+    })
+}
+
+/// A cluster and namespace that may be deployed to; globs, `!` denies and wins.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct ProjectDestination {
+    /// URL of the cluster's API.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub server: String,
+    /// Name of the cluster.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub name: String,
+    /// Namespace.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub namespace: String,
+}
+
+/// A kind; globs.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct ResourceRule {
+    /// API group.
+    #[serde(default)]
+    pub group: String,
+    /// Kind.
+    pub kind: String,
+    /// Name; empty is any.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub name: String,
+}
+
+/// When syncs may run.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct SyncWindow {
+    /// `allow` or `deny`.
+    #[serde(default)]
+    pub kind: String,
+    /// Cron expression of five fields.
+    #[serde(default)]
+    pub schedule: String,
+    /// How long the window stays open (`1h`).
+    #[serde(default)]
+    pub duration: String,
+    /// Globs of Applications.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub applications: Vec<String>,
+    /// Globs of namespaces.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub namespaces: Vec<String>,
+    /// Globs of clusters.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub clusters: Vec<String>,
+    /// Whether a manual sync is allowed all the same.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub manual_sync: bool,
+    /// Time zone (IANA); UTC when empty.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub time_zone: String,
+    /// Whether all of applications, namespaces and clusters must match, not any.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub and_operator: bool,
+    /// Whether a running sync may go on after the window.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub sync_overrun: bool,
+    /// What the window is for.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub description: String,
+}
+
+/// What the operator reports about a project.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct AppProjectStatus {
+    /// The generation of the spec that this status is about.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub observed_generation: Option<i64>,
+    /// `UnsupportedField` when a field is set that this version does not act on.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub conditions: Vec<Condition>,
+}

@@ -25,3 +25,5 @@ pub mod health;
 pub mod egress;
 pub mod git;
 pub mod render;
+
+pub mod live;

@@ -1,17 +1,21 @@
 //! Plain values that every layer shares. Pure: no I/O, no clock, no environment.
 
+mod api_surface;
 mod files;
 mod hash;
 mod health;
 mod key;
 mod manifest;
+mod ownership;
 mod reason;
 mod revision;
 
+pub use api_surface::{ApiSurface, KindInfo};
 pub use files::{Entry, EntryKind, Files, FilesError};
 pub use hash::Hash64;
 pub use health::{Health, HealthStatus};
 pub use key::{GroupKind, GroupVersionKind, ObjectKey};
 pub use manifest::{Manifest, Origin};
+pub use ownership::{FIELD_MANAGER, INSTANCE_LABEL, InstanceId, Marks, Owner, TRACKING_ANNOTATION};
 pub use reason::Reason;
 pub use revision::{Revision, RevisionParseError};

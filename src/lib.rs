@@ -27,3 +27,9 @@ pub mod git;
 pub mod render;
 
 pub mod live;
+
+pub mod desired;
+
+pub mod diff;
+
+pub mod plan;

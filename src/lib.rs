@@ -33,3 +33,5 @@ pub mod desired;
 pub mod diff;
 
 pub mod plan;
+
+pub mod status;

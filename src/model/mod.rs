@@ -1,5 +1,6 @@
 //! Plain values that every layer shares. Pure: no I/O, no clock, no environment.
 
+mod field_set;
 mod files;
 mod hash;
 mod health;
@@ -8,6 +9,7 @@ mod manifest;
 mod reason;
 mod revision;
 
+pub use field_set::{FieldSet, FieldSetError, entry_hash, own_entry};
 pub use files::{Entry, EntryKind, Files, FilesError};
 pub use hash::Hash64;
 pub use health::{Health, HealthStatus};

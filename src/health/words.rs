@@ -31,7 +31,7 @@ const BAD_STEMS: &[&str] = &[
 ];
 
 /// Whole words that say failure.
-const BAD_WORDS: &[&str] = &["bad", "broken", "cannot", "dead", "disconnected", "down", "killed", "missing", "no-match",
+const BAD_WORDS: &[&str] = &["bad", "broken", "cannot", "dead", "disconnected", "down", "killed", "missing", 
     "notfound", "red", "reached", "timeout", "undefined", "unschedulable"];
 
 /// Pairs of words that say failure.
@@ -40,9 +40,6 @@ const BAD_PAIRS: &[(&str, &str)] = &[
     ("not", "valid"), ("not", "exist"), ("non", "compliant"), ("no", "matching"), ("timed", "out"), ("no", "such"),
     ("could", "not"), ("failing", "over"), ("limit", "reached"),
 ];
-
-/// Words that look like failure by a stem and are not.
-const NOT_BAD: &[&str] = &["failover", "terminalless", "warned"];
 
 /// Words that begin like this say that the thing is held.
 const PAUSED_STEMS: &[&str] = &["hibernat", "pause", "suspend", "stopped", "halted", "sleeping", "shelved"];
@@ -63,7 +60,7 @@ const NOT_WORKING: &[&str] = &[
 const GOOD_WORDS: &[&str] = &[
     "accepted", "active", "admitted", "applied", "approved", "attached", "available", "bound", "compliant", "complete",
     "completed", "configured", "connected", "created", "deployed", "done", "enabled", "established", "executed",
-    "exist", "exists", "finished", "green", "healthy", "installed", "issued", "normal", "ok", "online", "passed",
+    "exist", "exists", "finished", "green", "healthy", "installed", "issued", "latest", "normal", "ok", "online", "passed",
     "programmed", "provisioned", "published", "ready", "reconciled", "registered", "resolved", "stable", "succeeded",
     "success", "successful", "successfully", "synced", "synchronized", "up", "uptodate", "valid", "validated", "verified",
 ];
@@ -119,13 +116,24 @@ pub fn meaning(text: &str) -> Option<Meaning> {
     found
 }
 
-/// Whether the text says failure.
-pub fn is_bad(text: &str) -> bool {
-    matches!(meaning(text), Some(Meaning::Bad | Meaning::Absent))
+/// What a reason says beyond the words of the type that it explains: `ContinuousArchivingSuccess` says success of
+/// `ContinuousArchiving`.
+pub fn meaning_beyond(kind: &str, reason: &str) -> Option<Meaning> {
+    let known = split(kind);
+    let more: Vec<String> = split(reason).into_iter().filter(|word| !known.contains(word)).collect();
+    if more.is_empty() { meaning(reason) } else { meaning(&more.join(" ")) }
 }
 
-/// Whether a sentence for people tells of failure. Sentences use many words in passing, so only how they begin counts.
+/// Phrases that tell failure wherever they stand in a sentence.
+const FAILURE_PHRASES: &[&str] = &["failed to ", "error: ", "failed: "];
+
+/// Whether a sentence for people tells of failure. Sentences use many words in passing, so besides a few phrases only
+/// how they begin counts.
 pub fn tells_failure(message: &str) -> bool {
+    let lower = message.to_lowercase();
+    if FAILURE_PHRASES.iter().any(|phrase| lower.contains(phrase)) {
+        return true;
+    }
     let words = split(message);
     let first: Vec<&str> = words.iter().take(6).map(String::as_str).collect();
     match first.as_slice() {
@@ -144,7 +152,7 @@ fn of_word(previous: &str, word: &str) -> Option<Meaning> {
     }
     let is_negated = NEGATIONS.contains(&previous);
     let starts = |stems: &[&str]| stems.iter().any(|stem| word.starts_with(stem));
-    if (starts(BAD_STEMS) || BAD_WORDS.contains(&word)) && !NOT_BAD.contains(&word) {
+    if starts(BAD_STEMS) || BAD_WORDS.contains(&word) {
         return (!is_negated).then_some(Meaning::Bad);
     }
     if starts(PAUSED_STEMS) {

@@ -118,10 +118,36 @@ enum Polarity {
 
 /// Last words of the types that name a state in which an object can rest.
 const FINAL_WORDS: &[&str] = &[
-    "accepted", "admitted", "advertised", "adopted", "applied", "attached", "available", "bound", "compliant", "complete", "completed",
-    "deployed", "discoverable", "established", "finished", "healthy", "installed", "issued", "programmed",
-    "provisioned", "published", "ready", "reconciled", "refs", "succeeded", "success", "synced", "synchronized",
-    "valid", "validated",
+    "accepted",
+    "admitted",
+    "advertised",
+    "adopted",
+    "applied",
+    "attached",
+    "available",
+    "bound",
+    "compliant",
+    "complete",
+    "completed",
+    "deployed",
+    "discoverable",
+    "established",
+    "finished",
+    "healthy",
+    "installed",
+    "issued",
+    "programmed",
+    "provisioned",
+    "published",
+    "ready",
+    "reconciled",
+    "refs",
+    "succeeded",
+    "success",
+    "synced",
+    "synchronized",
+    "valid",
+    "validated",
 ];
 
 /// Types that read like failure but are told in passing.
@@ -253,8 +279,7 @@ fn read_groups(object: Object<'_>, verdict: &mut Verdict) {
         })
         .filter(|(_, group)| !group.is_empty())
         .collect();
-    let is_stale =
-        |group: &[Condition<'_>]| group.iter().any(|condition| stale_condition(object, condition).is_some());
+    let is_stale = |group: &[Condition<'_>]| group.iter().any(|condition| stale_condition(object, condition).is_some());
     let has_current = groups.iter().any(|(_, group)| !is_stale(group));
     for (answers_for_parent, group) in groups.iter().filter(|(_, group)| !has_current || !is_stale(group)) {
         let mut own = Verdict::default();

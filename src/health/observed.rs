@@ -35,7 +35,8 @@ pub fn stale_reference(object: Object<'_>) -> Option<Health> {
         let (field, observed) = status.iter().find_map(|(field, value)| {
             let words = split(field);
             let ends = words.ends_with(&["observed".to_owned(), "generation".to_owned()]);
-            (ends && words.len() > 2 && words[..words.len() - 2].join("-") == subject).then_some((field, as_int(value)?))
+            (ends && words.len() > 2 && words[..words.len() - 2].join("-") == subject)
+                .then_some((field, as_int(value)?))
         })?;
         (observed < wanted).then(|| progressing(format!("status.{field} is {observed}, not yet {wanted}")))
     })

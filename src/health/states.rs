@@ -9,8 +9,7 @@ use super::{degraded, progressing, suspended};
 use crate::model::{Health, HealthStatus};
 
 /// Last words of the fields that hold a state.
-const STATE_FIELDS: &[&str] =
-    &["phase", "state", "status", "health", "stage", "result", "compliant", "compliance"];
+const STATE_FIELDS: &[&str] = &["phase", "state", "status", "health", "stage", "result", "compliant", "compliance"];
 /// First words of fields that tell of another time than now, or of a wish.
 const OTHER_TIMES: &[&str] = &["last", "previous", "history", "desired", "target", "expected", "initial", "old"];
 /// Flags that are false until the object is well.
@@ -24,8 +23,26 @@ const DEPTH: usize = 3;
 
 /// Last words of kinds that run to completion: "Running" is not yet good for them.
 const TASK_KINDS: &[&str] = &[
-    "analysis", "backup", "build", "clone", "execution", "experiment", "export", "import", "job", "migration",
-    "operation", "request", "restore", "run", "scan", "snapshot", "task", "test", "upgrade", "workflow",
+    "analysis",
+    "backup",
+    "build",
+    "clone",
+    "execution",
+    "experiment",
+    "export",
+    "import",
+    "job",
+    "migration",
+    "operation",
+    "request",
+    "restore",
+    "run",
+    "scan",
+    "snapshot",
+    "task",
+    "test",
+    "upgrade",
+    "workflow",
 ];
 
 /// Whether there is no status, or one that holds nothing yet.
@@ -121,7 +138,7 @@ impl Reader {
         let message = ["message", "reason"].iter().find_map(|field| map.get(*field)?.as_str()).unwrap_or_default();
         for (field, text) in states(map) {
             let Some(health) = self.health(field, text, message) else { continue };
-            if decides || health.status == HealthStatus::Degraded {
+            if decides || matches!(health.status, HealthStatus::Degraded | HealthStatus::Progressing) {
                 verdict.vote(health);
             }
         }

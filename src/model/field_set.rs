@@ -113,8 +113,17 @@ impl FieldSet {
         let Value::Object(fields) = metadata else { return metadata.is_null() };
         let node = self.root.field("metadata");
         fields.iter().all(|(name, value)| match name.as_str() {
-            "name" | "generateName" | "namespace" | "uid" | "resourceVersion" | "generation" | "creationTimestamp"
-            | "deletionTimestamp" | "deletionGracePeriodSeconds" | "managedFields" | "selfLink" => true,
+            "name"
+            | "generateName"
+            | "namespace"
+            | "uid"
+            | "resourceVersion"
+            | "generation"
+            | "creationTimestamp"
+            | "deletionTimestamp"
+            | "deletionGracePeriodSeconds"
+            | "managedFields"
+            | "selfLink" => true,
             name => is_nothing(value) || node.is_some_and(|node| covers_field(node, name, value, MAX_DEPTH)),
         })
     }
@@ -212,9 +221,7 @@ fn covers_value(node: &Node, value: &Value, depth: usize) -> bool {
     match value {
         // Something below is owned, so the empty map or list itself is there by this manager's will.
         Value::Object(fields) => fields.iter().all(|(name, value)| covers_field(node, name, value, depth)),
-        Value::Array(items) => {
-            items.iter().enumerate().all(|(index, item)| covers_item(node, index, item, depth))
-        }
+        Value::Array(items) => items.iter().enumerate().all(|(index, item)| covers_item(node, index, item, depth)),
         Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => node.is_owned,
     }
 }
@@ -279,7 +286,8 @@ fn join(path: &str, step: &Step) -> String {
 }
 
 fn is_plain(name: &str) -> bool {
-    !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'-' || byte == b'$')
+    !name.is_empty()
+        && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'-' || byte == b'$')
 }
 
 const fn type_name(value: &Value) -> &'static str {
@@ -450,9 +458,12 @@ mod tests {
             1 => Just(".".to_owned()),
             1 => ".{0,4}",
         ];
-        let scalar =
-            prop_oneof![Just(Value::Null), any::<bool>().prop_map(Value::from), any::<i64>().prop_map(Value::from),
-                        ".{0,4}".prop_map(Value::from)];
+        let scalar = prop_oneof![
+            Just(Value::Null),
+            any::<bool>().prop_map(Value::from),
+            any::<i64>().prop_map(Value::from),
+            ".{0,4}".prop_map(Value::from)
+        ];
         scalar.prop_recursive(5, 40, 4, move |inner| {
             prop_oneof![
                 prop::collection::vec(inner.clone(), 0..4).prop_map(Value::from),

@@ -17,8 +17,14 @@
 //!               ▼ status::derive(all of the above)  → status, events, metrics
 //! ```
 
-pub mod api;
+pub mod clock;
 pub mod model;
+
+pub mod api;
+
+pub mod metrics;
+pub mod settings;
+pub mod telemetry;
 
 pub mod health;
 
@@ -27,3 +33,8 @@ pub mod git;
 pub mod render;
 
 pub mod live;
+
+pub mod reconcile;
+
+pub mod cli;
+pub mod server;

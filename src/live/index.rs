@@ -185,6 +185,7 @@ fn same_but_for_version(left: &LiveRecord, right: &LiveRecord) -> bool {
         keep_on_prune,
         keep_on_delete,
         health_ignored,
+        wave,
     } = left;
     *uid == right.uid
         && *generation == right.generation
@@ -195,6 +196,7 @@ fn same_but_for_version(left: &LiveRecord, right: &LiveRecord) -> bool {
         && *keep_on_prune == right.keep_on_prune
         && *keep_on_delete == right.keep_on_delete
         && *health_ignored == right.health_ignored
+        && *wave == right.wave
 }
 
 #[cfg(test)]
@@ -218,6 +220,7 @@ mod tests {
             keep_on_prune: false,
             keep_on_delete: false,
             health_ignored: false,
+            wave: 0,
         }
     }
 

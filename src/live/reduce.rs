@@ -12,6 +12,8 @@ const SYNC_OPTIONS: [&str; 2] = ["tidelock.dev/sync-options", "argocd.argoproj.i
 /// Annotations that take an object out of the Application's health.
 const IGNORE_HEALTH: [&str; 2] = ["tidelock.dev/ignore-healthcheck", "argocd.argoproj.io/ignore-healthcheck"];
 /// Helm's way to say that an object outlives its release.
+/// The first that is a number counts.
+const SYNC_WAVE: [&str; 2] = ["tidelock.dev/sync-wave", "argocd.argoproj.io/sync-wave"];
 const HELM_POLICY: &str = "helm.sh/resource-policy";
 
 /// Reduces an object (whole, or metadata only) of a known kind. `None` when it has no name or no uid, and so is no
@@ -34,6 +36,10 @@ pub fn reduce(kind: &GroupKind, object: &Value, health: Option<Health>) -> Optio
         deleting: !text(metadata, "deletionTimestamp").is_empty(),
         keep_on_prune: kept || has_sync_option(metadata, "Prune=false"),
         keep_on_delete: kept || has_sync_option(metadata, "Delete=false"),
+        wave: SYNC_WAVE
+            .iter()
+            .find_map(|name| annotation(metadata, name).trim().parse().ok())
+            .unwrap_or_default(),
         health_ignored: IGNORE_HEALTH.iter().any(|name| annotation(metadata, name).trim().eq_ignore_ascii_case("true")),
     };
     Some((key, record))
@@ -132,6 +138,7 @@ mod tests {
                 keep_on_prune: true,
                 keep_on_delete: false,
                 health_ignored: false,
+                wave: 0,
             }
         );
         assert!(record.owned.is_some());

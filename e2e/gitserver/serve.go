@@ -22,6 +22,9 @@ import (
 // publicPrefix is the part of the root that needs no password.
 const publicPrefix = "/public/"
 
+// readyPath answers 204 to anyone and is not logged: those who wait for the server must not disturb those who count requests.
+const readyPath = "/-/ready"
+
 // server answers git's smart HTTP protocol for the bare repositories below one directory.
 type server struct {
 	root     string
@@ -109,6 +112,10 @@ func serve(arguments []string) error {
 }
 
 func (s *server) ServeHTTP(writer http.ResponseWriter, request *http.Request) {
+	if request.URL.Path == readyPath {
+		writer.WriteHeader(http.StatusNoContent)
+		return
+	}
 	started := time.Now()
 	entry := access{
 		Time: timestamp(started), Scheme: "http", Client: request.RemoteAddr, Host: request.Host, Method: request.Method,

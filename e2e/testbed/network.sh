@@ -137,6 +137,10 @@ EOF
   ip route add "$SERVICE_NET" dev host
 }
 
+start_proxy-names() {
+  start proxy-names ip netns exec proxy "$GITSERVER" dns-witness -listen 127.0.0.1:53 -answer nxdomain -log "$STATE/proxy-names.log"
+}
+
 start_dns-witness() {
   start dns-witness ip netns exec blackhole "$GITSERVER" dns-witness -listen "$BLACKHOLE_IP:53" -log "$STATE/dns.log"
 }

@@ -118,6 +118,7 @@ node_second_stage() {
   connect_node
   start_dns-witness
   start_git
+  start_proxy-names
   start_squid
   start_control_plane
   if [ "$MODE" = pods ]; then start_pods; fi

@@ -34,6 +34,8 @@ GIT_PASSWORD='g1t&s3cret+"x"'
 UNKNOWN_HOST=unknown.corp.test        # has no address
 SILENT_HOST=silent.corp.test          # its packets are dropped
 WRONG_NAME_HOST=wrongname.corp.test   # answers with a certificate for other names
+# Where `up` asks whether the whole way works; in neither access log.
+READY_HOST=ready.corp.test
 # Known to the proxy and refused by its rules.
 FORBIDDEN_HOST=forbidden.corp.test
 

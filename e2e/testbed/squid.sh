@@ -15,7 +15,7 @@ write_squid_files() {
   cat "$STATE/pki/interception-ca.crt" "$STATE/pki/interception-ca.key" >"$directory/interception.pem"
   cp "$STATE/pki/git-ca.crt" "$directory/git-ca.crt"
   cat >"$directory/hosts" <<EOF
-$GIT_IP $GIT_HOST $GIT_MIRROR_HOST $WRONG_NAME_HOST $FORBIDDEN_HOST
+$GIT_IP $GIT_HOST $GIT_MIRROR_HOST $WRONG_NAME_HOST $FORBIDDEN_HOST $READY_HOST
 $SILENT_IP $SILENT_HOST
 EOF
   cat >"$directory/squid.conf" <<EOF
@@ -28,9 +28,9 @@ ssl_bump bump all
 tls_outgoing_options cafile=$SQUID_DIRECTORY/git-ca.crt
 visible_hostname proxy.corp.test
 hosts_file $SQUID_DIRECTORY/hosts
-# Nobody answers there: a name that is not in the file has no address, at once.
+# A name that is not in the file has no address: the name server there says so at once.
 dns_nameservers 127.0.0.1
-dns_timeout 1 second
+error_default_language en
 auth_param basic program /usr/lib/squid/basic_ncsa_auth $SQUID_DIRECTORY/users
 auth_param basic children 4 startup=1 idle=1
 auth_param basic realm corporate proxy
@@ -38,6 +38,7 @@ auth_param basic credentialsttl 1 hour
 
 # -n: without it a bare address would be let through by its reverse entry in the hosts file.
 acl git_hosts dstdomain -n $GIT_HOST $GIT_MIRROR_HOST $UNKNOWN_HOST $SILENT_HOST $WRONG_NAME_HOST
+acl readiness dstdomain -n $READY_HOST
 acl open_listener myportname open
 acl web_ports port 80 443
 acl tls_port port 443
@@ -49,6 +50,7 @@ http_access allow open_listener git_hosts
 http_access deny open_listener
 http_access deny !known_user
 http_access allow git_hosts
+http_access allow readiness
 http_access deny all
 
 connect_timeout 10 seconds
@@ -57,7 +59,7 @@ cache deny all
 cache_mem 8 MB
 strip_query_terms off
 logformat testbed %ts.%03tu %>a %la:%lp %un %>Hs %Ss %rm %ru %<st %>st %tr
-access_log stdio:$SQUID_DIRECTORY/access.log logformat=testbed
+access_log stdio:$SQUID_DIRECTORY/access.log logformat=testbed !readiness
 cache_log $SQUID_DIRECTORY/cache.log
 pid_filename none
 netdb_filename none
@@ -80,8 +82,8 @@ start_squid() {
   start squid ip netns exec proxy squid -N -f "$SQUID_DIRECTORY/squid.conf"
 }
 
-# The whole way from the host through Squid's login to the git server, which then wants a login of its own.
+# The whole way from the host through Squid's login to the git server.
 proxy_ready() {
   [ "$(curl -s -o /dev/null -m 5 -w '%{http_code}' --noproxy '' -x "http://$PROXY_IP:$PROXY_PORT" --proxy-user "$PROXY_USERNAME:$PROXY_PASSWORD" \
-    --cacert "$STATE/pki/git-ca.crt" "https://$GIT_HOST/")" = 401 ]
+    "http://$READY_HOST/-/ready")" = 204 ]
 }

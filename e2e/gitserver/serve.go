@@ -15,6 +15,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"time"
 )
@@ -245,11 +246,15 @@ func peekCommand(request *http.Request) string {
 		count, _ := io.ReadFull(unzipped, plain)
 		head = plain[:count]
 	}
-	// A packet line: four hexadecimal digits of length, then "command=ls-refs\n".
+	// A packet line: its whole length in four hexadecimal digits, then "command=ls-refs", with or without a newline.
 	if len(head) < 4 {
 		return ""
 	}
-	line, _, _ := strings.Cut(string(head[4:]), "\n")
+	length, err := strconv.ParseUint(string(head[:4]), 16, 16)
+	if err != nil || length < 4 || int(length) > len(head) {
+		return ""
+	}
+	line := strings.TrimSuffix(string(head[4:length]), "\n")
 	command, found := strings.CutPrefix(line, "command=")
 	if !found {
 		return ""

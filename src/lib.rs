@@ -26,4 +26,5 @@ pub mod egress;
 pub mod git;
 pub mod render;
 
+pub mod apply;
 pub mod live;

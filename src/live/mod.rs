@@ -22,5 +22,5 @@ pub use discovery::{SurfaceCache, discover};
 pub use error::LiveError;
 pub use index::{Change, Index};
 pub use record::LiveRecord;
-pub use reduce::{marks, reduce, resource_version};
+pub use reduce::reduce;
 pub use view::LiveView;

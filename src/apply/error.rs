@@ -111,9 +111,7 @@ impl Refusal<'_> {
             409 => (Reason::ApplyFailed, true),
             400 | 405 | 406 | 413 | 415 | 422 => (self.invalid(), false),
             429 => (Reason::Throttled, true),
-            500 if self.says("field not declared in schema") || self.says("request is too large") => {
-                (Reason::InvalidObject, false)
-            }
+            500 if self.is_malformed() => (Reason::InvalidObject, false),
             // A webhook or the storage that does not answer.
             500 => (Reason::ApplyFailed, true),
             502..=504 => (Reason::ClusterUnreachable, true),
@@ -134,6 +132,13 @@ impl Refusal<'_> {
         let (_, rest) = message.split_once("admission webhook \"")?;
         let (name, rest) = rest.split_once('"')?;
         rest.trim_start().starts_with("denied the request").then(|| format!("admission webhook \"{name}\""))
+    }
+
+    /// Server-side apply answers with a plain 500 when it can't even read the object.
+    fn is_malformed(&self) -> bool {
+        let words = ["failed to create typed", "to proper version", "field not declared in schema", "request is too large"];
+        // A conversion webhook that fails is the webhook's fault, and may recover.
+        words.iter().any(|words| self.says(words)) && !self.says("conversion webhook")
     }
 
     /// A 403 that is not about rights is an admission plugin's (quota, pod security, limit ranges).

@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use super::LiveRecord;
-use crate::model::{FIELD_MANAGER, GroupKind, Hash64, Health, Marks, ObjectKey};
+use crate::model::{FIELD_MANAGER, GroupKind, Hash64, Health, Marks, ObjectKey, entry_hash, own_entry};
 
 /// Annotations whose comma-separated words are options of how to sync an object.
 const SYNC_OPTIONS: [&str; 2] = ["tidelock.dev/sync-options", "argocd.argoproj.io/sync-options"];
@@ -44,13 +44,8 @@ fn resource_version(object: &Value) -> u64 {
 
 /// Hash of the entry in `managedFields` that says which fields we applied.
 fn owned(metadata: &Value) -> Option<Hash64> {
-    let entry = metadata.get("managedFields")?.as_array()?.iter().find(|entry| {
-        text(entry, "manager") == FIELD_MANAGER
-            && text(entry, "operation") == "Apply"
-            && text(entry, "subresource").is_empty()
-    })?;
-    let fields = Hash64::of_json(entry.get("fieldsV1").unwrap_or(&Value::Null));
-    Some(Hash64::of_bytes(format!("{}\n{fields}", text(entry, "apiVersion")).as_bytes()))
+    let entries = metadata.get("managedFields")?.as_array()?;
+    own_entry(entries, FIELD_MANAGER).map(entry_hash)
 }
 
 fn has_sync_option(metadata: &Value, option: &str) -> bool {

@@ -1,6 +1,7 @@
 //! Plain values that every layer shares. Pure: no I/O, no clock, no environment.
 
 mod api_surface;
+mod field_set;
 mod files;
 mod hash;
 mod health;
@@ -11,6 +12,7 @@ mod reason;
 mod revision;
 
 pub use api_surface::{ApiSurface, KindInfo};
+pub use field_set::{FieldSet, FieldSetError, entry_hash, own_entry};
 pub use files::{Entry, EntryKind, Files, FilesError};
 pub use hash::Hash64;
 pub use health::{Health, HealthStatus};

@@ -79,6 +79,14 @@ fn refusals_have_their_reasons() {
             Reason::InvalidObject, false,
         ),
         (
+            status(500, "", "failed to convert new object (shop/x; /v1, Kind=Pod) to proper version: unable to convert unstructured object to /v1, Kind=Pod: quantities must match the regular expression", &none),
+            Reason::InvalidObject, false,
+        ),
+        (
+            status(500, "", "failed to convert new object (shop/x; example.org/v1, Kind=Widget) to proper version: conversion webhook for example.org/v1, Kind=Widget failed: Post \"https://w.x.svc:443/\": EOF", &none),
+            Reason::ApplyFailed, true,
+        ),
+        (
             status(500, "InternalError", "Internal error occurred: failed calling webhook \"w.example.org\": failed to call webhook: Post \"https://w.x.svc:443/\": context deadline exceeded", &none),
             Reason::ApplyFailed, true,
         ),

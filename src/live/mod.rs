@@ -14,6 +14,7 @@ mod record;
 mod reduce;
 mod stream;
 mod surface;
+mod trouble;
 mod view;
 mod watch;
 

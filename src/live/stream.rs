@@ -8,7 +8,7 @@ use kube::client::Body;
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::client::NoAnswer;
+use super::client::{NoAnswer, explain};
 
 /// The longest line that is read. An object can't be larger than etcd's limit of 1.5 MiB, so this is never reached by a
 /// server that works.
@@ -72,7 +72,7 @@ impl Events {
                         self.buffer.extend_from_slice(&data);
                     }
                 }
-                Some(Err(error)) => return Err(cut(format!("the watch was cut off: {}", super::client::chain(&error)))),
+                Some(Err(error)) => return Err(cut(format!("the watch was cut off: {}", explain(&error)))),
                 // A rest without a line end is an event that was cut off; it will come again.
                 None => return Ok(Next::End),
             }

@@ -22,6 +22,7 @@ use super::client::{
 };
 use super::error::LiveError;
 use super::stream::{Event, Events, Next};
+use super::trouble::Trouble;
 use super::LiveRecord;
 use crate::model::{GroupKind, INSTANCE_LABEL, ObjectKey, Reason};
 
@@ -40,8 +41,10 @@ const PAGE: (&str, &str) = ("200", "500");
 const STREAMING_MINOR: u32 = 34;
 /// A watch that ends sooner than this without an event is not renewed at once.
 const TOO_SHORT: Duration = Duration::from_secs(1);
-/// First and longest pause after failures.
-const BACKOFF: (Duration, Duration) = (Duration::from_millis(250), Duration::from_secs(30));
+/// After a round this long, whatever ended it, the failures before it are forgotten.
+const LONG_ENOUGH: Duration = Duration::from_secs(30);
+/// How often a kind that vanished is looked for.
+const LOOK_FOR_KIND: Duration = Duration::from_secs(30);
 
 /// What is known of a kind.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -93,38 +96,46 @@ impl Watch {
 
     /// Watches until the task is aborted.
     pub(super) async fn run(mut self) {
-        let mut failures = 0_u32;
+        let mut trouble = Trouble::default();
         loop {
             let started = Instant::now();
             let events_before = self.shared.counters.events.load(Ordering::Relaxed);
-            match self.round().await {
+            let result = self.round().await;
+            if started.elapsed() >= LONG_ENOUGH {
+                trouble = Trouble::default();
+            }
+            match result {
                 Ok(Ended::Renew) => {
-                    let useless = started.elapsed() < TOO_SHORT
-                        && self.shared.counters.events.load(Ordering::Relaxed) == events_before;
-                    failures = if useless { failures.saturating_add(1) } else { 0 };
+                    let eventful = self.shared.counters.events.load(Ordering::Relaxed) != events_before;
+                    trouble = if eventful || started.elapsed() >= TOO_SHORT { Trouble::default() } else { trouble.more() };
                 }
                 Ok(Ended::Expired) => {
                     tracing::info!(kind = %self.kind, "the watch is too old to resume, listing again");
                     self.position = None;
                     self.become_state(SyncState::Starting);
-                    failures = failures.saturating_add(1);
+                    trouble = trouble.expired();
                 }
                 Ok(Ended::NoStreaming) => {
                     tracing::debug!(kind = %self.kind, "no streamed lists here, listing in pages");
                     self.streaming = false;
                 }
                 Err(error) => {
-                    tracing::warn!(kind = %self.kind, reason = %error.reason, error = %error, "watch failed");
+                    self.shared.counters.failures.fetch_add(1, Ordering::Relaxed);
                     if error.reason == Reason::KindNotFound {
                         self.position = None;
                     }
-                    self.become_state(SyncState::Failed(error));
-                    failures = failures.saturating_add(1);
-                    self.shared.counters.failures.fetch_add(1, Ordering::Relaxed);
+                    trouble = trouble.failed(&error);
+                    let news = self.become_state(SyncState::Failed(error.clone()));
+                    // The same again is no news: an API server that is away for an hour must not fill the log.
+                    if news {
+                        tracing::warn!(kind = %self.kind, reason = %error.reason, "{error}");
+                    } else {
+                        tracing::debug!(kind = %self.kind, reason = %error.reason, "{error}");
+                    }
                 }
             }
-            if failures > 0 {
-                tokio::time::sleep(pause(failures, fastrand::f64())).await;
+            if let Some(pause) = trouble.pause(fastrand::f64()) {
+                tokio::time::sleep(pause).await;
             }
         }
     }
@@ -151,7 +162,7 @@ impl Watch {
         let mut current = surface.current();
         let lost = matches!(&*self.state.borrow(), SyncState::Failed(error) if error.reason == Reason::KindNotFound);
         if lost || current.preferred(&self.kind).is_none() {
-            current = surface.refresh(BACKOFF.1).await?;
+            current = surface.refresh(LOOK_FOR_KIND).await?;
         }
         let Some((gvk, info)) = current.preferred(&self.kind) else {
             return Err(unknown_kind(&self.kind, &current));
@@ -322,12 +333,13 @@ impl Watch {
         self.shared.reduce(&self.kind, &object, whole)
     }
 
-    fn become_state(&self, state: SyncState) {
+    /// Returns whether the state is another one now.
+    fn become_state(&self, state: SyncState) -> bool {
         self.state.send_if_modified(|current| {
             let differs = *current != state;
             *current = state;
             differs
-        });
+        })
     }
 
     fn unanswered(&self, error: &NoAnswer) -> LiveError {
@@ -356,12 +368,6 @@ fn streams_lists(version: &str) -> bool {
         .and_then(|part| part.parse().ok())
         .unwrap_or_default();
     major > 1 || (major == 1 && minor >= STREAMING_MINOR)
-}
-
-/// The pause after so many failures in a row; `random` in 0..1 spreads it over its second half.
-fn pause(failures: u32, random: f64) -> Duration {
-    let doubled = BACKOFF.0.saturating_mul(1 << failures.saturating_sub(1).min(10));
-    doubled.min(BACKOFF.1).mul_f64(random.clamp(0.0, 1.0).mul_add(0.5, 0.5))
 }
 
 fn ends_initial_events(object: &Value) -> bool {
@@ -403,14 +409,6 @@ mod tests {
         {
             assert_eq!(streams_lists(version), streams, "{version}");
         }
-    }
-
-    #[test]
-    fn the_pause_doubles_up_to_its_limit_and_is_spread() {
-        assert_eq!(pause(1, 1.0), Duration::from_millis(250));
-        assert_eq!(pause(1, 0.0), Duration::from_millis(125));
-        assert_eq!(pause(3, 1.0), Duration::from_secs(1));
-        assert_eq!(pause(4000, 1.0), Duration::from_secs(30));
     }
 
     #[test]

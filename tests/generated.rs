@@ -24,7 +24,8 @@ fn definitions_in_the_repository_are_those_of_the_types() {
             assert!(kept == *text, "{folder}/{file} is out of date from line {line}; {remedy}");
         }
         for entry in fs::read_dir(&directory).expect("the folder was read above") {
-            let name = entry.expect("an entry of a readable folder").file_name().into_string().expect("a name in UTF-8");
+            let name =
+                entry.expect("an entry of a readable folder").file_name().into_string().expect("a name in UTF-8");
             assert!(wanted.contains(name.as_str()), "{folder}/{name} belongs to no kind: delete it");
         }
     }

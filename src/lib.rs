@@ -34,6 +34,14 @@ pub mod render;
 
 pub mod live;
 
+pub mod desired;
+
+pub mod diff;
+
+pub mod plan;
+
+pub mod status;
+
 pub mod reconcile;
 
 pub mod cli;

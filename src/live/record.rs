@@ -26,4 +26,6 @@ pub struct LiveRecord {
     pub keep_on_delete: bool,
     /// Whether an annotation takes it out of the Application's health.
     pub health_ignored: bool,
+    /// Its sync wave, by which a deletion goes in reverse.
+    pub wave: i32,
 }

@@ -1,9 +1,12 @@
 //! Plain values that every layer shares. Pure: no I/O, no clock, no environment.
 
 mod api_surface;
+mod duration;
+mod field_set;
 mod files;
 mod hash;
 mod health;
+mod inventory;
 mod key;
 mod manifest;
 mod ownership;
@@ -11,9 +14,12 @@ mod reason;
 mod revision;
 
 pub use api_surface::{ApiSurface, KindInfo};
+pub use duration::parse_duration;
+pub use field_set::{FieldSet, FieldSetError, entry_hash, own_entry};
 pub use files::{Entry, EntryKind, Files, FilesError};
 pub use hash::Hash64;
 pub use health::{Health, HealthStatus};
+pub use inventory::{Inventory, InventoryEntry};
 pub use key::{GroupKind, GroupVersionKind, ObjectKey};
 pub use manifest::{Manifest, Origin};
 pub use ownership::{FIELD_MANAGER, INSTANCE_LABEL, InstanceId, Marks, Owner, TRACKING_ANNOTATION};

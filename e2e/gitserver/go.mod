@@ -1,0 +1,3 @@
+module tidelock.dev/e2e/gitserver
+
+go 1.24

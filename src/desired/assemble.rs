@@ -1,0 +1,401 @@
+//! Manifests → desired set.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
+use bytes::Bytes;
+use serde_json::{Map, Value};
+
+use super::options::{hook_of, object_options, sync_wave};
+use super::{DesiredObject, DesiredSet, ProjectRules};
+use crate::api::Destination;
+use crate::model::{
+    ApiSurface, GroupKind, GroupVersionKind, Hash64, INSTANCE_LABEL, Manifest, ObjectKey, Owner, Reason,
+    TRACKING_ANNOTATION,
+};
+
+/// Fields that only a live object has; a manifest that was read from a cluster carries them along.
+const LIVE_METADATA: [&str; 7] =
+    ["creationTimestamp", "deletionTimestamp", "generation", "managedFields", "resourceVersion", "selfLink", "uid"];
+
+/// What assembling reads besides the manifests.
+#[derive(Clone, Copy, Debug)]
+pub struct AssembleInput<'a> {
+    /// Who will own the objects.
+    pub owner: &'a Owner,
+    /// Where they go.
+    pub destination: &'a Destination,
+    /// The kinds that the destination serves.
+    pub surface: &'a ApiSurface,
+    /// What the project allows.
+    pub project: &'a ProjectRules,
+}
+
+/// Why the set can't be assembled.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Problem {
+    /// What kind of mistake it is.
+    pub reason: Reason,
+    /// What is wrong, where, and what to do.
+    pub message: String,
+}
+
+/// A kind that a CustomResourceDefinition of the same set will bring.
+struct ComingKind {
+    namespaced: bool,
+    versions: BTreeSet<String>,
+}
+
+/// Makes the desired set of an Application, or lists everything that is wrong with it.
+///
+/// # Errors
+/// One problem for each object that can't be part of the set; nothing is applied then.
+pub fn assemble(manifests: Vec<Manifest>, input: AssembleInput<'_>) -> Result<DesiredSet, Vec<Problem>> {
+    let coming = coming_kinds(&manifests);
+    let mut set = DesiredSet::default();
+    let mut problems = Vec::new();
+    for manifest in manifests {
+        if let Some(hook) = hook_of(&manifest) {
+            set.skipped_hooks.push(format!("{} {} ({hook})", manifest.gvk().kind, manifest.name()));
+            continue;
+        }
+        match assemble_one(manifest, input, &coming) {
+            Ok(object) => {
+                if !object.options.unsupported.is_empty() {
+                    set.warnings.push(format!(
+                        "{}: sync options {} are not supported and have no effect",
+                        object.key,
+                        object.options.unsupported.join(", ")
+                    ));
+                }
+                if let Some(first) = set.objects.get(&object.key) {
+                    problems.push(Problem {
+                        reason: Reason::DuplicateResource,
+                        message: format!(
+                            "{} `{}` is defined twice: in {} and in {}; remove one of them",
+                            object.gvk.kind, object.key.name, first.origin, object.origin
+                        ),
+                    });
+                } else {
+                    set.objects.insert(object.key.clone(), Arc::new(object));
+                }
+            }
+            Err(problem) => problems.push(problem),
+        }
+    }
+    if problems.is_empty() {
+        Ok(set)
+    } else {
+        problems.sort();
+        Err(problems)
+    }
+}
+
+fn coming_kinds(manifests: &[Manifest]) -> BTreeMap<GroupKind, ComingKind> {
+    let text = |value: &Value, pointer: &str| value.pointer(pointer).and_then(Value::as_str).map(str::to_owned);
+    manifests
+        .iter()
+        .filter(|manifest| {
+            let gvk = manifest.gvk();
+            gvk.group == "apiextensions.k8s.io" && gvk.kind == "CustomResourceDefinition"
+        })
+        .filter_map(|manifest| {
+            let object = &manifest.object;
+            let kind = GroupKind::new(text(object, "/spec/group")?, text(object, "/spec/names/kind")?);
+            let namespaced = text(object, "/spec/scope")? == "Namespaced";
+            let versions = object.pointer("/spec/versions")?.as_array()?;
+            let versions = versions
+                .iter()
+                .filter(|version| version.get("served") != Some(&Value::Bool(false)))
+                .filter_map(|version| text(version, "/name"))
+                .collect();
+            Some((kind, ComingKind { namespaced, versions }))
+        })
+        .collect()
+}
+
+fn assemble_one(
+    mut manifest: Manifest,
+    input: AssembleInput<'_>,
+    coming: &BTreeMap<GroupKind, ComingKind>,
+) -> Result<DesiredObject, Problem> {
+    let gvk = manifest.gvk();
+    let name = manifest.name().to_owned();
+    let origin = std::mem::take(&mut manifest.origin);
+    if name.is_empty() {
+        return Err(Problem {
+            reason: Reason::InvalidManifest,
+            message: format!("{origin}: {} has no metadata.name; generateName works for hooks only", gvk.kind),
+        });
+    }
+    let (namespaced, kind_is_new) = scope_of(&gvk, input.surface, coming)
+        .map_err(|(reason, why)| Problem { reason, message: format!("{origin}: {} `{name}`: {why}", gvk.kind) })?;
+    let namespace = match (namespaced, manifest.namespace()) {
+        (false, _) => String::new(),
+        (true, "") => input.destination.namespace.clone().unwrap_or_default(),
+        (true, namespace) => namespace.to_owned(),
+    };
+    let denied = |message| Problem { reason: Reason::NotPermitted, message: format!("{origin}: {message}") };
+    let key = ObjectKey::new(gvk.group.as_str(), gvk.kind.as_str(), namespace.as_str(), name.as_str());
+    input.project.permits_kind(&key, namespaced).map_err(denied)?;
+    if namespaced {
+        if namespace.is_empty() {
+            return Err(Problem {
+                reason: Reason::InvalidSpec,
+                message: format!(
+                    "{origin}: {} `{name}` names no namespace and spec.destination.namespace is not set",
+                    gvk.kind
+                ),
+            });
+        }
+        input.project.permits_namespace(input.destination, &namespace).map_err(denied)?;
+    } else if key.group.is_empty() && key.kind == "Namespace" {
+        // Owning a Namespace is power over everything in it.
+        input.project.permits_namespace(input.destination, &name).map_err(denied)?;
+    }
+    let (wave, options) = (sync_wave(&manifest), object_options(&manifest));
+    let Value::Object(mut object) = manifest.object else {
+        return Err(Problem { reason: Reason::InvalidManifest, message: format!("{origin}: not an object") });
+    };
+    clean(&mut object, &key);
+    stamp(&mut object, &key, input.owner).map_err(|field| Problem {
+        reason: Reason::InvalidManifest,
+        message: format!("{origin}: {} `{name}`: {field} must be a mapping", gvk.kind),
+    })?;
+    let body = serde_json::to_vec(&Value::Object(object)).map_err(|error| Problem {
+        reason: Reason::InvalidManifest,
+        message: format!("{origin}: {} `{name}` can't be written as JSON: {error}", gvk.kind),
+    })?;
+    let hash = Hash64::of_bytes(&body);
+    Ok(DesiredObject { key, gvk, body: Bytes::from(body), hash, wave, options, origin, kind_is_new })
+}
+
+fn scope_of(
+    gvk: &GroupVersionKind,
+    surface: &ApiSurface,
+    coming: &BTreeMap<GroupKind, ComingKind>,
+) -> Result<(bool, bool), (Reason, String)> {
+    if let Some(info) = surface.resolve(gvk) {
+        return Ok((info.namespaced, false));
+    }
+    let kind = gvk.group_kind();
+    if let Some(coming) = coming.get(&kind).filter(|coming| coming.versions.contains(&gvk.version)) {
+        return Ok((coming.namespaced, true));
+    }
+    if surface.unavailable_groups.contains(&gvk.group) {
+        return Err((
+            Reason::ClusterUnreachable,
+            format!("the API group `{}` does not answer at the moment, so its kinds are unknown", gvk.group),
+        ));
+    }
+    let served = surface.kinds.get(&kind).map(|info| info.versions.join(", "));
+    Err((
+        Reason::KindNotFound,
+        served.map_or_else(
+            || {
+                format!(
+                    "the cluster does not serve the kind {gvk}: install its CustomResourceDefinition, or add it to this source"
+                )
+            },
+            |served| format!("the cluster serves {kind} in version {served}, not in {}", gvk.version),
+        ),
+    ))
+}
+
+/// Takes out what only a live object has, and folds a Secret's `stringData` into `data`: server-side apply would keep
+/// a key of `data` whose `stringData` was removed.
+fn clean(object: &mut Map<String, Value>, key: &ObjectKey) {
+    object.remove("status");
+    if let Some(Value::Object(metadata)) = object.get_mut("metadata") {
+        for field in LIVE_METADATA {
+            metadata.remove(field);
+        }
+        if let Some(Value::Object(annotations)) = metadata.get_mut("annotations") {
+            annotations.remove("kubectl.kubernetes.io/last-applied-configuration");
+        }
+        for field in ["labels", "annotations"] {
+            if metadata.get(field).is_some_and(Value::is_null) {
+                metadata.remove(field);
+            }
+        }
+    }
+    if key.group.is_empty() && key.kind == "Secret" && object.get("stringData").is_some_and(Value::is_object) {
+        let Some(Value::Object(plain)) = object.remove("stringData") else { return };
+        let data = object.entry("data").or_insert_with(|| Value::Object(Map::new()));
+        if data.is_null() {
+            *data = Value::Object(Map::new());
+        }
+        if let Value::Object(data) = data {
+            for (name, value) in plain {
+                if let Value::String(value) = value {
+                    data.insert(name, Value::String(BASE64.encode(value)));
+                }
+            }
+        }
+    }
+}
+
+/// Puts namespace and ownership marks on; the error is the name of a field that is no mapping.
+fn stamp(object: &mut Map<String, Value>, key: &ObjectKey, owner: &Owner) -> Result<(), &'static str> {
+    let metadata = mapping(object, "metadata").ok_or("metadata")?;
+    if key.namespace.is_empty() {
+        metadata.remove("namespace");
+    } else {
+        metadata.insert("namespace".to_owned(), Value::String(key.namespace.clone()));
+    }
+    let labels = mapping(metadata, "labels").ok_or("metadata.labels")?;
+    labels.insert(INSTANCE_LABEL.to_owned(), Value::String(owner.instance.to_string()));
+    let annotations = mapping(metadata, "annotations").ok_or("metadata.annotations")?;
+    annotations.insert(TRACKING_ANNOTATION.to_owned(), Value::String(owner.tracking_id(key)));
+    Ok(())
+}
+
+fn mapping<'a>(parent: &'a mut Map<String, Value>, field: &str) -> Option<&'a mut Map<String, Value>> {
+    parent.entry(field).or_insert_with(|| Value::Object(Map::new())).as_object_mut()
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::api::{AppProjectSpec, ProjectDestination, ResourceRule};
+    use crate::model::{KindInfo, Origin};
+
+    fn surface() -> ApiSurface {
+        let info = |plural: &str, namespaced| KindInfo {
+            versions: vec!["v1".into()],
+            plural: plural.into(),
+            namespaced,
+            has_status: true,
+            watchable: true,
+        };
+        let mut surface = ApiSurface::default();
+        for (group, kind, plural, namespaced) in [
+            ("", "ConfigMap", "configmaps", true),
+            ("", "Secret", "secrets", true),
+            ("", "Namespace", "namespaces", false),
+            ("apiextensions.k8s.io", "CustomResourceDefinition", "customresourcedefinitions", false),
+        ] {
+            surface.kinds.insert(GroupKind::new(group, kind), info(plural, namespaced));
+        }
+        surface
+    }
+
+    fn permissive() -> ProjectRules {
+        let any = |text: &str| text.to_owned();
+        let spec = AppProjectSpec {
+            source_repos: vec![any("*")],
+            destinations: vec![ProjectDestination { server: any("*"), namespace: any("*"), name: String::new() }],
+            cluster_resource_whitelist: vec![ResourceRule { group: any("*"), kind: any("*"), name: String::new() }],
+            ..AppProjectSpec::default()
+        };
+        ProjectRules::new("default", &spec, &["kube-system"])
+    }
+
+    fn manifest(line: u32, object: Value) -> Manifest {
+        Manifest { object, origin: Origin { file: "deploy/all.yaml".into(), line } }
+    }
+
+    fn assembled(manifests: Vec<Manifest>) -> Result<DesiredSet, Vec<Problem>> {
+        let owner = Owner::new("tidelock", "tidelock", "shop");
+        let destination = Destination { namespace: Some("shop".into()), ..Destination::default() };
+        let (surface, project) = (surface(), permissive());
+        assemble(
+            manifests,
+            AssembleInput { owner: &owner, destination: &destination, surface: &surface, project: &project },
+        )
+    }
+
+    #[test]
+    fn namespace_is_filled_in_for_namespaced_kinds_only_and_marks_are_put_on() {
+        let set = assembled(vec![
+            manifest(1, json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "a"}, "data": {"k": "v"}})),
+            manifest(9, json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "b", "namespace": "x", "creationTimestamp": null}, "status": {}})),
+        ])
+        .unwrap();
+        let bodies: Vec<Value> =
+            set.objects.values().map(|object| serde_json::from_slice(&object.body).unwrap()).collect();
+        let id = Owner::new("tidelock", "tidelock", "shop").instance.to_string();
+        assert_eq!(
+            bodies,
+            [
+                json!({"apiVersion": "v1", "kind": "ConfigMap", "data": {"k": "v"}, "metadata": {
+                    "name": "a", "namespace": "shop", "labels": {"tidelock.dev/instance": id},
+                    "annotations": {"tidelock.dev/tracking-id": "tidelock/shop:/ConfigMap:shop/a"}}}),
+                json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {
+                    "name": "b", "labels": {"tidelock.dev/instance": id},
+                    "annotations": {"tidelock.dev/tracking-id": "tidelock/shop:/Namespace:/b"}}}),
+            ]
+        );
+    }
+
+    #[test]
+    fn every_problem_is_reported_with_its_place() {
+        let problems = assembled(vec![
+            manifest(1, json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "a"}})),
+            manifest(5, json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "a", "namespace": "shop"}})),
+            manifest(9, json!({"apiVersion": "example.com/v1", "kind": "Widget", "metadata": {"name": "w"}})),
+            manifest(12, json!({"apiVersion": "v2", "kind": "ConfigMap", "metadata": {"name": "z"}})),
+            manifest(15, json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "k", "namespace": "kube-system"}})),
+        ])
+        .unwrap_err();
+        let texts: Vec<String> = problems.iter().map(|p| format!("{}: {}", p.reason, p.message)).collect();
+        assert_eq!(
+            texts,
+            [
+                "DuplicateResource: ConfigMap `a` is defined twice: in deploy/all.yaml:1 and in deploy/all.yaml:5; remove one of them",
+                "KindNotFound: deploy/all.yaml:12: ConfigMap `z`: the cluster serves ConfigMap in version v1, not in v2",
+                "KindNotFound: deploy/all.yaml:9: Widget `w`: the cluster does not serve the kind example.com/v1 Widget: install its CustomResourceDefinition, or add it to this source",
+                "NotPermitted: deploy/all.yaml:15: project `default` does not allow the namespace `kube-system`: it is protected, and a project must name it literally in its destinations to allow it",
+            ]
+        );
+    }
+
+    #[test]
+    fn kind_may_come_with_its_definition_in_the_same_set() {
+        let set = assembled(vec![
+            manifest(1, json!({"apiVersion": "example.com/v1", "kind": "Widget", "metadata": {"name": "w"}})),
+            manifest(5, json!({"apiVersion": "apiextensions.k8s.io/v1", "kind": "CustomResourceDefinition",
+                "metadata": {"name": "widgets.example.com"},
+                "spec": {"group": "example.com", "scope": "Namespaced", "names": {"kind": "Widget", "plural": "widgets"},
+                         "versions": [{"name": "v1", "served": true, "storage": true}]}})),
+        ])
+        .unwrap();
+        let facts: Vec<(String, bool)> =
+            set.objects.values().map(|object| (object.key.to_string(), object.kind_is_new)).collect();
+        assert_eq!(
+            facts,
+            [
+                ("apiextensions.k8s.io/CustomResourceDefinition//widgets.example.com".to_owned(), false),
+                ("example.com/Widget/shop/w".to_owned(), true),
+            ]
+        );
+    }
+
+    #[test]
+    fn string_data_of_a_secret_becomes_data() {
+        let set = assembled(vec![manifest(
+            1,
+            json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "s"},
+                   "data": {"a": "eA==", "b": "eQ=="}, "stringData": {"b": "new"}}),
+        )])
+        .unwrap();
+        let body: Value = serde_json::from_slice(&set.objects.values().next().unwrap().body).unwrap();
+        assert_eq!(body["data"], json!({"a": "eA==", "b": "bmV3"}));
+        assert_eq!(body.get("stringData"), None);
+    }
+
+    #[test]
+    fn hooks_are_left_out_and_named() {
+        let set = assembled(vec![manifest(
+            1,
+            json!({"apiVersion": "batch/v1", "kind": "Job", "metadata": {"name": "migrate", "annotations": {"helm.sh/hook": "pre-install"}}}),
+        )])
+        .unwrap();
+        assert_eq!(set.skipped_hooks, ["Job migrate (pre-install)"]);
+        assert!(set.objects.is_empty());
+    }
+}

@@ -1,0 +1,49 @@
+//! The desired set and its objects.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use super::ObjectOptions;
+use crate::model::{GroupKind, GroupVersionKind, Hash64, ObjectKey, Origin};
+
+/// One object as it will be applied.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DesiredObject {
+    /// Identity.
+    pub key: ObjectKey,
+    /// Group, version and kind to apply it as.
+    pub gvk: GroupVersionKind,
+    /// The object in canonical JSON, ownership marks included. Held as bytes: it is sent as it is, and a tree of
+    /// values would cost ten times the memory.
+    pub body: Bytes,
+    /// Hash of `body`.
+    pub hash: Hash64,
+    /// Sync wave.
+    pub wave: i32,
+    /// Options from its annotations.
+    pub options: ObjectOptions,
+    /// Where it came from.
+    pub origin: Origin,
+    /// Whether its kind is served only once a CustomResourceDefinition of the same set is established.
+    pub kind_is_new: bool,
+}
+
+/// Everything an Application wants.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct DesiredSet {
+    /// Objects by identity.
+    pub objects: BTreeMap<ObjectKey, Arc<DesiredObject>>,
+    /// Hooks that were left out, as `<kind> <name> (<hook>)`.
+    pub skipped_hooks: Vec<String>,
+    /// What a person should know although it stops nothing.
+    pub warnings: Vec<String>,
+}
+
+impl DesiredSet {
+    /// The kinds of the objects.
+    pub fn kinds(&self) -> impl Iterator<Item = GroupKind> + '_ {
+        self.objects.keys().map(ObjectKey::group_kind)
+    }
+}

@@ -1,0 +1,215 @@
+//! What may be done next, after what has been done and seen so far.
+
+use std::collections::BTreeMap;
+
+use super::steps::{Action, Plan, Stage, Step};
+use crate::live::{LiveRecord, LiveView};
+use crate::model::{Health, HealthStatus, ObjectKey, Reason};
+
+/// What came of a step: one vocabulary for logs, events, status and tests.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// The object was not there and is now.
+    Created,
+    /// The object was changed.
+    Configured,
+    /// The API server found nothing to change.
+    Unchanged,
+    /// Its deletion was accepted, or it was found gone.
+    Pruned {
+        /// Whether a live read found that it does not exist.
+        gone: bool,
+    },
+    /// It was left alone.
+    Skipped {
+        /// Why.
+        message: String,
+    },
+    /// It was refused.
+    Failed {
+        /// What kind of refusal.
+        reason: Reason,
+        /// What was refused, and what to do.
+        message: String,
+    },
+}
+
+impl Outcome {
+    /// The word for it.
+    pub const fn as_str(&self) -> &'static str {
+        match self {
+            Self::Created => "created",
+            Self::Configured => "configured",
+            Self::Unchanged => "unchanged",
+            Self::Pruned { .. } => "pruned",
+            Self::Skipped { .. } => "skipped",
+            Self::Failed { .. } => "failed",
+        }
+    }
+}
+
+/// Outcomes by object.
+pub type Outcomes = BTreeMap<ObjectKey, Outcome>;
+
+/// What a gate waits for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Waiting {
+    /// The object.
+    pub key: ObjectKey,
+    /// What must become true of it: `healthy`, `established` or `gone`.
+    pub condition: &'static str,
+    /// What is missing.
+    pub message: String,
+    /// `WaitingForHealth`, `HealthDegraded` or `PruneWaiting`.
+    pub reason: Reason,
+}
+
+/// What may be done next.
+#[must_use]
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Next {
+    /// These steps, together.
+    Run(Vec<Step>),
+    /// Nothing until one of these changes.
+    Wait(Vec<Waiting>),
+    /// Nothing any more: steps of a wave failed.
+    Failed,
+    /// Nothing: all is done.
+    Done,
+}
+
+/// What the next move is decided from.
+#[derive(Clone, Copy, Debug)]
+pub struct GateInput<'a> {
+    /// The plan.
+    pub plan: &'a Plan,
+    /// What came of its steps so far.
+    pub outcomes: &'a Outcomes,
+    /// The live view after them.
+    pub live: &'a LiveView,
+    /// Whether the last wave must be healthy too.
+    pub gate_last_wave: bool,
+}
+
+/// Decides what may be done next.
+pub fn next(input: GateInput<'_>) -> Next {
+    let stages = &input.plan.stages;
+    for (index, stage) in stages.iter().enumerate() {
+        let ready: Vec<Step> = stage
+            .steps
+            .iter()
+            .filter(|step| matches!(step.action, Action::Create | Action::Configure))
+            .filter(|step| !input.outcomes.contains_key(&step.key))
+            .cloned()
+            .collect();
+        if !ready.is_empty() {
+            return Next::Run(ready);
+        }
+        let terminating = await_gone(stage, input);
+        if !terminating.is_empty() {
+            return Next::Wait(terminating);
+        }
+        if stage.defines_kinds && !has_failure(std::slice::from_ref(stage), input.outcomes) {
+            let waiting = unhealthy(std::slice::from_ref(stage), input, "established");
+            if !waiting.is_empty() {
+                return Next::Wait(waiting);
+            }
+        }
+        let ends_wave = stages.get(index + 1).is_none_or(|following| following.wave != stage.wave);
+        if !ends_wave {
+            continue;
+        }
+        let start = stages.iter().position(|other| other.wave == stage.wave).unwrap_or(index);
+        let wave = &stages[start..=index];
+        if has_failure(wave, input.outcomes) {
+            return Next::Failed;
+        }
+        if index + 1 < stages.len() || input.gate_last_wave {
+            let waiting = unhealthy(wave, input, "healthy");
+            if !waiting.is_empty() {
+                return Next::Wait(waiting);
+            }
+        }
+    }
+    next_prune(input)
+}
+
+fn next_prune(input: GateInput<'_>) -> Next {
+    let mut failed = false;
+    for stage in &input.plan.prunes {
+        let ready: Vec<Step> =
+            stage.steps.iter().filter(|step| !input.outcomes.contains_key(&step.key)).cloned().collect();
+        if !ready.is_empty() {
+            return Next::Run(ready);
+        }
+        failed |= has_failure(std::slice::from_ref(stage), input.outcomes);
+        let waiting: Vec<Waiting> = stage
+            .steps
+            .iter()
+            .filter(|step| matches!(input.outcomes.get(&step.key), Some(Outcome::Pruned { gone: false })))
+            .filter(|step| input.live.objects.contains_key(&step.key))
+            .map(|step| Waiting {
+                key: step.key.clone(),
+                condition: "gone",
+                message: "its deletion was accepted; a finalizer or an owned object may hold it".to_owned(),
+                reason: Reason::PruneWaiting,
+            })
+            .collect();
+        if !waiting.is_empty() {
+            return Next::Wait(waiting);
+        }
+    }
+    if failed { Next::Failed } else { Next::Done }
+}
+
+fn has_failure(stages: &[Stage], outcomes: &Outcomes) -> bool {
+    stages
+        .iter()
+        .flat_map(|stage| &stage.steps)
+        .any(|step| matches!(outcomes.get(&step.key), Some(Outcome::Failed { .. })))
+}
+
+fn await_gone(stage: &Stage, input: GateInput<'_>) -> Vec<Waiting> {
+    stage
+        .steps
+        .iter()
+        .filter(|step| step.action == Action::AwaitGone)
+        .filter(|step| input.live.objects.get(&step.key).is_some_and(|record| record.deleting))
+        .map(|step| Waiting {
+            key: step.key.clone(),
+            condition: "gone",
+            message: "it is being deleted and will be made again".to_owned(),
+            reason: Reason::WaitingForHealth,
+        })
+        .collect()
+}
+
+fn unhealthy(stages: &[Stage], input: GateInput<'_>, condition: &'static str) -> Vec<Waiting> {
+    stages
+        .iter()
+        .flat_map(|stage| &stage.steps)
+        .filter_map(|step| {
+            let health = effective_health(input.live.objects.get(&step.key).map(AsRef::as_ref));
+            let reason = match health.status {
+                HealthStatus::Healthy => return None,
+                HealthStatus::Degraded => Reason::HealthDegraded,
+                HealthStatus::Suspended
+                | HealthStatus::Progressing
+                | HealthStatus::Missing
+                | HealthStatus::Unknown => Reason::WaitingForHealth,
+            };
+            let message =
+                if health.message.is_empty() { health.status.to_string() } else { format!("{}: {}", health.status, health.message) };
+            Some(Waiting { key: step.key.clone(), condition, message, reason })
+        })
+        .collect()
+}
+
+/// The health that a gate goes by: kinds without health are healthy by existing.
+pub(super) fn effective_health(record: Option<&LiveRecord>) -> Health {
+    match record {
+        None => Health::new(HealthStatus::Missing, "it is not in the cluster"),
+        Some(record) if record.health_ignored => Health::healthy(),
+        Some(record) => record.health.clone().unwrap_or_else(Health::healthy),
+    }
+}

@@ -9,7 +9,6 @@ use serde_json::Value;
 
 use super::call::{Access, Caller, Counters, Fence, Limits};
 use super::error::ApplyError;
-use super::payload::Payload;
 use crate::live::client::{ACCEPT_JSON, ACCEPT_METADATA, path, request};
 use crate::model::{ApiSurface, FIELD_MANAGER, GroupKind, GroupVersionKind, KindInfo, ObjectKey, Reason};
 
@@ -82,18 +81,18 @@ impl Applier {
     /// Applies an object by server-side apply, taking over fields that others own. `known_resource_version` is the
     /// version that the object was last seen with; the object is unchanged when it still has it afterwards.
     ///
-    /// Metadata that is the server's (`resourceVersion`, `uid`, `managedFields`, …) is never sent. Unknown and duplicate
+    /// `body` is the object in JSON, without metadata that is the server's. It is sent as it is, and unknown and duplicate
     /// fields are refused. Sent again after failures of the server or the network: an apply that was carried out twice is
     /// the same as once, except that a creation whose answer was lost is reported as configured or unchanged.
     pub async fn apply(
         &self,
-        object: &Value,
+        key: &ObjectKey,
+        gvk: &GroupVersionKind,
+        body: Bytes,
         mode: Mode,
         known_resource_version: Option<u64>,
     ) -> Result<Applied, ApplyError> {
-        let target = self.target_of(object)?;
-        let body = serde_json::to_vec(&Payload(object)).map(Bytes::from);
-        let body = body.map_err(|error| ApplyError::invalid(format!("the object is no JSON: {error}")))?;
+        let target = self.target_of(key, gvk)?;
         let mut query = vec![("fieldManager", FIELD_MANAGER), ("force", "true"), ("fieldValidation", "Strict")];
         if mode == Mode::DryRun {
             query.push(("dryRun", "All"));
@@ -173,14 +172,12 @@ impl Applier {
     }
 
     /// Where an object is reached, in the version that it states.
-    fn target_of(&self, object: &Value) -> Result<Target, ApplyError> {
-        let field = |name| object.get(name).and_then(Value::as_str).unwrap_or_default();
-        let gvk = GroupVersionKind::from_api_version(field("apiVersion"), field("kind"));
+    fn target_of(&self, key: &ObjectKey, gvk: &GroupVersionKind) -> Result<Target, ApplyError> {
         let surface = (self.surface)();
-        let Some(info) = surface.resolve(&gvk) else {
+        let Some(info) = surface.resolve(gvk) else {
             return Err(unknown_kind(&surface, &gvk.group, &gvk.to_string()));
         };
-        let path = object_path(&gvk, info, text(object, "namespace"), text(object, "name"))?;
+        let path = object_path(gvk, info, &key.namespace, &key.name)?;
         Ok(Target { kind: gvk.group_kind(), path })
     }
 }

@@ -8,7 +8,6 @@ mod call;
 mod delete;
 mod error;
 mod limiter;
-mod payload;
 
 pub use applier::{Applied, Applier, Mode, Outcome, SurfaceSource, WantsWhole};
 pub use call::{Counters, Fence, Limits};

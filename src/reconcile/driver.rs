@@ -1,7 +1,6 @@
 //! One reconcile of one Application: the calls of the flow, in order.
 
 use std::collections::{BTreeSet, HashMap};
-use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -59,8 +58,6 @@ pub(super) struct Driver {
     pub(super) reporter: Reporter,
     pub(super) inventories: InventoryStore,
     pub(super) memories: Mutex<HashMap<String, Arc<tokio::sync::Mutex<Memory>>>>,
-    /// Directory for the state of this process.
-    pub(super) state: PathBuf,
 }
 
 /// A desired set compared with live state.

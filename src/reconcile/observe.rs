@@ -7,7 +7,7 @@ use super::memory::{Held, Memory, Refused};
 use super::sources::{DEFAULT_INTERVAL, Interest, SourceState};
 use crate::api::{Application, ApplicationSource, IN_CLUSTER_NAME, IN_CLUSTER_SERVER};
 use crate::desired::{AssembleInput, DesiredSet, Problem, ProjectRules, assemble};
-use crate::git::{RepositoryUrl, Snapshot};
+use crate::git::{RepositoryUrl, SnapshotLimits, Store};
 use crate::metrics::{RenderResult, RenderTool};
 use crate::model::{ApiSurface, Hash64, Manifest, Owner, Reason, Revision, parse_duration};
 use crate::plan::Policy;
@@ -145,7 +145,7 @@ impl Driver {
         revision: &Revision,
         parameters: Hash64,
         project: &ProjectRules,
-        store: Arc<crate::git::Store>,
+        store: Arc<Store>,
     ) -> Result<Held, Failure> {
         let surface = self.surface.current();
         let refused_for = Hash64::of_bytes(format!("{parameters}{}", hash_of_surface(&surface)).as_bytes());
@@ -195,7 +195,7 @@ impl Driver {
         revision: &Revision,
         parameters: Hash64,
         surface: &ApiSurface,
-        store: Arc<crate::git::Store>,
+        store: Arc<Store>,
     ) -> Result<Files, Failure> {
         // A render holds a file tree and a tool's output in memory; more of them than cores gain nothing.
         let permit = self.renders.acquire().await;
@@ -207,7 +207,8 @@ impl Driver {
         let metrics = Arc::clone(&self.metrics);
         let clock = self.clock.clone();
         let done = tokio::task::spawn_blocking(move || {
-            let snapshot = Snapshot::open(&store, &revision)
+            let snapshot = store
+                .snapshot(&revision, SnapshotLimits::default())
                 .map_err(|error| Failure { reason: error.reason, message: error.to_string() })?;
             if let Some(mut held) = held
                 && held.inputs.unchanged(&snapshot)
@@ -228,7 +229,7 @@ impl Driver {
             let took = clock.monotonic().saturating_duration_since(started);
             match rendered {
                 Ok(rendered) => {
-                    metrics.rendered(metric_tool(rendered.tool), RenderResult::Succeeded, Some(took));
+                    metrics.rendered(metric_tool(rendered.tool), RenderResult::Done, Some(took));
                     Ok(Files::New(rendered))
                 }
                 Err(error) => {

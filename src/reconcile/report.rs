@@ -123,7 +123,7 @@ impl Reporter {
                 self.applications.patch(&name, &parameters, &patch).await
             }
         };
-        match tokio::time::timeout(crate::live::DEFAULT_DEADLINE, call).await {
+        match tokio::time::timeout(crate::live::client::DEFAULT_DEADLINE, call).await {
             Ok(Ok(_)) => Ok(()),
             Ok(Err(kube::Error::Api(answer))) => {
                 Err(failure(Reason::ApplyFailed, format!("the API server refused: {}", answer.message)))

@@ -13,7 +13,9 @@ use tracing::{Instrument as _, info, info_span, warn};
 use super::access::{Access, AccessBuilder};
 use super::connections::Connections;
 use super::queue::Queue;
-use crate::git::{GitError, Remote, RepositoryUrl, Store};
+use crate::git::{
+    FetchLimits, GitError, Remote, RemoteConfig, RepositoryUrl, Store, StoreLimits, Target, ref_prefixes, resolve,
+};
 use crate::metrics::{GitOperation, Metrics};
 use crate::model::{Hash64, Reason, Revision};
 use crate::status::Failure;
@@ -116,14 +118,14 @@ impl Sources {
         if lock(&self.inner).interests.get(application) == interest {
             return Ok(());
         }
-        let known = interest.is_none_or(|interest| lock(&self.inner).trackers.contains_key(interest.url.identity()));
+        let known = interest.is_none_or(|interest| lock(&self.inner).trackers.contains_key(interest.url.as_str()));
         let opened = match interest {
             Some(interest) if !known => Some(self.open(&interest.url).await?),
             _ => None,
         };
         let mut inner = lock(&self.inner);
         if let Some(former) = inner.interests.remove(application) {
-            let identity = former.url.identity().to_owned();
+            let identity = former.url.as_str().to_owned();
             if let Some(tracker) = inner.trackers.get(&identity)
                 && tracker.drop_interest(application, &former.target)
             {
@@ -132,7 +134,7 @@ impl Sources {
         }
         let Some(interest) = interest else { return Ok(()) };
         inner.interests.insert(application.to_owned(), interest.clone());
-        let identity = interest.url.identity().to_owned();
+        let identity = interest.url.as_str().to_owned();
         let tracker = match (inner.trackers.get(&identity), opened) {
             (Some(tracker), _) => Arc::clone(tracker),
             (None, Some(store)) => {
@@ -160,8 +162,8 @@ impl Sources {
     }
 
     async fn open(&self, url: &RepositoryUrl) -> Result<Arc<Store>, Failure> {
-        let directory = self.directory.join(Hash64::of_bytes(url.identity().as_bytes()).to_string());
-        let opened = tokio::task::spawn_blocking(move || Store::open(&directory)).await;
+        let directory = self.directory.join(Hash64::of_bytes(url.as_str().as_bytes()).to_string());
+        let opened = tokio::task::spawn_blocking(move || Store::open(&directory, StoreLimits::default())).await;
         match opened {
             Ok(Ok(store)) => Ok(Arc::new(store)),
             Ok(Err(error)) => Err(failure_of(&error)),
@@ -173,7 +175,7 @@ impl Sources {
     pub fn state(&self, application: &str) -> Option<SourceState> {
         let inner = lock(&self.inner);
         let interest = inner.interests.get(application)?;
-        let tracker = inner.trackers.get(interest.url.identity())?;
+        let tracker = inner.trackers.get(interest.url.as_str())?;
         let state = lock(&tracker.state);
         let target = state.targets.get(&interest.target).cloned().unwrap_or_default();
         Some(SourceState {
@@ -188,10 +190,15 @@ impl Sources {
     pub fn poll(&self, application: &str) -> Option<u64> {
         let inner = lock(&self.inner);
         let interest = inner.interests.get(application)?;
-        let tracker = inner.trackers.get(interest.url.identity())?;
+        let tracker = inner.trackers.get(interest.url.as_str())?;
         let number = tracker.poll();
         lock(&tracker.state).asked.insert(application.to_owned(), number);
         Some(number)
+    }
+
+    /// Reports anew on a Repository or EgressProxy, because its spec has changed.
+    pub fn forget_report(&self, is_proxy: bool, name: &str) {
+        self.connections.forget(is_proxy, name);
     }
 
     /// Polls every repository now: the ways out, or the objects that say how to reach them, have changed.
@@ -309,7 +316,7 @@ impl Sources {
 
     async fn poll_once(&self, tracker: &Tracker, targets: &[String]) -> (BTreeMap<String, TargetState>, Option<Duration>) {
         self.metrics.polled();
-        let access = self.access.access(tracker.url.as_url()).await;
+        let access = self.access.access(&tracker.url).await;
         let mut result = match access {
             Ok(access) => self.ask(tracker, access, targets).await,
             Err(failure) => Err((failure, None, None)),
@@ -319,7 +326,7 @@ impl Sources {
             && matches!(failure.reason, Reason::AuthFailed | Reason::ProxyAuthRequired)
         {
             self.access.forget_secrets(&stale.secrets);
-            if let Ok(access) = self.access.access(tracker.url.as_url()).await
+            if let Ok(access) = self.access.access(&tracker.url).await
                 && access.fingerprint != stale.fingerprint
             {
                 result = self.ask(tracker, access, targets).await;
@@ -360,11 +367,14 @@ impl Sources {
             match &state.remote {
                 Some((fingerprint, remote)) if *fingerprint == access.fingerprint => Arc::clone(remote),
                 _ => {
-                    let remote = Arc::new(Remote::new(
-                        tracker.url.clone(),
-                        access.egress.clone(),
-                        access.config.clone(),
-                    ));
+                    let remote = Arc::new(Remote::new(RemoteConfig {
+                        url: tracker.url.clone(),
+                        egress: access.egress.clone(),
+                        route: access.route.clone(),
+                        credentials: access.credentials.clone(),
+                        ca: access.ca.clone(),
+                        timeouts: access.timeouts.clone(),
+                    }));
                     state.remote = Some((access.fingerprint, Arc::clone(&remote)));
                     remote
                 }
@@ -382,34 +392,35 @@ impl Sources {
         remote: &Remote,
         targets: &[String],
     ) -> Result<BTreeMap<String, TargetState>, GitError> {
-        let host = tracker.url.host();
-        let prefixes = crate::git::reference_prefixes(targets.iter().map(String::as_str));
+        let host = &tracker.url.host();
+        let parsed: Vec<(&String, Target)> = targets.iter().map(|target| (target, Target::parse(target))).collect();
+        let prefixes = ref_prefixes(parsed.iter().map(|(_, target)| target));
         let references = if prefixes.is_empty() {
             Vec::new()
         } else {
             let listed = remote.ls_refs(&prefixes).await;
-            self.metrics.git_requested(host, GitOperation::LsRefs, listed.as_ref().err().map(|error| error.reason));
+            self.metrics.git_requested(host, GitOperation::ListRefs, listed.as_ref().err().map(|error| error.reason));
             listed?
         };
         let mut found = BTreeMap::new();
         let mut missing = BTreeSet::new();
-        for target in targets {
-            let state = match crate::git::resolve(target, &references, &tracker.url) {
-                Ok(revision) => TargetState { revision: Some(revision), failure: None },
+        for (name, target) in parsed {
+            let state = match resolve(&target, &references, &tracker.url) {
+                Ok(resolved) => TargetState { revision: Some(resolved.revision), failure: None },
                 Err(error) => TargetState { revision: None, failure: Some(failure_of(&error)) },
             };
             missing.extend(state.revision.clone());
-            found.insert(target.clone(), state);
+            found.insert(name.clone(), state);
         }
         let store = Arc::clone(&tracker.store);
         let candidates: Vec<Revision> = missing.into_iter().collect();
         let wants: Vec<Revision> = tokio::task::spawn_blocking(move || {
-            candidates.into_iter().filter(|revision| !store.has(revision)).collect()
+            candidates.into_iter().filter(|revision| !store.has(revision).unwrap_or(false)).collect()
         })
         .await
         .unwrap_or_default();
         if !wants.is_empty() {
-            let fetched = remote.fetch(&tracker.store, &wants).await;
+            let fetched = remote.fetch(&tracker.store, &wants, FetchLimits::default()).await;
             self.metrics.git_requested(host, GitOperation::Fetch, fetched.as_ref().err().map(|error| error.reason));
             let statistics = fetched?;
             self.metrics.git_received(host, statistics.bytes);
@@ -429,7 +440,7 @@ impl Sources {
             for (name, revision) in &tips {
                 store.record_tip(name, revision)?;
             }
-            store.compact()
+            store.compact().map(|_| ())
         })
         .await
         .unwrap_or(Ok(()))

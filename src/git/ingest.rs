@@ -71,6 +71,13 @@ impl PackSink {
         self.pieces.send(Piece::Data(data)).await.is_ok()
     }
 
+    /// Gives up: returns when everything that came is removed.
+    pub(super) async fn abort(self) {
+        drop(self.pieces);
+        // The writer's answer is that the transfer ended early, which whoever gives up knows.
+        let _ = self.writer.await;
+    }
+
     /// Ends the pack: it is checked, becomes visible, and the wanted commits get their refs.
     pub(super) async fn finish(self, end: PackEnd) -> Result<Ingested, GitError> {
         // A writer that has failed takes no more pieces; its error is the answer.

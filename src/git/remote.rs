@@ -177,30 +177,17 @@ impl Remote {
         let mut answer = self.ask(&|server: &Capabilities| request.encode(server, AGENT)).await?;
         let sink = PackSink::open(store, PackLimits { bytes: limits.bytes, objects: limits.objects }).await;
         let mut end = PackEnd { wants: missing, ..PackEnd::default() };
-        let (mut reader, mut parser) = (PacketReader::default(), FetchParser::default());
-        let mut complete = false;
-        while let Some(chunk) = answer.next_chunk().await? {
-            reader.push(&chunk);
-            while let Some(packet) = next_packet(&mut reader)? {
-                match parser.feed(&packet).map_err(|error| GitError::protocol(&error))? {
-                    FetchEvent::Ignored => {}
-                    FetchEvent::End => complete = true,
-                    FetchEvent::Shallow(commit) => drop(end.shallow.insert(commit)),
-                    FetchEvent::Unshallow(commit) => drop(end.unshallow.insert(commit)),
-                    FetchEvent::Pack(data) => {
-                        if !sink.write(data).await {
-                            // The writer has given up; it knows why.
-                            return sink.finish(PackEnd::default()).await.map(|_| FetchStats::default());
-                        }
-                    }
-                }
+        match receive(&mut answer, &sink, &mut end).await {
+            // When the writer has given up, ending the pack tells why.
+            Ok(()) => {
+                let came = sink.finish(end).await?;
+                Ok(FetchStats { bytes: came.bytes, objects: came.objects })
+            }
+            Err(error) => {
+                sink.abort().await;
+                Err(error)
             }
         }
-        if !complete {
-            return Err(cut(&answer));
-        }
-        let came = sink.finish(end).await?;
-        Ok(FetchStats { bytes: came.bytes, objects: came.objects })
     }
 
     async fn limited<T>(&self, work: impl Future<Output = Result<T, GitError>>) -> Result<T, GitError> {
@@ -367,6 +354,29 @@ impl Remote {
             )
         }
     }
+}
+
+/// Moves the pack from an answer to the writer, until the end or until the writer wants no more.
+async fn receive(answer: &mut HttpResponse, sink: &PackSink, end: &mut PackEnd) -> Result<(), GitError> {
+    let (mut reader, mut parser) = (PacketReader::default(), FetchParser::default());
+    let mut complete = false;
+    while let Some(chunk) = answer.next_chunk().await? {
+        reader.push(&chunk);
+        while let Some(packet) = next_packet(&mut reader)? {
+            match parser.feed(&packet).map_err(|error| GitError::protocol(&error))? {
+                FetchEvent::Ignored => {}
+                FetchEvent::End => complete = true,
+                FetchEvent::Shallow(commit) => drop(end.shallow.insert(commit)),
+                FetchEvent::Unshallow(commit) => drop(end.unshallow.insert(commit)),
+                FetchEvent::Pack(data) => {
+                    if !sink.write(data).await {
+                        return Ok(());
+                    }
+                }
+            }
+        }
+    }
+    if complete { Ok(()) } else { Err(cut(answer)) }
 }
 
 /// The message about an answer that ended before git's end mark.

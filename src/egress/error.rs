@@ -51,7 +51,7 @@ impl fmt::Display for Phase {
 
 /// A connection failed. Holds no credential: requests and headers are never part of a message.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
-#[error("cannot reach {host} ({route}; rule: {rule}), phase {phase}: {message}")]
+#[error("request to {host} failed in phase {phase}, route {route}: {message} [rule: {rule}]")]
 pub struct EgressError {
     /// The reason for conditions.
     pub reason: Reason,
@@ -162,7 +162,7 @@ mod tests {
     #[test]
     fn only_seconds_are_read_from_retry_after() {
         assert_eq!(retry_after(Some(" 30 ")), Some(Duration::from_secs(30)));
-        assert_eq!(retry_after(Some("99999999")), Some(Duration::from_secs(86_400)));
+        assert_eq!(retry_after(Some("99999999")), Some(Duration::from_hours(24)));
         assert_eq!(retry_after(Some("Fri, 31 Dec 1999 23:59:59 GMT")), None);
         assert_eq!(retry_after(None), None);
     }

@@ -202,3 +202,23 @@ async fn a_snapshot_shows_files_links_and_directories() {
     let narrow = test.store.snapshot(&tip, SnapshotLimits { directory_entries: 4, ..limits }).unwrap();
     assert!(narrow.list("").unwrap_err().problem.contains("more than 4 entries"));
 }
+
+#[tokio::test]
+async fn after_a_compaction_a_server_is_told_that_history_is_gone() {
+    let fixture = Fixture::new();
+    let server = GitServer::start(&fixture).await;
+    let (remote, test, tip) = (server.remote(), TestStore::new(), fixture.revision("main"));
+    // All history, as from a server that cannot limit the depth.
+    let store = test.path().to_string_lossy().into_owned();
+    fixture.git(&["push", "-q", &store, "main:refs/tidelock/tips/main"]);
+    assert!(test.store.has(&fixture.revision("light")).unwrap());
+    assert_eq!(test.store.held().unwrap().shallow, BTreeSet::new());
+    blocking(&test.store, |store| store.repack().unwrap()).await;
+    let held = Held { haves: BTreeSet::from([tip.clone()]), shallow: BTreeSet::from([tip.clone()]) };
+    assert_eq!(test.store.held().unwrap(), held);
+    // The older commit is sent in full, for all that the newer one is held.
+    let older = fixture.revision("light");
+    fetch(&remote, &test.store, &older).await;
+    let files = test.store.snapshot(&older, SnapshotLimits::default()).unwrap();
+    assert_eq!(files.read("README").unwrap().as_deref(), Some(b"one\n".as_slice()));
+}

@@ -5,8 +5,7 @@
 set -euo pipefail
 here=$(dirname "$(readlink -f "$0")")
 bed=$here/testbed.sh
-description=${TIDELOCK_TESTBED:-/var/lib/tidelock-testbed}/testbed.json
-[ -e "$description" ] || { echo "the test bed is down: run $bed up" >&2; exit 1; }
+description=$("$bed" description)
 of() { jq -r ".$1" "$description"; }
 # The caller's own ideas about certificates and proxies must not leak in.
 unset GIT_SSL_CAINFO CURL_CA_BUNDLE SSL_CERT_FILE SSL_CERT_DIR http_proxy https_proxy HTTP_PROXY HTTPS_PROXY ALL_PROXY NO_PROXY no_proxy
@@ -75,8 +74,9 @@ expect "a certificate for other names" 'subject name' "$(fetch "https://$(of wro
 expect "an address is refused like an unknown name" '^403' "$(fetch https://198.51.100.10/)"
 
 echo "-- the operator's place"
+api=$(of api_server) node=${api#https://} node=${node%:*}
 expect "the API server answers" '"major": "1"' "$(operator "$(of bin)/kubectl" --kubeconfig "$(of operator_kubeconfig)" get --raw /version)"
-for address in http://198.51.100.10/ https://203.0.113.7/ http://10.201.0.1/ http://10.201.0.2:10250/ http://10.202.0.1/; do
+for address in http://198.51.100.10/ https://203.0.113.7/ "http://${node%.*}.1/" "http://$node:10250/" "http://$(sed s/201/202/ <<<"${node%.*}.1")/" "http://${node%.*}.9/"; do
   expect "$address is a black hole" 'timed out' "$(operator curl -sS -m 1 "$address")"
 done
 expect "the black hole remembers" '"address":"203.0.113.7","protocol":"tcp","port":443' "$("$bed" dialled)"

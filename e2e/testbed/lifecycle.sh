@@ -1,13 +1,6 @@
 # up, down, status.
 # shellcheck shell=bash
 
-say() { printf '%6.1fs  %s\n' "$(awk -v started="$STARTED" '{print $1 - started}' /proc/uptime)" "$*" >&2; }
-warn() { echo "testbed: $*" >&2; }
-fail() {
-  warn "$@"
-  exit 1
-}
-
 # One `up` or `down` at a time. The lock is on the directory that holds the state directory, so it leaves nothing behind.
 lock() {
   [ "$(id -u)" = 0 ] || fail "the test bed makes network namespaces and mounts: run it as root"
@@ -80,7 +73,7 @@ up() {
     take_down
   fi
   if ip link show "$HOST_LINK" >/dev/null 2>&1; then
-    [ -z "$(other_nodes)" ] || fail "another test bed is up: $(other_nodes); there is room for one on a machine"
+    [ -z "$(other_nodes "$NUMBER")" ] || fail "test bed number $NUMBER is up already, at $(other_nodes "$NUMBER"): take it down, or choose another TIDELOCK_TESTBED_NUMBER"
     disconnect_host
   fi
   build_all
@@ -92,6 +85,7 @@ up() {
   mkdir -p "$STATE/log"
   chmod 755 "$STATE"
   touch "$MARKER"
+  echo "$NUMBER" >"$STATE/number"
   MODE=$wanted
   remember MODE BIN GITSERVER IMAGES
   write_identities
@@ -132,13 +126,15 @@ up_ended() {
   exit "$1"
 }
 
-# Other test beds on this machine, by their state directories.
+# other_nodes [NUMBER]: the state directories of other test beds that are up on this machine.
 other_nodes() {
-  local directory arguments index
+  local directory arguments index state
   for directory in /proc/[0-9]*; do
     mapfile -d '' -t arguments <"$directory/cmdline" || continue
     for index in "${!arguments[@]}"; do
-      if [ "${arguments[index]}" = "$NODE_COMMAND" ] && [ "${arguments[index + 1]:-}" != "$STATE" ]; then echo "${arguments[index + 1]:-}"; fi
+      [ "${arguments[index]}" = "$NODE_COMMAND" ] || continue
+      state=${arguments[index + 1]:-}
+      if [ "$state" != "$STATE" ] && { [ -z "${1:-}" ] || [ "$(cat "$state/number" 2>/dev/null || echo 0)" = "$1" ]; }; then echo "$state"; fi
     done
   done 2>/dev/null | sort -u
 }
@@ -167,10 +163,34 @@ down() {
   case "${1:-}" in
     "") take_down ;;
     --keep) end_node ;;
-    --fence) take_down && unfence_addresses ;;
+    --fence)
+      take_down
+      [ -z "$(other_nodes)" ] || fail "the unreachable routes stay: they are needed by $(other_nodes)"
+      unfence_addresses
+      ;;
     *) fail "down takes nothing, --keep (the state directory stays, for its logs) or --fence (the unreachable routes go too)" ;;
   esac
   warn "down"
+}
+
+# run [--pods|--control-plane] CMD...
+run() {
+  local mode=--pods result=0
+  case "${1:-}" in --pods | --control-plane)
+    mode=$1
+    shift
+    ;;
+  esac
+  [ "$#" -gt 0 ] || fail "run needs a command"
+  if ! node_pid >/dev/null; then
+    "$TESTBED" up "$mode"
+    trap '"$TESTBED" down' EXIT
+    trap 'exit 130' INT TERM HUP
+  else
+    "$TESTBED" up "$mode"
+  fi
+  "$@" || result=$?
+  exit "$result"
 }
 
 recall() {

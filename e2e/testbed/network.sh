@@ -1,9 +1,9 @@
 # Links, routes and packet filters.
 #
-#   host 10.201.0.1 ── 10.201.0.2 node (API server :6443, DNS :53) ── pods 10.244.0.0/22, Services 10.96.0.0/16
+#   host 10.201.N.1 ── 10.201.N.2 node (API server :6443, DNS :53) ── pods 10.244.4N.0/22, Services 10.(96+N).0.0/16
 #                                  │
-#                                  ├── 10.202.0.2 proxy (Squid) ── 198.51.100.10 git
-#                                  └── 10.203.0.2 operator ── 10.203.1.1 black hole (and DNS witness)
+#                                  ├── 10.202.N.2 proxy (Squid) ── 198.51.100.10 git
+#                                  └── 10.203.N.2 operator ── 10.203.N.5 black hole (and DNS witness)     N: the test bed's number
 #
 # The operator's routes: the API server and the proxy through the node; everything else into the black hole, which drops
 # it in silence, as a VPC without an internet gateway does. The proxy does not forward. Git has no route back but to the proxy.

@@ -89,6 +89,11 @@ make_mount_points() {
 remove_mount_points() {
   local directory
   [ -e "$STATE/made-directories" ] || return 0
+  # Removing a directory takes away what another node has mounted there: leave it to the last one.
+  if [ -n "$(other_nodes)" ]; then
+    cat "$STATE/made-directories" >>"$(other_nodes | head -n 1)/made-directories"
+    return 0
+  fi
   while read -r directory; do rmdir "$directory" 2>/dev/null || :; done <"$STATE/made-directories"
 }
 

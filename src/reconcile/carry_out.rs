@@ -64,11 +64,11 @@ impl Driver {
                 Next::Run(steps) => {
                     attempt.waiting.clear();
                     attempt.waiting_since = None;
-                    if !attempt.cleared {
-                        if let Err(failure) = self.clear(application, memory, desired, plan).await {
-                            self.end(memory, OperationPhase::Failed, Some(failure));
-                            return;
-                        }
+                    if !attempt.cleared
+                        && let Err(failure) = self.clear(application, memory, desired, plan).await
+                    {
+                        self.end(memory, OperationPhase::Failed, Some(failure));
+                        return;
                     }
                     let done = self.run(steps, desired, owner, memory, &live).await;
                     let mut lost = false;
@@ -228,7 +228,7 @@ impl Driver {
                     Err(error) if error.message.contains("does not support dry run") => {
                         Outcome::Skipped { message: error.message }
                     }
-                    Err(error) => failed(&object, error),
+                    Err(error) => failed(&object, &error),
                 };
                 (object.key.clone(), outcome)
             })
@@ -300,7 +300,7 @@ impl Driver {
             Ok(applied) => applied,
             Err(error) => {
                 self.metrics.wrote(WriteVerb::Apply, WriteOutcome::Failed);
-                let outcome = failed(object, error);
+                let outcome = failed(object, &error);
                 warn!(object = %key, outcome = outcome.as_str(), "step");
                 return Done { key, outcome, entry: Entry::Same };
             }
@@ -452,7 +452,7 @@ impl Driver {
     }
 }
 
-fn failed(object: &DesiredObject, error: ApplyError) -> Outcome {
+fn failed(object: &DesiredObject, error: &ApplyError) -> Outcome {
     Outcome::Failed {
         reason: error.reason,
         message: format!("{} `{}` ({}): {}", object.gvk.kind, object.key.name, object.origin, error.message),

@@ -43,6 +43,8 @@ const WORKERS: usize = 24;
 const RENDERS: usize = 4;
 /// Live changes of one Application within this time are one wake-up.
 const SETTLE: Duration = Duration::from_millis(10);
+/// Pause after a reconcile that panicked.
+const AFTER_PANIC: Duration = Duration::from_mins(1);
 /// How long reconciles may take to end after a signal.
 const STOP_GRACE: Duration = Duration::from_secs(8);
 /// How often the watchdog is fed; and how often a missing requirement of the start is looked at again.
@@ -305,7 +307,9 @@ async fn start(
 }
 
 fn renderer(settings: &Settings) -> Result<Renderer, RunError> {
-    let tools = Tools { helm: settings.tools.helm.path.clone(), kustomize: settings.tools.kustomize.path.clone() };
+    // A tool that was not found is named where it would have to be, so that the error of a render says what is missing.
+    let place = |tool: &Option<PathBuf>, name: &str| tool.clone().unwrap_or_else(|| PathBuf::from("/usr/local/bin").join(name));
+    let tools = Tools { helm: place(&settings.tools.helm, "helm"), kustomize: place(&settings.tools.kustomize, "kustomize") };
     let scratch = [PathBuf::from("/dev/shm"), settings.state.join("scratch")];
     std::fs::create_dir_all(&scratch[1])
         .map_err(|source| RunError::State { path: scratch[1].clone(), source })?;
@@ -413,17 +417,14 @@ async fn work_queue(driver: Arc<Driver>, queue: Arc<Queue>, shutdown: Cancellati
             async move { driver.reconcile(&name).await }.instrument(span)
         });
         let took = |driver: &Driver| driver.clock.monotonic().saturating_duration_since(started);
-        match work.await {
-            Ok(pause) => {
-                let result = if pause.is_some() { ReconcileResult::Waiting } else { ReconcileResult::Idle };
-                driver.metrics.reconciled(result, took(&driver));
-                queue.done(&name, pause);
-            }
-            Err(_) => {
-                driver.metrics.reconciled(ReconcileResult::Retry, took(&driver));
-                warn!(application = %name, "a reconcile panicked; it is tried again");
-                queue.done(&name, Some(Duration::from_secs(60)));
-            }
+        if let Ok(pause) = work.await {
+            let result = if pause.is_some() { ReconcileResult::Waiting } else { ReconcileResult::Idle };
+            driver.metrics.reconciled(result, took(&driver));
+            queue.done(&name, pause);
+        } else {
+            driver.metrics.reconciled(ReconcileResult::Retry, took(&driver));
+            warn!(application = %name, "a reconcile panicked; it is tried again");
+            queue.done(&name, Some(AFTER_PANIC));
         }
     }
 }

@@ -27,13 +27,13 @@ use crate::render::Renderer;
 use crate::status::{Assessment, Comparison, Failure, Observed, derive};
 
 /// How long a reconcile waits for a kind's first complete list.
-const LIST_DEADLINE: Duration = Duration::from_secs(60);
+const LIST_DEADLINE: Duration = Duration::from_mins(1);
 /// Discovery is not asked again sooner than this, however many Applications miss a kind.
 pub(super) const SURFACE_REFRESH: Duration = Duration::from_secs(5);
 /// Pause before a reconcile that failed for a passing reason is tried again; doubles.
 const FIRST_RETRY: Duration = Duration::from_secs(2);
 /// Longest pause before it is tried again.
-const LONGEST_RETRY: Duration = Duration::from_secs(60);
+const LONGEST_RETRY: Duration = Duration::from_mins(1);
 /// How many past syncs are kept unless the spec says otherwise: Argo CD's default.
 const HISTORY_LIMIT: usize = 10;
 /// Annotation that asks for a sync now; any new value asks again.
@@ -126,7 +126,7 @@ impl Driver {
     /// Waits until everything about the kinds that an Application uses is known. Partial knowledge is never used.
     async fn know(&self, name: &str, desired: &DesiredSet, memory: &Memory) -> Result<(), Failure> {
         let recorded = self.served_kinds_of(memory.inventory.as_ref());
-        self.use_kinds(name, desired.kinds().chain(recorded.iter().cloned()).collect());
+        self.use_kinds(name, &desired.kinds().chain(recorded.iter().cloned()).collect());
         let served = desired.objects.values().filter(|object| !object.kind_is_new);
         let kinds: BTreeSet<GroupKind> = served.map(|object| object.key.group_kind()).chain(recorded).collect();
         self.cache
@@ -136,10 +136,10 @@ impl Driver {
     }
 
     /// Takes note of the kinds that an Application uses; kinds that none uses any more are no longer watched.
-    pub(super) fn use_kinds(&self, name: &str, kinds: BTreeSet<GroupKind>) {
+    pub(super) fn use_kinds(&self, name: &str, kinds: &BTreeSet<GroupKind>) {
         let mut in_use = self.kinds_in_use.lock().unwrap_or_else(PoisonError::into_inner);
         let before = if kinds.is_empty() { in_use.remove(name) } else { in_use.insert(name.to_owned(), kinds.clone()) };
-        let shrunk = before.is_some_and(|before| !before.is_subset(&kinds));
+        let shrunk = before.is_some_and(|before| !before.is_subset(kinds));
         if shrunk {
             let all: BTreeSet<GroupKind> = in_use.values().flatten().cloned().collect();
             self.cache.retain(&all);
@@ -233,7 +233,7 @@ impl Driver {
             Err(failure) => return Some(self.failed(application, memory, &failure).await),
         };
         let mut compared = self.compare(application, owner, memory, desired, policy.prune);
-        self.settle_reported_revision(memory, &compared.differences);
+        Self::settle_reported_revision(memory, &compared.differences);
         let target = target_of(hash, &compared.differences, policy.prune);
         let running = memory
             .attempt
@@ -294,10 +294,10 @@ impl Driver {
                 if prune != policy.prune {
                     compared = self.compare(application, owner, memory, desired, prune);
                 }
-                self.reopen_drifted(memory, &compared.differences, policy, now);
+                Self::reopen_drifted(memory, &compared.differences, policy, now);
                 self.carry_out(application, owner, memory, desired, &compared.plan).await;
                 compared = self.compare(application, owner, memory, desired, prune);
-                due = self.conclude(application, memory, target, now);
+                due = Self::conclude(application, memory, target, now);
             }
             Decision::Later(time) => due = until(time, now),
             Decision::Hold => {
@@ -321,7 +321,7 @@ impl Driver {
     }
 
     /// A restart finds everything in sync and must not write just because commits that touch nothing came meanwhile.
-    fn settle_reported_revision(&self, memory: &mut Memory, differences: &Differences) {
+    fn settle_reported_revision(memory: &mut Memory, differences: &Differences) {
         let known = memory.status.sync.revision.clone();
         if memory.attempt.is_none()
             && !known.is_empty()
@@ -335,7 +335,7 @@ impl Driver {
 
     /// While an attempt waits at a gate, objects that it has applied may be changed in the cluster: they are applied
     /// again, within the limits of healing.
-    fn reopen_drifted(&self, memory: &mut Memory, differences: &Differences, policy: Policy, now: Timestamp) {
+    fn reopen_drifted(memory: &mut Memory, differences: &Differences, policy: Policy, now: Timestamp) {
         if !policy.self_heal || memory.heals.not_before().is_some_and(|time| time > now) {
             return;
         }
@@ -358,7 +358,6 @@ impl Driver {
 
     /// Takes note of how an attempt stands, and says when to look again.
     fn conclude(
-        &self,
         application: &Application,
         memory: &mut Memory,
         target: Hash64,
@@ -393,10 +392,10 @@ impl Driver {
                 });
                 attempt.phase = OperationPhase::Failed;
                 attempt.ended = Some(now);
-                self.note_failure(application, memory, target, now)
+                Self::note_failure(application, memory, target, now)
             }
             OperationPhase::Failed | OperationPhase::Error | OperationPhase::Terminating => {
-                self.note_failure(application, memory, target, now)
+                Self::note_failure(application, memory, target, now)
             }
             OperationPhase::Succeeded => {
                 if attempt.heal {
@@ -409,7 +408,6 @@ impl Driver {
     }
 
     fn note_failure(
-        &self,
         application: &Application,
         memory: &mut Memory,
         target: Hash64,
@@ -494,11 +492,11 @@ impl Driver {
     /// Forgets an Application that is gone.
     async fn forget(&self, name: &str) {
         self.memories.lock().unwrap_or_else(PoisonError::into_inner).remove(name);
-        self.use_kinds(name, BTreeSet::new());
+        self.use_kinds(name, &BTreeSet::new());
         // Losing interest opens nothing, so it can't fail.
         let _ = self.sources.set_interest(name, None).await;
         self.metrics.application_gone(&self.namespace, name);
-        self.reporter.forget(name);
+        info!("the Application is gone");
     }
 }
 

@@ -17,9 +17,9 @@ use crate::status::{Attempt, Failure};
 /// Healing may follow at once this often; then it is held back.
 const FREE_HEALS: u32 = 3;
 /// Longest pause between heals.
-const LONGEST_HEAL_PAUSE: Duration = Duration::from_secs(300);
+const LONGEST_HEAL_PAUSE: Duration = Duration::from_mins(5);
 /// A heal that lasted this long proves that nobody fights it.
-const HEAL_LASTED: Duration = Duration::from_secs(600);
+const HEAL_LASTED: Duration = Duration::from_mins(10);
 
 /// What is remembered of one Application.
 #[derive(Default)]

@@ -17,8 +17,14 @@
 //!               ▼ status::derive(all of the above)  → status, events, metrics
 //! ```
 
-pub mod api;
+pub mod clock;
 pub mod model;
+
+pub mod api;
+
+pub mod metrics;
+pub mod settings;
+pub mod telemetry;
 
 pub mod health;
 
@@ -35,3 +41,8 @@ pub mod diff;
 pub mod plan;
 
 pub mod status;
+
+pub mod reconcile;
+
+pub mod cli;
+pub mod server;

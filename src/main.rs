@@ -1,3 +1,53 @@
-//! The `tidelock` binary.
+//! The `tidelock` binary: arguments, crypto provider, logs, runtime, verb.
 
-fn main() {}
+use std::process::ExitCode;
+
+use anyhow::Context;
+use clap::Parser;
+use tidelock::cli::{self, Arguments, Exit};
+use tidelock::clock::Clock;
+use tidelock::telemetry::Telemetry;
+
+/// Holds on to less memory than the system's allocator after a burst of large renders.
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    let exit = run(arguments).unwrap_or_else(|error| {
+        complain(&error);
+        Exit::Error
+    });
+    ExitCode::from(exit.code())
+}
+
+fn run(arguments: Arguments) -> anyhow::Result<Exit> {
+    let logs = arguments.verb.logs();
+    let clock = Clock::system();
+    if arguments.verb.handles_secrets() {
+        keep_memory_private().context("cannot keep this process's memory out of core dumps")?;
+    }
+    rustls::crypto::ring::default_provider()
+        .install_default()
+        .map_err(|_| anyhow::anyhow!("another TLS provider was installed before"))?;
+    let telemetry = Telemetry::start(logs.format, &logs.level, clock.clone())?;
+    let runtime =
+        tokio::runtime::Builder::new_multi_thread().enable_all().build().context("cannot start the async runtime")?;
+    let result = runtime.block_on(cli::run(arguments.verb, clock, telemetry.dropped_lines()));
+    // Tasks that hang in a blocking call must not keep a process alive whose work is done.
+    runtime.shutdown_background();
+    Ok(result?)
+}
+
+/// Forbids core dumps and other processes' reading of this one's memory, which holds credentials.
+fn keep_memory_private() -> std::io::Result<()> {
+    use rustix::process::{DumpableBehavior, Resource, Rlimit, set_dumpable_behavior, setrlimit};
+    set_dumpable_behavior(DumpableBehavior::NotDumpable)?;
+    setrlimit(Resource::Core, Rlimit { current: Some(0), maximum: Some(0) })?;
+    Ok(())
+}
+
+#[expect(clippy::print_stderr, reason = "logs have ended, or have not begun")]
+fn complain(error: &anyhow::Error) {
+    eprintln!("tidelock: {error:#}");
+}

@@ -27,11 +27,16 @@ func dnsWitness(arguments []string) error {
 	flags := flag.NewFlagSet("dns-witness", flag.ExitOnError)
 	listen := flags.String("listen", ":53", "address for UDP and TCP")
 	logFile := flags.String("log", "", "file for one JSON line per query (required)")
+	answerName := flags.String("answer", "refused", "what to answer: refused or nxdomain")
 	if err := flags.Parse(arguments); err != nil {
 		return err
 	}
 	if *logFile == "" {
 		return errors.New("dns-witness needs -log")
+	}
+	answerCode, known := map[string]byte{"refused": 5, "nxdomain": 3}[*answerName]
+	if !known {
+		return fmt.Errorf("unknown answer %q: write refused or nxdomain", *answerName)
 	}
 	witnessed, err := openJournal(*logFile)
 	if err != nil {
@@ -46,25 +51,25 @@ func dnsWitness(arguments []string) error {
 		return fmt.Errorf("cannot listen: %w", err)
 	}
 	ended := make(chan error, 2)
-	go func() { ended <- witnessDatagrams(datagrams, witnessed) }()
-	go func() { ended <- witnessStreams(streams, witnessed) }()
+	go func() { ended <- witnessDatagrams(datagrams, answerCode, witnessed) }()
+	go func() { ended <- witnessStreams(streams, answerCode, witnessed) }()
 	return <-ended
 }
 
-func witnessDatagrams(socket net.PacketConn, witnessed *journal) error {
+func witnessDatagrams(socket net.PacketConn, code byte, witnessed *journal) error {
 	buffer := make([]byte, 65535)
 	for {
 		count, client, err := socket.ReadFrom(buffer)
 		if err != nil {
 			return err
 		}
-		if answer := refuse(buffer[:count], "udp", client, witnessed); answer != nil {
+		if answer := deny(buffer[:count], code, "udp", client, witnessed); answer != nil {
 			_, _ = socket.WriteTo(answer, client)
 		}
 	}
 }
 
-func witnessStreams(listener net.Listener, witnessed *journal) error {
+func witnessStreams(listener net.Listener, code byte, witnessed *journal) error {
 	for {
 		connection, err := listener.Accept()
 		if err != nil {
@@ -82,7 +87,7 @@ func witnessStreams(listener net.Listener, witnessed *journal) error {
 				if _, err := io.ReadFull(connection, message); err != nil {
 					return
 				}
-				answer := refuse(message, "tcp", connection.RemoteAddr(), witnessed)
+				answer := deny(message, code, "tcp", connection.RemoteAddr(), witnessed)
 				if answer == nil {
 					return
 				}
@@ -95,9 +100,9 @@ func witnessStreams(listener net.Listener, witnessed *journal) error {
 	}
 }
 
-// refuse logs a query and returns the answer REFUSED; nil for what is not a query.
-func refuse(message []byte, protocol string, client net.Addr, witnessed *journal) []byte {
-	const headerLength, responseBit, recursionDesired, refused = 12, 0x80, 0x01, 5
+// deny logs a query and returns the answer with the given response code (RFC 1035 §4.1.1); nil for what is not a query.
+func deny(message []byte, code byte, protocol string, client net.Addr, witnessed *journal) []byte {
+	const headerLength, responseBit, recursionDesired = 12, 0x80, 0x01
 	if len(message) < headerLength || message[2]&responseBit != 0 {
 		return nil
 	}
@@ -116,7 +121,7 @@ func refuse(message []byte, protocol string, client net.Addr, witnessed *journal
 	witnessed.record(entry)
 	answer := append([]byte(nil), message[:end]...)
 	answer[2] = message[2]&(0x78|recursionDesired) | responseBit
-	answer[3] = refused
+	answer[3] = code
 	if end == headerLength {
 		answer[4], answer[5] = 0, 0
 	}

@@ -1,7 +1,7 @@
 // Command gitserver holds the two network services of the test bed that are not off-the-shelf programs:
 //
 //	gitserver serve        git over smart HTTP and HTTPS, by the real `git http-backend`, with faults on demand
-//	gitserver dns-witness  a name server that records every question and answers REFUSED
+//	gitserver dns-witness  a name server that records every question and knows no answer
 package main
 
 import (

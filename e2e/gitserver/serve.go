@@ -15,12 +15,16 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"time"
 )
 
 // publicPrefix is the part of the root that needs no password.
 const publicPrefix = "/public/"
+
+// readyPath answers 204 to anyone and is not logged: those who wait for the server must not disturb those who count requests.
+const readyPath = "/-/ready"
 
 // server answers git's smart HTTP protocol for the bare repositories below one directory.
 type server struct {
@@ -109,6 +113,10 @@ func serve(arguments []string) error {
 }
 
 func (s *server) ServeHTTP(writer http.ResponseWriter, request *http.Request) {
+	if request.URL.Path == readyPath {
+		writer.WriteHeader(http.StatusNoContent)
+		return
+	}
 	started := time.Now()
 	entry := access{
 		Time: timestamp(started), Scheme: "http", Client: request.RemoteAddr, Host: request.Host, Method: request.Method,
@@ -238,11 +246,15 @@ func peekCommand(request *http.Request) string {
 		count, _ := io.ReadFull(unzipped, plain)
 		head = plain[:count]
 	}
-	// A packet line: four hexadecimal digits of length, then "command=ls-refs\n".
+	// A packet line: its whole length in four hexadecimal digits, then "command=ls-refs", with or without a newline.
 	if len(head) < 4 {
 		return ""
 	}
-	line, _, _ := strings.Cut(string(head[4:]), "\n")
+	length, err := strconv.ParseUint(string(head[:4]), 16, 16)
+	if err != nil || length < 4 || int(length) > len(head) {
+		return ""
+	}
+	line := strings.TrimSuffix(string(head[4:length]), "\n")
 	command, found := strings.CutPrefix(line, "command=")
 	if !found {
 		return ""

@@ -57,7 +57,11 @@ impl Condition<'_> {
             Truth::Unknown => "Unknown",
         };
         let kind = if self.kind.is_empty() { "a condition without a type" } else { self.kind };
-        if self.reason.is_empty() { format!("{kind} is {value}") } else { format!("{kind} is {value}: {}", self.reason) }
+        if self.reason.is_empty() {
+            format!("{kind} is {value}")
+        } else {
+            format!("{kind} is {value}: {}", self.reason)
+        }
     }
 }
 
@@ -112,13 +116,7 @@ mod tests {
         let read: Vec<_> = parse(&list).iter().map(|condition| (condition.kind, condition.truth)).collect();
         assert_eq!(
             read,
-            [
-                ("A", Truth::True),
-                ("B", Truth::False),
-                ("C", Truth::True),
-                ("D", Truth::Unknown),
-                ("E", Truth::Unknown)
-            ]
+            [("A", Truth::True), ("B", Truth::False), ("C", Truth::True), ("D", Truth::Unknown), ("E", Truth::Unknown)]
         );
         assert_eq!(parse(&json!({"not": "a list"})), vec![]);
     }

@@ -63,17 +63,15 @@ fn read_map(map: &Map<String, Value>, wanted: Option<i64>) -> Counts {
     let mut parts: Vec<(&str, i64)> = Vec::new();
     for (key, value) in map {
         if let Some((ready, all)) = value.as_str().and_then(fraction) {
-            return if ready < all {
-                Counts::Short(format!("{key} is {ready}/{all}"))
-            } else {
-                Counts::Complete
-            };
+            return if ready < all { Counts::Short(format!("{key} is {ready}/{all}")) } else { Counts::Complete };
         }
         let Some(count) = as_int(value).filter(|_| value.is_number()) else { continue };
         let words = split(key);
         let words: Vec<&str> = words.iter().map(String::as_str).collect();
         match words.as_slice() {
-            ["unavailable", "replicas"] if count > 0 => return Counts::Short(format!("{count} replicas are unavailable")),
+            ["unavailable", "replicas"] if count > 0 => {
+                return Counts::Short(format!("{count} replicas are unavailable"));
+            }
             [noun] if NOUNS.contains(noun) => total = total.max(Some(count)),
             [adjective, noun] if TOTALS.contains(adjective) && NOUNS.contains(noun) => total = total.max(Some(count)),
             ["ready"] => parts.push((key, count)),
@@ -99,8 +97,10 @@ fn fraction(text: &str) -> Option<(i64, i64)> {
 fn sum_of_groups(object: Object<'_>) -> Option<i64> {
     let spec = object.at("/spec")?.as_object()?;
     let mut lists = spec.values().filter_map(Value::as_array).filter_map(|list| {
-        let counts: Vec<i64> =
-            list.iter().filter_map(|item| item.get("count").or_else(|| item.get("replicas")).and_then(as_int)).collect();
+        let counts: Vec<i64> = list
+            .iter()
+            .filter_map(|item| item.get("count").or_else(|| item.get("replicas")).and_then(as_int))
+            .collect();
         (!counts.is_empty()).then(|| counts.iter().fold(0_i64, |sum, count| sum.saturating_add(*count)))
     });
     let only = lists.next()?;

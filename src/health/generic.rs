@@ -7,9 +7,9 @@
 use super::conditions::{self, Condition, Truth};
 use super::counts::{self, Counts};
 use super::object::Object;
-use super::observed::{stale_condition, stale_status};
+use super::observed::{stale_condition, stale_reference, stale_status};
 use super::words::{self, Meaning};
-use super::{AssessContext, degraded, progressing, states, suspended};
+use super::{AssessContext, degraded, progressing, revisions, states, suspended};
 use crate::model::{Health, HealthStatus};
 
 /// Spec flags that hold an object.
@@ -26,14 +26,20 @@ pub fn assess(object: Object<'_>, context: &AssessContext) -> Health {
             (None, Some(true) | None) => progressing("has no status yet"),
         };
     }
-    if let Some(health) = stale_status(object) {
+    if let Some(health) = stale_status(object).or_else(|| stale_reference(object)) {
         return held.map_or(health, |pointer| suspended(hold_message(pointer)));
     }
     let mut verdict = Verdict::default();
     let conditions = object.conditions();
-    let has_ready = read_conditions(object, &conditions, &mut verdict);
+    let is_ready = read_conditions(object, &conditions, &mut verdict);
+    if object.at("/status/atProvider").is_some() && !is_ready {
+        verdict.vote(progressing("condition Ready is not reported yet"));
+    }
     read_groups(object, &mut verdict);
-    states::read(object, has_ready, !conditions.is_empty(), &mut verdict);
+    states::read(object, is_ready, !conditions.is_empty(), &mut verdict);
+    if let Some(message) = revisions::read(object) {
+        verdict.vote(progressing(message));
+    }
     match counts::read(object) {
         Counts::None => {}
         Counts::Complete => verdict.vote(Health::healthy()),
@@ -112,14 +118,52 @@ enum Polarity {
 
 /// Last words of the types that name a state in which an object can rest.
 const FINAL_WORDS: &[&str] = &[
-    "accepted", "admitted", "advertised", "adopted", "applied", "attached", "available", "bound", "compliant", "complete", "completed",
-    "deployed", "discoverable", "established", "finished", "healthy", "installed", "issued", "programmed",
-    "provisioned", "published", "ready", "reconciled", "refs", "succeeded", "success", "synced", "synchronized",
-    "valid", "validated",
+    "accepted",
+    "admitted",
+    "advertised",
+    "adopted",
+    "applied",
+    "attached",
+    "available",
+    "bound",
+    "compliant",
+    "complete",
+    "completed",
+    "deployed",
+    "discoverable",
+    "established",
+    "finished",
+    "healthy",
+    "installed",
+    "issued",
+    "programmed",
+    "provisioned",
+    "published",
+    "ready",
+    "reconciled",
+    "refs",
+    "succeeded",
+    "success",
+    "synced",
+    "synchronized",
+    "valid",
+    "validated",
 ];
 
 /// Types that read like failure but are told in passing.
 const NOTICES: &[&str] = &["warning", "warnings", "missing", "missed", "expired", "down", "outdated", "deprecated"];
+
+/// Last words of final types that are a judgement on the spec: False is a refusal, not a delay.
+const DECISION_WORDS: &[&str] = &["accepted", "admitted", "adopted", "valid", "validated"];
+
+fn is_decision(kind: &str) -> bool {
+    words::split(kind).last().is_some_and(|last| DECISION_WORDS.contains(&last.as_str()))
+}
+
+/// Whether an activity is the object's as a whole (`Progressing`), not one of a part (`ContinuousArchiving`).
+fn is_whole(kind: &str) -> bool {
+    words::split(kind).len() == 1
+}
 
 fn polarity(kind: &str) -> Polarity {
     let local = kind.rsplit('/').next().unwrap_or(kind);
@@ -164,7 +208,7 @@ fn read_conditions(object: Object<'_>, conditions: &[Condition<'_>], verdict: &m
             Some(health) if is_decisive => verdict.vote(health),
             Some(_) => {}
             None => {
-                if let Some(health) = vote_of(condition, polarity, is_ready) {
+                if let Some(health) = vote_of(object, condition, polarity, is_ready) {
                     verdict.vote(health);
                 }
             }
@@ -173,8 +217,8 @@ fn read_conditions(object: Object<'_>, conditions: &[Condition<'_>], verdict: &m
     is_ready
 }
 
-fn vote_of(condition: &Condition<'_>, polarity: Polarity, is_ready: bool) -> Option<Health> {
-    let reason = words::meaning(condition.reason);
+fn vote_of(object: Object<'_>, condition: &Condition<'_>, polarity: Polarity, is_ready: bool) -> Option<Health> {
+    let reason = words::meaning_beyond(condition.kind, condition.reason);
     let is_failure = matches!(reason, Some(Meaning::Bad | Meaning::Absent)) || condition.severity == "Error";
     match (polarity, condition.truth) {
         (Polarity::Summary | Polarity::Final | Polarity::PartFinal, Truth::True) => Some(Health::healthy()),
@@ -184,6 +228,13 @@ fn vote_of(condition: &Condition<'_>, polarity: Polarity, is_ready: bool) -> Opt
             }
             if reason == Some(Meaning::Paused) {
                 return Some(suspended(condition.explain()));
+            }
+            let is_wanted = object.int("/spec/replicas") != Some(0) || object.count("/status/replicas") > 0;
+            if !is_wanted && condition.kind == "Available" {
+                return None;
+            }
+            if is_decision(condition.kind) && reason != Some(Meaning::Working) {
+                return Some(degraded(condition.explain()));
             }
             let is_overruled = is_ready && polarity == Polarity::PartFinal && reason != Some(Meaning::Working);
             (!is_overruled).then(|| progressing(condition.explain()))
@@ -197,15 +248,17 @@ fn vote_of(condition: &Condition<'_>, polarity: Polarity, is_ready: bool) -> Opt
         }),
         (Polarity::Hold, Truth::True) => Some(suspended(condition.explain())),
         (Polarity::Activity, Truth::True) => match reason {
-            Some(Meaning::Good) => None,
-            Some(Meaning::Bad) => Some(degraded(condition.explain())),
+            Some(Meaning::Good) if !is_whole(condition.kind) => None,
+            // Workload controllers leave `Progressing` True when they are done. Only a known generation tells of which.
+            Some(Meaning::Good) if object.at("/status/observedGeneration").is_some() => Some(Health::healthy()),
             Some(Meaning::Paused) => Some(suspended(condition.explain())),
             _ => Some(progressing(condition.explain())),
         },
-        (Polarity::Activity, Truth::Unknown) => Some(match reason {
-            Some(Meaning::Paused) => suspended(condition.explain()),
-            _ => progressing(condition.explain()),
-        }),
+        (Polarity::Activity, Truth::Unknown) => match reason {
+            Some(Meaning::Good) => None,
+            Some(Meaning::Paused) => Some(suspended(condition.explain())),
+            _ => Some(progressing(condition.explain())),
+        },
         (Polarity::Activity | Polarity::Neutral, Truth::False) => is_failure.then(|| degraded(condition.explain())),
         (Polarity::Neutral, Truth::True | Truth::Unknown)
         | (Polarity::Negative | Polarity::NotFinal | Polarity::Hold, Truth::False | Truth::Unknown) => None,
@@ -216,24 +269,26 @@ fn vote_of(condition: &Condition<'_>, polarity: Polarity, is_ready: bool) -> Opt
 /// generation are left out when there are newer ones: their controller no longer serves the object.
 fn read_groups(object: Object<'_>, verdict: &mut Verdict) {
     let Some(status) = object.at("/status").and_then(serde_json::Value::as_object) else { return };
-    let groups: Vec<Vec<Condition<'_>>> = status
+    let groups: Vec<(bool, Vec<Condition<'_>>)> = status
         .values()
         .filter_map(serde_json::Value::as_array)
         .flatten()
-        .filter_map(|item| item.get("conditions"))
-        .map(conditions::parse)
-        .filter(|group| !group.is_empty())
+        .filter_map(|item| {
+            let answers_for_parent = item.get("parentRef").or_else(|| item.get("ancestorRef")).is_some();
+            Some((answers_for_parent, conditions::parse(item.get("conditions")?)))
+        })
+        .filter(|(_, group)| !group.is_empty())
         .collect();
-    let is_stale = |group: &Vec<Condition<'_>>| {
-        group.iter().any(|condition| stale_condition(object, condition).is_some())
-    };
-    let has_current = groups.iter().any(|group| !is_stale(group));
-    for group in groups.iter().filter(|group| !has_current || !is_stale(group)) {
+    let is_stale = |group: &[Condition<'_>]| group.iter().any(|condition| stale_condition(object, condition).is_some());
+    let has_current = groups.iter().any(|(_, group)| !is_stale(group));
+    for (answers_for_parent, group) in groups.iter().filter(|(_, group)| !has_current || !is_stale(group)) {
         let mut own = Verdict::default();
         read_conditions(object, group, &mut own);
-        if own.is_open() {
-            own.vote(progressing("waits for a condition that says that it was accepted"));
+        if own.is_open() && *answers_for_parent {
+            own.vote(progressing("waits for a parent's controller to accept it"));
         }
-        verdict.vote(own.finish());
+        if let Some(worst) = own.worst {
+            verdict.vote(worst);
+        }
     }
 }

@@ -16,6 +16,7 @@ mod networking;
 mod object;
 mod observed;
 mod pod;
+mod revisions;
 mod scaling;
 mod states;
 mod storage;

@@ -102,7 +102,12 @@ pub fn run(directory: &Path) -> Result<Report, ReportError> {
                 let object: Value = parse(&kind.join(&test.input_path))?;
                 let context = AssessContext { now: jiff::Timestamp::UNIX_EPOCH, has_status_subresource: None };
                 let found = assess(&object, &context);
-                cases.push(Case { kind: label.clone(), input: test.input_path, wanted: test.health_status.status, found });
+                cases.push(Case {
+                    kind: label.clone(),
+                    input: test.input_path,
+                    wanted: test.health_status.status,
+                    found,
+                });
             }
         }
     }

@@ -9,8 +9,7 @@ use super::{degraded, progressing, suspended};
 use crate::model::{Health, HealthStatus};
 
 /// Last words of the fields that hold a state.
-const STATE_FIELDS: &[&str] =
-    &["phase", "state", "status", "health", "stage", "result", "compliant", "compliance"];
+const STATE_FIELDS: &[&str] = &["phase", "state", "status", "health", "stage", "result", "compliant", "compliance"];
 /// First words of fields that tell of another time than now, or of a wish.
 const OTHER_TIMES: &[&str] = &["last", "previous", "history", "desired", "target", "expected", "initial", "old"];
 /// Flags that are false until the object is well.
@@ -24,8 +23,26 @@ const DEPTH: usize = 3;
 
 /// Last words of kinds that run to completion: "Running" is not yet good for them.
 const TASK_KINDS: &[&str] = &[
-    "analysis", "backup", "build", "clone", "execution", "experiment", "export", "import", "job", "migration",
-    "operation", "request", "restore", "run", "scan", "snapshot", "task", "test", "upgrade", "workflow",
+    "analysis",
+    "backup",
+    "build",
+    "clone",
+    "execution",
+    "experiment",
+    "export",
+    "import",
+    "job",
+    "migration",
+    "operation",
+    "request",
+    "restore",
+    "run",
+    "scan",
+    "snapshot",
+    "task",
+    "test",
+    "upgrade",
+    "workflow",
 ];
 
 /// Whether there is no status, or one that holds nothing yet.
@@ -60,6 +77,12 @@ pub fn read(object: Object<'_>, is_ready: bool, has_conditions: bool, verdict: &
         verdict.vote(health);
     }
     said |= flags(status, verdict);
+    for (label, text) in own_labels(object) {
+        if let Some(health) = reader.health(label, text, "") {
+            said = true;
+            verdict.vote(health);
+        }
+    }
     let below_decides = !said && !has_conditions && verdict.is_open();
     reader.descend(status, DEPTH, below_decides, verdict);
 }
@@ -94,6 +117,10 @@ impl Reader {
             match value {
                 Value::Object(inner) => {
                     self.item(inner, decides, verdict);
+                    // Further down, errors are often those of an attempt that is long over.
+                    if let Some(health) = errors(inner).filter(|_| depth == DEPTH) {
+                        verdict.vote(health);
+                    }
                     self.descend(inner, depth - 1, decides, verdict);
                 }
                 // Lists further down hold other objects' states.
@@ -111,14 +138,29 @@ impl Reader {
         let message = ["message", "reason"].iter().find_map(|field| map.get(*field)?.as_str()).unwrap_or_default();
         for (field, text) in states(map) {
             let Some(health) = self.health(field, text, message) else { continue };
-            if decides || health.status == HealthStatus::Degraded {
+            if decides || matches!(health.status, HealthStatus::Degraded | HealthStatus::Progressing) {
                 verdict.vote(health);
             }
         }
-        if let Some(health) = errors(map) {
-            verdict.vote(health);
-        }
     }
+}
+
+/// Labels that a controller of the object's own domain puts on it to tell a state: `shoot.gardener.cloud/status` on an
+/// object of `core.gardener.cloud`.
+fn own_labels(object: Object<'_>) -> impl Iterator<Item = (&str, &str)> {
+    let domain = registered_domain(object.group());
+    object.at("/metadata/labels").and_then(Value::as_object).into_iter().flatten().filter_map(move |(label, value)| {
+        let (prefix, name) = label.split_once('/')?;
+        let is_own = domain.is_some() && registered_domain(prefix) == domain;
+        let is_state = words::split(name).last().is_some_and(|last| STATE_FIELDS.contains(&last.as_str()));
+        Some((label.as_str(), value.as_str().filter(|_| is_own && is_state)?))
+    })
+}
+
+/// The last two labels of a domain, unless the whole community shares them.
+fn registered_domain(domain: &str) -> Option<&str> {
+    let start = domain.rmatch_indices('.').nth(1).map_or(0, |(dot, _)| dot + 1);
+    domain.get(start..).filter(|own| own.contains('.') && !matches!(*own, "k8s.io" | "x-k8s.io" | "kubernetes.io"))
 }
 
 /// The fields of a map that hold a state word about now.

@@ -23,9 +23,7 @@ pub fn claim(object: Object<'_>, _context: &AssessContext) -> Health {
             });
             resizing.map_or_else(Health::healthy, |condition| degraded(condition.explain()))
         }
-        "Lost" => {
-            degraded(format!("its volume `{}` is lost and the data with it", object.text("/spec/volumeName")))
-        }
+        "Lost" => degraded(format!("its volume `{}` is lost and the data with it", object.text("/spec/volumeName"))),
         "" | "Pending" if unused(object) => progressing(format!(
             "is not bound to a volume of {class} yet; a class that binds on first use waits for a pod that uses the claim"
         )),

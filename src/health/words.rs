@@ -24,48 +24,182 @@ pub enum Meaning {
 
 /// Words that begin like this say failure.
 const BAD_STEMS: &[&str] = &[
-    "abort", "conflict", "corrupt", "crash", "critical", "degrad", "denied", "deny", "err", "exceed", "exception",
-    "expired", "fail", "fatal", "forbidden", "illegal", "incompatib", "insufficient", "invalid", "lost", "malform",
-    "mismatch", "misconfig", "noncompliant", "orphan", "overlap", "refus", "reject", "stall", "terminal",
-    "unable", "unauthori", "unhealthy", "unreachable", "unresolv", "unsupported", "violat", "warn", "wrong",
+    "abort",
+    "conflict",
+    "corrupt",
+    "crash",
+    "critical",
+    "degrad",
+    "denied",
+    "deny",
+    "err",
+    "exceed",
+    "exception",
+    "expired",
+    "fail",
+    "fatal",
+    "forbidden",
+    "illegal",
+    "incompatib",
+    "insufficient",
+    "invalid",
+    "lost",
+    "malform",
+    "mismatch",
+    "misconfig",
+    "noncompliant",
+    "orphan",
+    "overlap",
+    "refus",
+    "reject",
+    "stall",
+    "terminal",
+    "unable",
+    "unauthori",
+    "unhealthy",
+    "unreachable",
+    "unresolv",
+    "unsupported",
+    "violat",
+    "warn",
+    "wrong",
 ];
 
 /// Whole words that say failure.
-const BAD_WORDS: &[&str] = &["bad", "broken", "cannot", "dead", "disconnected", "down", "killed", "missing", "no-match",
-    "notfound", "red", "reached", "timeout", "undefined", "unschedulable"];
+const BAD_WORDS: &[&str] = &[
+    "bad",
+    "broken",
+    "cannot",
+    "dead",
+    "disconnected",
+    "down",
+    "killed",
+    "missing",
+    "notfound",
+    "red",
+    "reached",
+    "timeout",
+    "undefined",
+    "unschedulable",
+];
 
 /// Pairs of words that say failure.
 const BAD_PAIRS: &[(&str, &str)] = &[
-    ("not", "found"), ("not", "allowed"), ("not", "permitted"), ("not", "supported"), ("not", "accepted"),
-    ("not", "valid"), ("not", "exist"), ("non", "compliant"), ("no", "matching"), ("timed", "out"), ("no", "such"),
-    ("could", "not"), ("failing", "over"), ("limit", "reached"),
+    ("not", "found"),
+    ("not", "allowed"),
+    ("not", "permitted"),
+    ("not", "supported"),
+    ("not", "accepted"),
+    ("not", "valid"),
+    ("not", "exist"),
+    ("non", "compliant"),
+    ("no", "matching"),
+    ("timed", "out"),
+    ("no", "such"),
+    ("could", "not"),
+    ("failing", "over"),
+    ("limit", "reached"),
 ];
-
-/// Words that look like failure by a stem and are not.
-const NOT_BAD: &[&str] = &["failover", "terminalless", "warned"];
 
 /// Words that begin like this say that the thing is held.
 const PAUSED_STEMS: &[&str] = &["hibernat", "pause", "suspend", "stopped", "halted", "sleeping", "shelved"];
 
 /// Whole words that say it is on its way; so do words in `-ing` that are not in [`NOT_WORKING`].
 const WORKING_WORDS: &[&str] = &[
-    "creation", "inprogress", "init", "partial", "pending", "progress", "queued", "reconcile", "requested", "retry",
-    "scheduled", "started", "submitted", "unavailable", "uninitialized", "unsynced", "yellow", "outofsync",
+    "creation",
+    "inprogress",
+    "init",
+    "partial",
+    "pending",
+    "progress",
+    "queued",
+    "reconcile",
+    "requested",
+    "retry",
+    "scheduled",
+    "started",
+    "submitted",
+    "unavailable",
+    "uninitialized",
+    "unsynced",
+    "yellow",
+    "outofsync",
 ];
+
+/// Pairs of words that say it is on its way.
+const WORKING_PAIRS: &[(&str, &str)] = &[("of", "sync"), ("of", "date"), ("in", "flight")];
 
 /// Words in `-ing` that are no activity.
 const NOT_WORKING: &[&str] = &[
-    "binding", "existing", "missing", "nothing", "ping", "ring", "running", "serving", "setting", "string", "thing",
-    "warning", "routing", "following", "listening",
+    "binding",
+    "existing",
+    "missing",
+    "nothing",
+    "ping",
+    "ring",
+    "running",
+    "serving",
+    "setting",
+    "string",
+    "thing",
+    "warning",
+    "routing",
+    "following",
+    "listening",
 ];
 
 /// Whole words that say that all is well.
 const GOOD_WORDS: &[&str] = &[
-    "accepted", "active", "admitted", "applied", "approved", "attached", "available", "bound", "compliant", "complete",
-    "completed", "configured", "connected", "created", "deployed", "done", "enabled", "established", "executed",
-    "exist", "exists", "finished", "green", "healthy", "installed", "issued", "normal", "ok", "online", "passed",
-    "programmed", "provisioned", "published", "ready", "reconciled", "registered", "resolved", "stable", "succeeded",
-    "success", "successful", "successfully", "synced", "synchronized", "up", "uptodate", "valid", "validated", "verified",
+    "accepted",
+    "active",
+    "admitted",
+    "applied",
+    "approved",
+    "attached",
+    "available",
+    "bound",
+    "compliant",
+    "complete",
+    "completed",
+    "configured",
+    "connected",
+    "created",
+    "deployed",
+    "done",
+    "enabled",
+    "established",
+    "executed",
+    "exist",
+    "exists",
+    "finished",
+    "green",
+    "healthy",
+    "installed",
+    "issued",
+    "latest",
+    "normal",
+    "ok",
+    "online",
+    "passed",
+    "programmed",
+    "provisioned",
+    "published",
+    "ready",
+    "reconciled",
+    "registered",
+    "resolved",
+    "stable",
+    "succeeded",
+    "success",
+    "successful",
+    "successfully",
+    "synced",
+    "synchronized",
+    "up",
+    "uptodate",
+    "valid",
+    "validated",
+    "verified",
 ];
 
 /// Words that turn the next one round.
@@ -119,13 +253,24 @@ pub fn meaning(text: &str) -> Option<Meaning> {
     found
 }
 
-/// Whether the text says failure.
-pub fn is_bad(text: &str) -> bool {
-    matches!(meaning(text), Some(Meaning::Bad | Meaning::Absent))
+/// What a reason says beyond the words of the type that it explains: `ContinuousArchivingSuccess` says success of
+/// `ContinuousArchiving`.
+pub fn meaning_beyond(kind: &str, reason: &str) -> Option<Meaning> {
+    let known = split(kind);
+    let more: Vec<String> = split(reason).into_iter().filter(|word| !known.contains(word)).collect();
+    if more.is_empty() { meaning(reason) } else { meaning(&more.join(" ")) }
 }
 
-/// Whether a sentence for people tells of failure. Sentences use many words in passing, so only how they begin counts.
+/// Phrases that tell failure wherever they stand in a sentence.
+const FAILURE_PHRASES: &[&str] = &["failed to ", "error: ", "failed: "];
+
+/// Whether a sentence for people tells of failure. Sentences use many words in passing, so besides a few phrases only
+/// how they begin counts.
 pub fn tells_failure(message: &str) -> bool {
+    let lower = message.to_lowercase();
+    if FAILURE_PHRASES.iter().any(|phrase| lower.contains(phrase)) {
+        return true;
+    }
     let words = split(message);
     let first: Vec<&str> = words.iter().take(6).map(String::as_str).collect();
     match first.as_slice() {
@@ -144,7 +289,7 @@ fn of_word(previous: &str, word: &str) -> Option<Meaning> {
     }
     let is_negated = NEGATIONS.contains(&previous);
     let starts = |stems: &[&str]| stems.iter().any(|stem| word.starts_with(stem));
-    if (starts(BAD_STEMS) || BAD_WORDS.contains(&word)) && !NOT_BAD.contains(&word) {
+    if starts(BAD_STEMS) || BAD_WORDS.contains(&word) {
         return (!is_negated).then_some(Meaning::Bad);
     }
     if starts(PAUSED_STEMS) {
@@ -155,6 +300,9 @@ fn of_word(previous: &str, word: &str) -> Option<Meaning> {
     }
     if WORKING_WORDS.contains(&word) || is_activity(word) {
         return (!is_negated).then_some(Meaning::Working);
+    }
+    if WORKING_PAIRS.contains(&(previous, word)) {
+        return Some(Meaning::Working);
     }
     if GOOD_WORDS.contains(&word) {
         return Some(if is_negated { Meaning::Working } else { Meaning::Good });

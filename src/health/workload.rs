@@ -41,7 +41,11 @@ pub fn deployment(object: Object<'_>, _context: &AssessContext) -> Health {
         return progressing(with_failure(replicas(desired, updated, "updated")));
     }
     if total > updated {
-        return progressing(with_failure(format!("{} old {} to stop", total - updated, replicas_wait(total - updated))));
+        return progressing(with_failure(format!(
+            "{} old {} to stop",
+            total.saturating_sub(updated),
+            replicas_wait(total.saturating_sub(updated))
+        )));
     }
     if available < updated {
         return progressing(with_failure(replicas(desired.max(updated), available, "available")));
@@ -76,7 +80,11 @@ pub fn replica_set(object: Object<'_>, _context: &AssessContext) -> Health {
     let desired = desired_replicas(object);
     let total = object.count("/status/replicas");
     if total > desired {
-        return progressing(format!("{} surplus {} to stop", total - desired, replicas_wait(total - desired)));
+        return progressing(format!(
+            "{} surplus {} to stop",
+            total.saturating_sub(desired),
+            replicas_wait(total.saturating_sub(desired))
+        ));
     }
     for (field, word) in [
         ("/status/fullyLabeledReplicas", "fully labelled"),
@@ -106,7 +114,11 @@ pub fn stateful_set(object: Object<'_>, _context: &AssessContext) -> Health {
         return progressing(replicas(desired, available, "available"));
     }
     if total > desired {
-        return progressing(format!("{} surplus {} to stop", total - desired, replicas_wait(total - desired)));
+        return progressing(format!(
+            "{} surplus {} to stop",
+            total.saturating_sub(desired),
+            replicas_wait(total.saturating_sub(desired))
+        ));
     }
     if object.text("/spec/updateStrategy/type") == "OnDelete" {
         return Health::healthy();
@@ -114,7 +126,7 @@ pub fn stateful_set(object: Object<'_>, _context: &AssessContext) -> Health {
     let updated = object.count("/status/updatedReplicas");
     let partition = object.count("/spec/updateStrategy/rollingUpdate/partition").max(0);
     if partition > 0 {
-        let wanted = (desired - partition).max(0);
+        let wanted = desired.saturating_sub(partition).max(0);
         if updated < wanted {
             return progressing(format!(
                 "{updated} of {wanted} replicas above partition {partition} {} updated",

@@ -1,7 +1,22 @@
 //! What the cluster holds, known for almost nothing: label-selected watches of the kinds in use, reduced to records.
+//!
+//! ```text
+//! discovery ─► ApiSurface ─► cache: one watch per kind in use ─► reduce ─► index ─► LiveView
+//!                                                                              └──► Change (only when a record changed)
+//! ```
 
+pub mod client;
+mod discovery;
+mod error;
+mod index;
 mod record;
+mod reduce;
+mod surface;
 mod view;
 
+pub use discovery::{SurfaceCache, discover};
+pub use error::LiveError;
+pub use index::{Change, Index};
 pub use record::LiveRecord;
+pub use reduce::{marks, reduce, resource_version};
 pub use view::LiveView;

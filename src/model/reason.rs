@@ -129,6 +129,10 @@ reasons! {
     ClusterUnreachable,
     /// The API server asked to slow down for longer than we wait.
     Throttled,
+    /// Another operator holds the lease, so this one may not write any more.
+    LeaseLost,
+    /// A kind's objects can't be listed, so what the cluster holds of it is unknown.
+    LiveStateUnknown,
     /// Any other refusal of the API server.
     ApplyFailed,
     /// A delete was refused or did not finish.

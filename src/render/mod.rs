@@ -1,1 +1,22 @@
-//! render.
+//! Files → manifests: plain directories, Kustomize and Helm.
+//!
+//! A render is a pure function of (tool, parameters, files). What it read is recorded, so that a commit that touches
+//! none of it needs no render. Kustomize and Helm are the real tools, run as jailed children.
+
+mod directory;
+mod error;
+pub mod inputs;
+pub mod local;
+mod manifests;
+mod renderer;
+mod tree;
+pub mod yaml;
+
+#[cfg(test)]
+mod memory;
+
+pub use error::RenderError;
+pub use inputs::{RecordingFiles, RenderInputs};
+pub use local::LocalFiles;
+pub use manifests::{is_foreign, manifests};
+pub use renderer::{RenderLimits, RenderRequest, Rendered, Renderer, Tool, Tools};

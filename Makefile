@@ -1,0 +1,78 @@
+# Entry points for people and CI; `make` lists them. Whatever is built lands in the cache, outside the checkout.
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+
+export TIDELOCK_CACHE ?= $(HOME)/.cache/tidelock
+# A target directory for each checkout, so that two of them do not rebuild each other's crates.
+export CARGO_TARGET_DIR ?= $(TIDELOCK_CACHE)/target-$(shell pwd | sha256sum | cut -c1-12)
+export CARGO_TERM_COLOR ?= $(if $(MAKE_TERMOUT),always,auto)
+
+# A faster linker where there is one. Only here: a plain `cargo build` needs neither.
+ifneq ($(and $(shell command -v clang),$(shell command -v mold)),)
+export CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_LINKER ?= clang
+export CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_RUSTFLAGS ?= -Clink-arg=-fuse-ld=mold
+endif
+
+BINARY := $(CARGO_TARGET_DIR)/release/tidelock
+BED := e2e/testbed.sh
+
+.PHONY: help install tools build crds fmt lint generated unit integration e2e test demo bench clean
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z0-9]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+install: ## install the Debian packages that everything needs (as root; quick when they are there)
+	@e2e/install.sh
+
+tools: install ## build Kubernetes, etcd, CoreDNS, Helm and Kustomize into the cache (minutes at first, then nothing)
+	@e2e/tools/build.sh >/dev/null
+
+build: ## build the release binary
+	cargo build --release --locked
+	@echo "$(BINARY)"
+
+crds: ## write crds/ from the Rust types
+	cargo run --quiet --locked -- crds --directory crds
+
+fmt: ## format the Rust and Go sources
+	cargo fmt
+	gofmt -w e2e/gitserver e2e/workload e2e/tools
+
+lint: ## formatting, clippy, shell syntax and generated files, all without changing anything
+	cargo fmt --check
+	@unformatted=$$(gofmt -l e2e/gitserver e2e/workload e2e/tools); [ -z "$$unformatted" ] || { echo "not formatted: $$unformatted (make fmt)" >&2; exit 1; }
+	@for script in $$(git ls-files '*.sh' .ci/run); do bash -n "$$script"; done
+	@cd e2e/gitserver && GOFLAGS=-buildvcs=false go vet ./...
+	@cd e2e/workload && GOFLAGS=-buildvcs=false go vet ./...
+	cargo clippy --all-targets --locked -- -D warnings
+	@$(MAKE) --no-print-directory generated
+
+generated: ## fail when crds/ differs from what the Rust types say
+	@fresh=$$(mktemp -d); trap 'rm -rf "$$fresh"' EXIT; \
+	cargo run --quiet --locked -- crds --directory "$$fresh"; \
+	diff -r crds "$$fresh" || { echo "crds/ is not what the types say: run make crds and commit" >&2; exit 1; }
+
+unit: ## unit tests and the layering test: no root, no network
+	cargo test --locked --lib --bins --test layering
+
+integration: tools ## integration tests on a real API server, proxy and git server
+	$(BED) run --pods cargo test --locked --test '*'
+
+e2e: tools ## the test bed's own promises, checked
+	$(BED) run --pods e2e/check.sh
+
+test: tools ## everything CI runs
+	@$(MAKE) --no-print-directory lint
+	$(BED) run --pods bash -c 'e2e/check.sh && cargo test --locked'
+
+demo: tools ## the whole main job before your eyes; KEEP=1 leaves it up
+	@KEEP=$(KEEP) e2e/demo.sh
+
+bench: tools build ## measure speed and memory against a bare loader
+	$(BED) run --pods cargo bench --locked
+
+clean: ## end the test bed, take its routes back, remove this checkout's build directory
+	-@$(BED) down --fence
+	rm -rf "$(CARGO_TARGET_DIR)"

@@ -1,0 +1,143 @@
+//! Fields that are accepted because Argo CD has them and that this version does not act on.
+
+use crate::api::{Application, ApplicationSource, ApplicationSpec, Gate, Operation, SyncOperation, SyncPolicy};
+
+/// Sync options that this version acts on, or that say what it does anyway.
+const SUPPORTED_OPTIONS: [&str; 6] = [
+    "CreateNamespace=true",
+    "CreateNamespace=false",
+    "PruneLast=true",
+    "ServerSideApply=true",
+    "Validate=true",
+    "ApplyOutOfSyncOnly=true",
+];
+
+/// The paths of all fields that an Application sets and that have no effect, each with what happens instead where that
+/// is not plain.
+pub fn unsupported_fields(application: &Application) -> Vec<String> {
+    let ApplicationSpec {
+        project: _,
+        source,
+        sources: _,
+        destination: _,
+        sync_policy,
+        ignore_differences,
+        info: _,
+        revision_history_limit: _,
+        depends_on,
+        gate,
+        poll_interval: _,
+        suspend: _,
+    } = &application.spec;
+    let mut fields = Vec::new();
+    let mut note = |set: bool, text: &str| {
+        if set {
+            fields.push(text.to_owned());
+        }
+    };
+    note(!ignore_differences.is_empty(), "spec.ignoreDifferences");
+    note(!depends_on.is_empty(), "spec.dependsOn");
+    if let Some(Gate { timeout: _, no_progress_timeout, stable_for, last_wave: _ }) = gate {
+        note(no_progress_timeout.is_some(), "spec.gate.noProgressTimeout");
+        note(stable_for.is_some(), "spec.gate.stableFor");
+    }
+    if let Some(SyncPolicy { automated: _, sync_options, retry, managed_namespace_metadata: _ }) = sync_policy {
+        for option in sync_options.iter().filter(|option| !SUPPORTED_OPTIONS.contains(&option.trim())) {
+            note(true, &format!("spec.syncPolicy.syncOptions: {option}"));
+        }
+        note(
+            retry.as_ref().is_some_and(|retry| retry.refresh),
+            "spec.syncPolicy.retry.refresh (a newer commit always supersedes)",
+        );
+    }
+    if let Some(ApplicationSource { reference, tag_prefix, helm, kustomize, .. }) = source {
+        note(reference.is_some(), "spec.source.ref");
+        note(tag_prefix.is_some(), "spec.source.tagPrefix");
+        note(helm.as_ref().is_some_and(|helm| helm.pass_credentials), "spec.source.helm.passCredentials");
+        note(helm.as_ref().is_some_and(|helm| !helm.version.is_empty()), "spec.source.helm.version");
+        note(
+            kustomize.as_ref().is_some_and(|kustomize| !kustomize.version.is_empty()),
+            "spec.source.kustomize.version",
+        );
+        note(
+            kustomize.as_ref().is_some_and(|kustomize| kustomize.common_annotations_envsubst),
+            "spec.source.kustomize.commonAnnotationsEnvsubst",
+        );
+    }
+    fields
+}
+
+/// The paths of the fields of a requested operation that this version does not act on. Such an operation is refused:
+/// doing something else than was asked would be worse than doing nothing.
+pub fn unsupported_operation(operation: &Operation) -> Vec<&'static str> {
+    let Operation { sync, initiated_by: _, info: _, retry: _ } = operation;
+    let Some(SyncOperation {
+        revision: _,
+        revisions,
+        source,
+        sources,
+        prune: _,
+        dry_run: _,
+        sync_strategy,
+        resources,
+        manifests,
+        sync_options,
+        auto_heal_attempts_count: _,
+    }) = sync
+    else {
+        return vec!["operation.sync is missing"];
+    };
+    let forced = sync_strategy.as_ref().is_some_and(|strategy| {
+        strategy.apply.as_ref().is_some_and(|apply| apply.force) || strategy.hook.as_ref().is_some_and(|hook| hook.force)
+    });
+    [
+        (!revisions.is_empty(), "operation.sync.revisions"),
+        (source.is_some(), "operation.sync.source"),
+        (!sources.is_empty(), "operation.sync.sources"),
+        (forced, "operation.sync.syncStrategy force"),
+        (!resources.is_empty(), "operation.sync.resources"),
+        (!manifests.is_empty(), "operation.sync.manifests"),
+        (
+            sync_options.iter().any(|option| !SUPPORTED_OPTIONS.contains(&option.trim())),
+            "operation.sync.syncOptions",
+        ),
+    ]
+    .into_iter()
+    .filter_map(|(set, field)| set.then_some(field))
+    .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::api::{IgnoreDifferences, Retry};
+
+    #[test]
+    fn every_field_without_effect_is_named() {
+        let mut application = Application::default();
+        application.spec.ignore_differences = vec![IgnoreDifferences::default()];
+        application.spec.sync_policy = Some(SyncPolicy {
+            sync_options: vec!["CreateNamespace=true".into(), "Replace=true".into()],
+            retry: Some(Retry { refresh: true, ..Retry::default() }),
+            ..SyncPolicy::default()
+        });
+        assert_eq!(
+            unsupported_fields(&application),
+            [
+                "spec.ignoreDifferences",
+                "spec.syncPolicy.syncOptions: Replace=true",
+                "spec.syncPolicy.retry.refresh (a newer commit always supersedes)",
+            ]
+        );
+        assert!(unsupported_fields(&Application::default()).is_empty());
+    }
+
+    #[test]
+    fn operation_that_asks_for_more_than_a_sync_is_told_so() {
+        let sync = SyncOperation { prune: true, manifests: vec!["x".into()], ..SyncOperation::default() };
+        let operation = Operation { sync: Some(sync), ..Operation::default() };
+        assert_eq!(unsupported_operation(&operation), ["operation.sync.manifests"]);
+        let plain = Operation { sync: Some(SyncOperation::default()), ..Operation::default() };
+        assert!(unsupported_operation(&plain).is_empty());
+    }
+}

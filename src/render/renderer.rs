@@ -1,0 +1,247 @@
+//! The one entry to rendering: finds the tool and drives it.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use crate::api::{ApplicationSource, DirectorySource, HelmSource, KustomizeSource};
+use crate::model::{EntryKind, Files, Hash64, Manifest, Reason};
+
+use super::tree::{Located, join, locate};
+use super::yaml::{DuplicateKeys, YamlLimits};
+use super::{RecordingFiles, RenderError, RenderInputs, directory};
+
+/// Names under which a kustomization is found, in the order of Kustomize.
+pub(super) const KUSTOMIZATION_NAMES: [&str; 3] = ["kustomization.yaml", "kustomization.yml", "Kustomization"];
+
+/// Bounds on one render. A breach is a typed error.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RenderLimits {
+    /// Sum of the sizes of a plain directory's manifests, in bytes.
+    pub input_bytes: u64,
+    /// Sum of the sizes of the files given to a tool, in bytes.
+    pub tree_bytes: u64,
+    /// Number of files read, or given to a tool.
+    pub tree_files: usize,
+    /// What a tool may write to its output, in bytes.
+    pub output_bytes: usize,
+    /// Wall-clock time that a tool may take.
+    pub timeout: Duration,
+    /// Bounds on each YAML text.
+    pub yaml: YamlLimits,
+    /// What to do about a key that appears twice in a file of a plain directory. In what Helm and Kustomize produce it
+    /// is only ever a warning: these tools accept it, and the one who deploys a chart often can't change it.
+    pub duplicate_keys: DuplicateKeys,
+}
+
+impl Default for RenderLimits {
+    fn default() -> Self {
+        Self {
+            input_bytes: 10 * 1024 * 1024,
+            tree_bytes: 64 * 1024 * 1024,
+            tree_files: 20_000,
+            output_bytes: 32 * 1024 * 1024,
+            timeout: Duration::from_secs(90),
+            yaml: YamlLimits::default(),
+            duplicate_keys: DuplicateKeys::Refuse,
+        }
+    }
+}
+
+/// What to render, and for whom.
+#[derive(Clone, Debug)]
+pub struct RenderRequest<'a> {
+    /// The source as the Application states it.
+    pub source: &'a ApplicationSource,
+    /// Name of the Application: Helm's release name unless the source gives one.
+    pub application_name: &'a str,
+    /// Namespace of the destination: Helm's namespace unless the source gives one.
+    pub destination_namespace: &'a str,
+    /// Version of the destination's API server (`v1.35.2`); empty when unknown.
+    pub kube_version: String,
+    /// API versions that the destination serves (`apps/v1`, `apps/v1/Deployment`).
+    pub api_versions: Vec<String>,
+    /// Bounds.
+    pub limits: RenderLimits,
+}
+
+impl RenderRequest<'_> {
+    /// Hash of all that decides the result besides the files. Repository and revision are no part of it: they only say
+    /// where the files come from.
+    pub fn parameters(&self) -> Hash64 {
+        let ApplicationSource {
+            repo_url: _,
+            path,
+            target_revision: _,
+            chart,
+            reference,
+            name: _,
+            tag_prefix: _,
+            helm,
+            kustomize,
+            directory,
+            plugin,
+        } = self.source;
+        Hash64::of_json(&serde_json::json!({
+            "path": path,
+            "chart": chart,
+            "ref": reference,
+            "helm": helm,
+            "kustomize": kustomize,
+            "directory": directory,
+            "plugin": plugin,
+            "application": self.application_name,
+            "namespace": self.destination_namespace,
+            "kubeVersion": self.kube_version,
+            "apiVersions": self.api_versions,
+            "limits": format!("{:?}", self.limits),
+        }))
+    }
+}
+
+/// What renders a source.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Tool {
+    /// YAML and JSON files as they are.
+    Directory,
+    /// `kustomize build`.
+    Kustomize,
+    /// `helm template`.
+    Helm,
+}
+
+impl Tool {
+    /// The name in logs and metrics.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Directory => "directory",
+            Self::Kustomize => "kustomize",
+            Self::Helm => "helm",
+        }
+    }
+}
+
+/// The result of a render.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Rendered {
+    /// The manifests in the order of the files, or of the tool's output.
+    pub manifests: Vec<Manifest>,
+    /// What the author of the files should know.
+    pub warnings: Vec<String>,
+    /// What rendered them.
+    pub tool: Tool,
+    /// What was read: as long as it is unchanged, so are the manifests.
+    pub inputs: RenderInputs,
+}
+
+/// Where the tools are.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Tools {
+    /// The `helm` binary.
+    pub helm: PathBuf,
+    /// The `kustomize` binary.
+    pub kustomize: PathBuf,
+}
+
+/// Renders sources. Blocking: async callers use a blocking thread.
+#[derive(Debug)]
+pub struct Renderer {
+    pub(super) tools: Tools,
+}
+
+impl Renderer {
+    /// Renders a source from a tree of files.
+    pub fn render(&self, files: &dyn Files, request: &RenderRequest<'_>) -> Result<Rendered, RenderError> {
+        let recording = RecordingFiles::new(files);
+        let mut warnings = Vec::new();
+        let parameters = request.parameters();
+        let Some(path) = source_path(request.source)? else {
+            let inputs = recording.inputs(parameters);
+            return Ok(Rendered { manifests: Vec::new(), warnings, tool: Tool::Directory, inputs });
+        };
+        let at = folder(&recording, &path)?;
+        let job = detect(&recording, &at.path, request.source)?;
+        let (tool, manifests) = match job {
+            Job::Directory(source) => {
+                let found = directory::render(&recording, &at.path, &source, &request.limits, &mut warnings)?;
+                (Tool::Directory, found)
+            }
+            Job::Kustomize(_) => return Err(unsupported("Kustomize")),
+            Job::Helm(_) => return Err(unsupported("Helm")),
+        };
+        Ok(Rendered { manifests, warnings, tool, inputs: recording.inputs(parameters) })
+    }
+}
+
+fn unsupported(what: &str) -> RenderError {
+    RenderError::new(Reason::RenderUnsupported, format!("{what} is not supported yet"))
+}
+
+/// The folder of a source, or `None` for a source that only lends its files to others.
+fn source_path(source: &ApplicationSource) -> Result<Option<String>, RenderError> {
+    let unsupported = |message: &str| Err(RenderError::new(Reason::RenderUnsupported, message));
+    if source.chart.as_ref().is_some_and(|chart| !chart.is_empty()) {
+        return unsupported(
+            "charts of a Helm repository are not supported: commit the chart to a git repository and set path",
+        );
+    }
+    if source.plugin.is_some() {
+        return unsupported("config management plugins are not supported: commit the files that the plugin produces");
+    }
+    match source.path.as_deref() {
+        None | Some("") if source.reference.as_ref().is_some_and(|name| !name.is_empty()) => Ok(None),
+        path => {
+            let path = path.unwrap_or_default();
+            if path.starts_with('/') || path.split('/').any(|name| name == "..") {
+                let message = format!("path `{path}` must be relative to the root of the repository, without `..`");
+                return Err(RenderError::new(Reason::PathEscape, message));
+            }
+            Ok(Some(path.to_owned()))
+        }
+    }
+}
+
+fn folder(files: &dyn Files, path: &str) -> Result<Located, RenderError> {
+    let wrong = |message: String| RenderError::new(Reason::PathNotFound, message);
+    let located = locate(files, "", path)?
+        .ok_or_else(|| wrong(format!("the folder `{path}` does not exist at this revision; check path and targetRevision")))?;
+    match located.entry.kind {
+        EntryKind::Directory => Ok(located),
+        EntryKind::Submodule => Err(wrong(format!(
+            "`{}` is a submodule, whose files belong to another repository: name that one in repoURL",
+            located.path
+        ))),
+        EntryKind::File | EntryKind::Symlink => {
+            Err(wrong(format!("`{path}` is a file, path must name a folder (try `{}`)", super::tree::parent(path))))
+        }
+    }
+}
+
+enum Job {
+    Directory(DirectorySource),
+    Kustomize(KustomizeSource),
+    Helm(HelmSource),
+}
+
+/// An explicit block decides; otherwise the files do, as in Argo CD.
+fn detect(files: &dyn Files, path: &str, source: &ApplicationSource) -> Result<Job, RenderError> {
+    match (&source.helm, &source.kustomize, &source.directory) {
+        (Some(helm), None, None) => return Ok(Job::Helm(helm.clone())),
+        (None, Some(kustomize), None) => return Ok(Job::Kustomize(kustomize.clone())),
+        (None, None, Some(directory)) => return Ok(Job::Directory(directory.clone())),
+        (None, None, None) => {}
+        _ => {
+            let message = "more than one of helm, kustomize and directory is set: keep the one that fits the files";
+            return Err(RenderError::new(Reason::InvalidSpec, message));
+        }
+    }
+    let is_file = |name: &str| Ok::<_, RenderError>(locate(files, path, name)?.is_some_and(|at| at.entry.kind == EntryKind::File));
+    if is_file("Chart.yaml")? {
+        return Ok(Job::Helm(HelmSource::default()));
+    }
+    for name in KUSTOMIZATION_NAMES {
+        if is_file(name)? {
+            return Ok(Job::Kustomize(KustomizeSource::default()));
+        }
+    }
+    Ok(Job::Directory(DirectorySource::default()))
+}

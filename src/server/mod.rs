@@ -1,0 +1,113 @@
+//! The small HTTP server for probes and metrics. It changes nothing and tells no secret.
+
+pub mod probes;
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::State;
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use thiserror::Error;
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+
+use crate::metrics::Metrics;
+use probes::Probes;
+
+/// What a scraper is told about the text it gets.
+const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+
+/// What the server shows.
+#[derive(Clone, Debug)]
+pub struct Handles {
+    /// For `/metrics`.
+    pub metrics: Arc<Metrics>,
+    /// For `/healthz` and `/readyz`.
+    pub probes: Probes,
+}
+
+/// Why the server does not run.
+#[derive(Debug, Error)]
+pub enum ServerError {
+    /// The address can't be listened on.
+    #[error("cannot listen on {address}: {source}; choose another with --listen ADDR")]
+    Listen {
+        /// The address.
+        address: SocketAddr,
+        /// What went wrong.
+        source: io::Error,
+    },
+    /// Serving ended.
+    #[error("the server for probes and metrics ended: {0}")]
+    Serve(#[source] io::Error),
+}
+
+/// A server that listens and does not answer yet.
+#[derive(Debug)]
+pub struct Server {
+    listener: TcpListener,
+    address: SocketAddr,
+}
+
+impl Server {
+    /// Takes the address.
+    pub async fn listen(address: SocketAddr) -> Result<Self, ServerError> {
+        let failed = |source| ServerError::Listen { address, source };
+        let listener = TcpListener::bind(address).await.map_err(failed)?;
+        let address = listener.local_addr().map_err(failed)?;
+        Ok(Self { listener, address })
+    }
+
+    /// The address in fact; its port differs from the one asked for when that was 0.
+    pub const fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Answers until told to stop.
+    pub async fn serve(self, handles: Handles, shutdown: CancellationToken) -> Result<(), ServerError> {
+        axum::serve(self.listener, routes(handles))
+            .with_graceful_shutdown(shutdown.cancelled_owned())
+            .await
+            .map_err(ServerError::Serve)
+    }
+}
+
+fn routes(handles: Handles) -> Router {
+    Router::new()
+        .route("/healthz", get(alive))
+        .route("/readyz", get(ready))
+        .route("/metrics", get(metrics))
+        .with_state(handles)
+}
+
+async fn alive(State(handles): State<Handles>) -> Response {
+    match handles.probes.heartbeat.check() {
+        Ok(()) => (StatusCode::OK, "ok\n").into_response(),
+        Err(stalled) => (StatusCode::SERVICE_UNAVAILABLE, format!("{stalled}\n")).into_response(),
+    }
+}
+
+async fn ready(State(handles): State<Handles>) -> Response {
+    let missing = handles.probes.readiness.missing();
+    if missing.is_empty() {
+        return (StatusCode::OK, "ok\n").into_response();
+    }
+    let text: String = missing.iter().map(|(requirement, why)| format!("{requirement}: {why}\n")).collect();
+    (StatusCode::SERVICE_UNAVAILABLE, text).into_response()
+}
+
+async fn metrics(State(handles): State<Handles>) -> Response {
+    match handles.metrics.encode() {
+        Ok(text) => ([(header::CONTENT_TYPE, OPEN_METRICS)], text).into_response(),
+        Err(error) => {
+            (StatusCode::INTERNAL_SERVER_ERROR, format!("cannot encode the metrics: {error}\n")).into_response()
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -32,6 +32,7 @@ pub mod egress;
 pub mod git;
 pub mod render;
 
+pub mod apply;
 pub mod live;
 
 pub mod desired;

@@ -146,7 +146,8 @@ pub struct ApplicationSpec {
     /// How often to ask git for a new revision (`60s`, `5m`); 60 seconds with jitter when unset. The Applications of
     /// one repository share one poll, at the shortest of their intervals.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(regex(pattern = r"^([0-9]+(\.[0-9]+)?(ms|s|m|h))+$"))]
+    #[schemars(length(max = 32))]
+    #[x_kube(validation = Rule::new("self.matches('^([0-9]+([.][0-9]+)?(ms|s|m|h))+$')").message("must be a duration such as 90s, 5m or 1h30m"))]
     pub poll_interval: Option<String>,
     /// Do nothing for this Application, neither sync nor heal, until unset. Deletion still works.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
@@ -218,20 +219,23 @@ pub struct Info {
 }
 
 /// When the gates between waves open and give up.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Gate {
     /// How long one wave may take in all (`10m`); unset waits until a newer commit.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(regex(pattern = r"^([0-9]+(\.[0-9]+)?(ms|s|m|h))+$"))]
+    #[schemars(length(max = 32))]
+    #[x_kube(validation = Rule::new("self.matches('^([0-9]+([.][0-9]+)?(ms|s|m|h))+$')").message("must be a duration such as 90s, 5m or 1h30m"))]
     pub timeout: Option<String>,
     /// How long a wave may go without any change of state.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(regex(pattern = r"^([0-9]+(\.[0-9]+)?(ms|s|m|h))+$"))]
+    #[schemars(length(max = 32))]
+    #[x_kube(validation = Rule::new("self.matches('^([0-9]+([.][0-9]+)?(ms|s|m|h))+$')").message("must be a duration such as 90s, 5m or 1h30m"))]
     pub no_progress_timeout: Option<String>,
     /// How long a wave must stay healthy before the next starts.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(regex(pattern = r"^([0-9]+(\.[0-9]+)?(ms|s|m|h))+$"))]
+    #[schemars(length(max = 32))]
+    #[x_kube(validation = Rule::new("self.matches('^([0-9]+([.][0-9]+)?(ms|s|m|h))+$')").message("must be a duration such as 90s, 5m or 1h30m"))]
     pub stable_for: Option<String>,
     /// Whether the last wave must become healthy too before the operation succeeds.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -25,12 +25,15 @@ use super::{Condition, LocalReference};
     printcolumn = r#"{"name":"Age","type":"date","jsonPath":".metadata.creationTimestamp"}"#
 )]
 #[serde(rename_all = "camelCase")]
+// Stated on the whole, not on the field: a refusal shows the value of the field that it is about.
+#[x_kube(
+    validation = Rule::new("!self.url.contains('@')").message("url must not contain a user or password: put them into the Secret that credentialsSecretRef names")
+)]
 pub struct EgressProxySpec {
     /// Address of the proxy: `http://host:port`.
     #[schemars(length(min = 1, max = 2048))]
     #[x_kube(
-        validation = Rule::new("self.matches('^https?://[^/?#]+/?$')").message("url must look like http://proxy.example.com:3128"),
-        validation = Rule::new("!self.contains('@')").message("url must not contain a user or password: put them into the Secret that credentialsSecretRef names")
+        validation = Rule::new("self.contains('@') || self.matches('^https?://[^/?#]+/?$')").message("url must look like http://proxy.example.com:3128")
     )]
     pub url: String,
     /// Secret in the same namespace with the keys `username` and `password`.

@@ -36,12 +36,14 @@ pub struct SyncOperation {
     pub revision: String,
     /// Revisions of several sources.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 50))]
     pub revisions: Vec<String>,
     /// Source instead of the spec's.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub source: Option<ApplicationSource>,
     /// Sources instead of the spec's.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 50))]
     pub sources: Vec<ApplicationSource>,
     /// Delete what git no longer has.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]

@@ -17,13 +17,14 @@ use super::schema::free_form_object;
 #[serde(rename_all = "camelCase")]
 #[x_kube(
     validation = Rule::new("!(has(self.path) && self.path != '' && has(self.chart) && self.chart != '')").message("path and chart can't be set together: use path for a repository's folder, chart for a chart of a Helm repository"),
+    // Stated on the whole, not on the field: a refusal shows the value of the field that it is about.
+    validation = Rule::new("!self.repoURL.matches('^[a-zA-Z][a-zA-Z0-9+.-]*://[^/]*@')").message("repoURL must not contain a user or password: put them into the Secret that the Repository's credentialsSecretRef names"),
     validation = Rule::new("[has(self.helm), has(self.kustomize), has(self.directory), has(self.plugin)].filter(x, x).size() <= 1").message("only one of helm, kustomize, directory and plugin can be set")
 )]
 pub struct ApplicationSource {
     /// URL of the repository, e.g. `https://git.example.com/team/app.git`. Credentials belong into a Repository's Secret.
     #[serde(rename = "repoURL")]
     #[schemars(length(min = 1, max = 2048))]
-    #[x_kube(validation = Rule::new("!self.matches('^[a-zA-Z][a-zA-Z0-9+.-]*://[^/]*@')").message("repoURL must not contain a user or password: put them into the Secret that the Repository's credentialsSecretRef names"))]
     pub repo_url: String,
     /// Folder from the root of the repository. Empty or `.` is the root.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -116,9 +116,6 @@ impl Verb {
 /// Why a verb could not be carried out.
 #[derive(Debug, Error)]
 pub enum CliError {
-    /// `controller`.
-    #[error(transparent)]
-    Controller(#[from] ControllerError),
     /// `crds`.
     #[error(transparent)]
     Crds(#[from] CrdsError),
@@ -132,8 +129,9 @@ pub async fn run(verb: Verb, clock: Clock, dropped_log_lines: Counter) -> Result
     let mut output = BufWriter::new(io::stdout());
     let result = match verb {
         Verb::Controller(arguments) => {
-            controller::run(arguments, clock, dropped_log_lines).await?;
-            Ok(Exit::Success)
+            // The log says why; a second copy on stderr would spoil a stream of JSON.
+            let ended = controller::run(arguments, clock, dropped_log_lines).await;
+            Ok(if ended.is_ok() { Exit::Success } else { Exit::Error })
         }
         Verb::Crds(arguments) => crds::run(&arguments, &mut output).map_err(CliError::from),
         Verb::Version => {
@@ -155,7 +153,7 @@ fn finish(result: Result<Exit, CliError>, mut output: impl Write) -> Result<Exit
 fn is_closed_pipe(error: &CliError) -> bool {
     match error {
         CliError::Write(error) | CliError::Crds(CrdsError::Print(error)) => error.kind() == io::ErrorKind::BrokenPipe,
-        CliError::Controller(_) | CliError::Crds(_) => false,
+        CliError::Crds(_) => false,
     }
 }
 

@@ -1,1 +1,83 @@
-//! egress.
+//! How connections leave: direct or by which proxy, and why. One layer for the whole program.
+//!
+//! ```text
+//! rules::decide(target, override) → Decision{route, rule}      (pure)
+//! connect::open(decision)         → Stream                     (dns, dial, CONNECT, TLS; each under its own timer)
+//! http::HttpClient::send(request) → HttpResponse               (reuse of idle connections, streaming body)
+//! ```
+//!
+//! A target that goes through a proxy is never resolved locally. Every failure is an [`EgressError`] that names its
+//! phase, its route and the rule that chose the route. Nothing here reads the environment, but for the system's
+//! certificate store, which honours `SSL_CERT_FILE` and `SSL_CERT_DIR` as every program does.
+
+mod connect;
+mod credentials;
+mod dial;
+mod error;
+mod http;
+mod pattern;
+mod pool;
+mod rules;
+mod stream;
+#[cfg(test)]
+pub mod testing;
+mod tls;
+mod trust;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+pub use credentials::{BasicCredentials, CredentialsError};
+pub use error::{EgressError, Phase};
+pub use http::{HttpClient, HttpConfig, HttpResponse, Timeouts};
+pub use pattern::{HostPattern, PatternError};
+pub use rules::{Decision, EgressRules, Override, ProxyRule, ProxyUrl, ProxyUrlError, Route, RuleError};
+pub use trust::{CaBundle, CaBundleError, SystemRoots};
+
+/// What a proxy needs besides its rule: kept apart from the rules so that those can be printed and compared.
+#[derive(Clone, Default)]
+pub struct ProxyAccess {
+    /// Sent with the first request, without waiting for a challenge.
+    pub credentials: Option<BasicCredentials>,
+    /// Certificate authorities of the proxy: trusted for the proxy's own certificate (an `https://` proxy) and for
+    /// the certificates it makes up when it intercepts TLS. Never trusted for connections that don't pass this proxy.
+    pub ca: Option<CaBundle>,
+}
+
+/// The rules with everything needed to act on them. Immutable: a changed `EgressProxy` makes a new value, and clients
+/// are rebuilt from it.
+#[derive(Clone)]
+pub struct Egress {
+    inner: Arc<EgressInner>,
+}
+
+struct EgressInner {
+    rules: EgressRules,
+    access: BTreeMap<String, ProxyAccess>,
+    system: SystemRoots,
+}
+
+impl Egress {
+    /// Rules, and by proxy name what each proxy needs. A proxy without an entry needs nothing.
+    pub fn new(rules: EgressRules, access: BTreeMap<String, ProxyAccess>, system: SystemRoots) -> Self {
+        Self { inner: Arc::new(EgressInner { rules, access, system }) }
+    }
+
+    /// No proxy at all: every connection goes direct.
+    pub fn direct(system: SystemRoots) -> Self {
+        Self::new(EgressRules::default(), BTreeMap::new(), system)
+    }
+
+    /// The rules.
+    pub fn rules(&self) -> &EgressRules {
+        &self.inner.rules
+    }
+
+    fn access(&self, proxy: &str) -> Option<&ProxyAccess> {
+        self.inner.access.get(proxy)
+    }
+
+    fn system(&self) -> &SystemRoots {
+        &self.inner.system
+    }
+}

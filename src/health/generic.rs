@@ -32,8 +32,8 @@ pub fn assess(object: Object<'_>, context: &AssessContext) -> Health {
     let mut verdict = Verdict::default();
     let conditions = object.conditions();
     let is_ready = read_conditions(object, &conditions, &mut verdict);
-    if object.at("/status/atProvider").is_some() && !is_ready {
-        verdict.vote(progressing("condition Ready is not reported yet"));
+    if !is_ready && promises_ready(object, &conditions) {
+        verdict.vote(progressing("condition Ready is not True yet"));
     }
     read_groups(object, &mut verdict);
     states::read(object, is_ready, !conditions.is_empty(), &mut verdict);
@@ -49,6 +49,13 @@ pub fn assess(object: Object<'_>, context: &AssessContext) -> Health {
         verdict.vote(suspended(hold_message(pointer)));
     }
     verdict.finish()
+}
+
+/// Whether the object follows Crossplane's contract for managed and composite resources, by which `Synced` tells only
+/// that the last reconcile went well and `Ready` is always to come.
+fn promises_ready(object: Object<'_>, conditions: &[Condition<'_>]) -> bool {
+    object.at("/status/atProvider").is_some()
+        || conditions.iter().any(|condition| condition.kind == "Synced" && condition.reason.starts_with("Reconcile"))
 }
 
 fn hold_message(pointer: &str) -> String {
@@ -144,6 +151,7 @@ const FINAL_WORDS: &[&str] = &[
     "refs",
     "succeeded",
     "success",
+    "successful",
     "synced",
     "synchronized",
     "valid",
@@ -172,6 +180,9 @@ fn polarity(kind: &str) -> Polarity {
     let before = words.len().checked_sub(2).and_then(|index| words.get(index)).map_or("", String::as_str);
     if NOTICES.contains(&last) {
         return Polarity::Neutral;
+    }
+    if words.ends_with(&["up", "to", "date"].map(str::to_owned)) {
+        return Polarity::PartFinal;
     }
     if matches!(before, "not" | "un") && FINAL_WORDS.contains(&last) {
         return Polarity::NotFinal;
@@ -259,6 +270,13 @@ fn vote_of(object: Object<'_>, condition: &Condition<'_>, polarity: Polarity, is
             Some(Meaning::Paused) => Some(suspended(condition.explain())),
             _ => Some(progressing(condition.explain())),
         },
+        // A run that goes on (as Ansible operators tell of each reconcile) means work, unless something says that it is
+        // what was wanted.
+        (Polarity::Neutral, Truth::True)
+            if condition.kind == "Running" && !is_ready && reason != Some(Meaning::Good) =>
+        {
+            Some(progressing(condition.explain()))
+        }
         (Polarity::Activity | Polarity::Neutral, Truth::False) => is_failure.then(|| degraded(condition.explain())),
         (Polarity::Neutral, Truth::True | Truth::Unknown)
         | (Polarity::Negative | Polarity::NotFinal | Polarity::Hold, Truth::False | Truth::Unknown) => None,

@@ -62,6 +62,11 @@ pub fn assess(object: &Value, context: &AssessContext) -> Option<Health> {
     }
 }
 
+/// Whether objects of a kind have health at all, so that it takes the whole object to know it.
+pub fn is_assessed(group: &str, kind: &str) -> bool {
+    !matches!(rule_of(group, kind), Rule::Inert)
+}
+
 /// Whether an annotation on the object asks that its health be left out (`"true"` in any case).
 pub fn is_ignored(object: &Value) -> bool {
     let object = Object::new(object);

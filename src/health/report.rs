@@ -168,7 +168,7 @@ impl fmt::Display for Report {
         }
         let (agreeing, all) = (self.agreeing(), self.cases.len());
         // Percent in tenths, without floating point.
-        let tenths = if all == 0 { 0 } else { agreeing * 1000 / all };
+        let tenths = (agreeing * 1000).checked_div(all).unwrap_or(0);
         writeln!(
             formatter,
             "{agreeing} of {all} agree ({}.{} %), {} false greens",

@@ -16,7 +16,19 @@ const IDENTITIES: [&str; 5] = ["sha", "revision", "version", "hash", "digest"];
 pub fn read(object: Object<'_>) -> Option<String> {
     let status = object.at("/status")?.as_object()?;
     let items = status.values().filter_map(Value::as_array).flatten().filter_map(Value::as_object);
-    std::iter::once(status).chain(items).find_map(|map| differing_states(map).or_else(|| differing_fields(map)))
+    std::iter::once(status)
+        .chain(items)
+        .find_map(|map| differing_states(map).or_else(|| differing_fields(map)))
+        .or_else(|| status.iter().find_map(|(field, list)| differing_items(field, list.as_array()?)))
+}
+
+/// The items of one list (environments, regions) that are to run different revisions: a change has not reached all.
+fn differing_items(field: &str, items: &[Value]) -> Option<String> {
+    let (_, next) = STATES.iter().find(|(_, next)| items.iter().any(|item| item.get(*next).is_some()))?;
+    let mut wanted = items.iter().filter_map(|item| item.get(*next)?.as_object()).map(revisions);
+    let first = wanted.next()?;
+    let agree = wanted.all(|own| own.iter().any(|revision| first.contains(revision)));
+    (!agree).then(|| format!("the items of {field} differ in their {next} revision"))
 }
 
 /// Two described states differ when they share no revision: one may be stated in several forms, of which some (the
@@ -24,8 +36,9 @@ pub fn read(object: Object<'_>) -> Option<String> {
 fn differing_states(map: &Map<String, Value>) -> Option<String> {
     STATES.iter().find_map(|(now, next)| {
         let (is, wanted) = (revisions(map.get(*now)?.as_object()?), revisions(map.get(*next)?.as_object()?));
+        let is_told = !is.is_empty() || !wanted.is_empty();
         let agree = is.iter().any(|revision| wanted.contains(revision));
-        (!agree && !(is.is_empty() && wanted.is_empty())).then(|| format!("the {next} revision is not {now} yet"))
+        (is_told && !agree).then(|| format!("the {next} revision is not {now} yet"))
     })
 }
 

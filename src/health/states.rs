@@ -97,9 +97,8 @@ impl Reader {
             if message.is_empty() { format!("{field} is `{text}`") } else { format!("{field} is `{text}`: {message}") }
         };
         Some(match words::meaning(text)? {
-            Meaning::Good => Health::healthy(),
             Meaning::Running if self.runs_to_completion => progressing(explain(message)),
-            Meaning::Running => Health::healthy(),
+            Meaning::Good | Meaning::Running => Health::healthy(),
             Meaning::Working => progressing(explain(message)),
             Meaning::Paused => suspended(explain(message)),
             Meaning::Bad => degraded(explain(message)),

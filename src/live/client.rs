@@ -248,12 +248,21 @@ fn timed_out(deadline: Duration) -> NoAnswer {
     NoAnswer { message: format!("the API server did not answer within {} s", deadline.as_secs()), timed_out: true }
 }
 
-fn no_answer(error: &(dyn StdError + 'static)) -> NoAnswer {
-    NoAnswer { message: format!("the API server can't be reached: {}", chain(error)), timed_out: false }
+fn no_answer(error: &kube::Error) -> NoAnswer {
+    NoAnswer { message: format!("the API server can't be reached: {}", explain(error)), timed_out: false }
+}
+
+/// What went wrong on the wire, without the client's own wrapping and without the manual of the TLS library.
+pub(super) fn explain(error: &kube::Error) -> String {
+    let text = match error {
+        kube::Error::Service(cause) => chain(cause.as_ref()),
+        other => chain(other),
+    };
+    text.split(": https://docs.rs/").next().unwrap_or_default().to_owned()
 }
 
 /// An error with its causes, without repeating what a level already says.
-pub(crate) fn chain(error: &(dyn StdError + 'static)) -> String {
+fn chain(error: &(dyn StdError + 'static)) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();
     while let Some(error) = cause {

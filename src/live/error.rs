@@ -55,6 +55,9 @@ impl LiveError {
             ),
             404 => (Reason::KindNotFound, format!("can't watch {kind}: the API server does not serve it ({said})")),
             429 => (Reason::Throttled, format!("can't watch {kind}: the API server asks to slow down ({said})")),
+            502..=504 => {
+                (Reason::ClusterUnreachable, format!("can't watch {kind}: the API server is not ready (HTTP {code}): {said}"))
+            }
             _ => (Reason::LiveStateUnknown, format!("can't list {kind} (HTTP {code}): {said}")),
         };
         Self::of_kind(kind, reason, message)

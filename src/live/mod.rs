@@ -5,18 +5,23 @@
 //!                                                                              └──► Change (only when a record changed)
 //! ```
 
+mod cache;
 pub mod client;
 mod discovery;
 mod error;
 mod index;
 mod record;
 mod reduce;
+mod stream;
 mod surface;
+mod trouble;
 mod view;
+mod watch;
 
+pub use cache::{Assess, Cache, Counters, HasHealth};
 pub use discovery::{SurfaceCache, discover};
 pub use error::LiveError;
 pub use index::{Change, Index};
 pub use record::LiveRecord;
-pub use reduce::{marks, reduce, resource_version};
+pub use reduce::reduce;
 pub use view::LiveView;

@@ -3,9 +3,7 @@
 use serde_json::Value;
 
 use super::LiveRecord;
-use crate::model::{
-    FIELD_MANAGER, GroupKind, Hash64, Health, INSTANCE_LABEL, InstanceId, Marks, ObjectKey, TRACKING_ANNOTATION,
-};
+use crate::model::{FIELD_MANAGER, GroupKind, Hash64, Health, Marks, ObjectKey, entry_hash, own_entry};
 
 /// Annotations whose comma-separated words are options of how to sync an object.
 const SYNC_OPTIONS: [&str; 2] = ["tidelock.dev/sync-options", "argocd.argoproj.io/sync-options"];
@@ -30,7 +28,7 @@ pub fn reduce(kind: &GroupKind, object: &Value, health: Option<Health>) -> Optio
         uid: uid.to_owned(),
         resource_version: resource_version(object),
         generation: metadata.get("generation").and_then(Value::as_i64).unwrap_or_default(),
-        marks: marks(object),
+        marks: Marks::of(object),
         owned: owned(metadata),
         health,
         deleting: !text(metadata, "deletionTimestamp").is_empty(),
@@ -45,30 +43,15 @@ pub fn reduce(kind: &GroupKind, object: &Value, health: Option<Health>) -> Optio
     Some((key, record))
 }
 
-/// The ownership marks that an object carries; empty where it carries none.
-pub fn marks(object: &Value) -> Marks {
-    let metadata = object.get("metadata").unwrap_or(&Value::Null);
-    let instance = metadata.get("labels").map(|labels| text(labels, INSTANCE_LABEL)).unwrap_or_default();
-    Marks {
-        instance: InstanceId::from_label(instance),
-        tracking_id: annotation(metadata, TRACKING_ANNOTATION).to_owned(),
-    }
-}
-
 /// `metadata.resourceVersion` as a number; 0 when there is none (a dry run) or when it is no number.
-pub fn resource_version(object: &Value) -> u64 {
+fn resource_version(object: &Value) -> u64 {
     object.get("metadata").map(|metadata| text(metadata, "resourceVersion")).unwrap_or_default().parse().unwrap_or_default()
 }
 
 /// Hash of the entry in `managedFields` that says which fields we applied.
 fn owned(metadata: &Value) -> Option<Hash64> {
-    let entry = metadata.get("managedFields")?.as_array()?.iter().find(|entry| {
-        text(entry, "manager") == FIELD_MANAGER
-            && text(entry, "operation") == "Apply"
-            && text(entry, "subresource").is_empty()
-    })?;
-    let fields = Hash64::of_json(entry.get("fieldsV1").unwrap_or(&Value::Null));
-    Some(Hash64::of_bytes(format!("{}\n{fields}", text(entry, "apiVersion")).as_bytes()))
+    let entries = metadata.get("managedFields")?.as_array()?;
+    own_entry(entries, FIELD_MANAGER).map(entry_hash)
 }
 
 fn has_sync_option(metadata: &Value, option: &str) -> bool {
@@ -88,6 +71,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::model::InstanceId;
 
     fn deployment() -> Value {
         json!({

@@ -7,6 +7,7 @@
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use sha2::{Digest, Sha256};
 
 use super::ObjectKey;
@@ -87,6 +88,18 @@ pub struct Marks {
 }
 
 impl Marks {
+    /// The marks that a live object carries, read from its metadata alone; empty texts where it carries none.
+    pub fn of(object: &Value) -> Self {
+        let text = |map: &str, name: &str| {
+            let value = object.get("metadata").and_then(|metadata| metadata.get(map)?.get(name)?.as_str());
+            value.unwrap_or_default().to_owned()
+        };
+        Self {
+            instance: InstanceId(text("labels", INSTANCE_LABEL)),
+            tracking_id: text("annotations", TRACKING_ANNOTATION),
+        }
+    }
+
     /// Whether these marks prove that `owner` owns the object `key`.
     pub fn prove(&self, owner: &Owner, key: &ObjectKey) -> bool {
         self.instance == owner.instance && self.tracking_id == owner.tracking_id(key)

@@ -71,8 +71,6 @@ pub struct DecideInput<'a> {
     pub differences: &'a Differences,
     /// What a sync would bring.
     pub target: Hash64,
-    /// Whether a sync to this target is under way (it waits at a gate).
-    pub under_way: bool,
     /// The last attempt that failed.
     pub last_failure: Option<&'a LastAttempt>,
     /// How a failure is tried again.
@@ -127,7 +125,7 @@ pub fn decide(input: DecideInput<'_>) -> Decision {
         Extra::Kept | Extra::Terminating => false,
     });
     let heal = drift && !from_git;
-    if !(from_git || extras || input.under_way || (drift && self_heal)) {
+    if !(from_git || extras || (drift && self_heal)) {
         return Decision::Hold;
     }
     if let Some(failure) = input.last_failure.filter(|failure| failure.target == input.target) {

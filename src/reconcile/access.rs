@@ -7,15 +7,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use secrecy::SecretString;
-use url::Url;
 
 use super::objects::Objects;
 use super::secrets::{SecretValues, Secrets};
 use crate::api::{EgressProxy, EgressProxySpec, LocalReference, Repository, RepositorySpec, RepositoryTimeouts};
 use crate::egress::{
-    BasicCredentials, CaBundle, Egress, EgressRules, HostPattern, HttpConfig, Override, ProxyAccess, ProxyRule,
+    BasicCredentials, CaBundle, Egress, EgressRules, HostPattern, Override, ProxyAccess, ProxyRule,
     ProxyUrl, SystemRoots, Timeouts,
 };
+use crate::git::{RepositoryUrl, UrlPrefix};
 use crate::model::{Hash64, Reason, parse_duration};
 use crate::status::Failure;
 
@@ -23,8 +23,14 @@ use crate::status::Failure;
 pub struct Access {
     /// The ways out.
     pub egress: Egress,
-    /// Route, trust, credentials and timers.
-    pub config: HttpConfig,
+    /// What the Repository says about its route.
+    pub route: Override,
+    /// Credentials of the Repository.
+    pub credentials: Option<BasicCredentials>,
+    /// Authorities that the Repository trusts besides the system's.
+    pub ca: Option<CaBundle>,
+    /// Timers.
+    pub timeouts: Timeouts,
     /// Name of the Repository object that covers the URL.
     pub repository: Option<String>,
     /// Name of the EgressProxy that the route takes.
@@ -63,12 +69,12 @@ impl AccessBuilder {
     }
 
     /// How to reach a URL.
-    pub async fn access(&self, url: &Url) -> Result<Access, Failure> {
+    pub async fn access(&self, url: &RepositoryUrl) -> Result<Access, Failure> {
         let covering = covering(url, self.repositories.all())?;
         let rules = self.rules()?;
         let spec = covering.as_ref().map(|(_, repository)| &repository.spec);
         let route = override_of(spec);
-        let decision = rules.decide(url, &route).map_err(|error| Failure {
+        let decision = rules.decide(url.base(), &route).map_err(|error| Failure {
             reason: Reason::EgressDenied,
             message: format!("no way out for {url}: {error}"),
         })?;
@@ -87,18 +93,21 @@ impl AccessBuilder {
                 Err(_) => {}
             }
         }
-        let mut config = HttpConfig { route, timeouts: timeouts(spec), ..HttpConfig::default() };
+        let timeouts = timeouts(spec);
+        let (mut credentials, mut ca) = (None, None);
         if let Some((name, repository)) = &covering {
             let referrer = format!("Repository `{name}`");
-            config.credentials = self
+            credentials = self
                 .credentials(&referrer, repository.spec.credentials_secret_ref.as_ref(), &mut secrets, &mut fingerprint)
                 .await?;
-            config.ca =
-                self.ca(&referrer, repository.spec.ca_secret_ref.as_ref(), &mut secrets, &mut fingerprint).await?;
+            ca = self.ca(&referrer, repository.spec.ca_secret_ref.as_ref(), &mut secrets, &mut fingerprint).await?;
         }
         Ok(Access {
             egress: Egress::new(rules, access, self.system.clone()),
-            config,
+            route,
+            credentials,
+            ca,
+            timeouts,
             repository: covering.map(|(name, _)| name),
             proxy,
             secrets,
@@ -242,17 +251,16 @@ fn timeouts(spec: Option<&RepositorySpec>) -> Timeouts {
 /// The Repository that covers a URL: one with this very `url`, else the longest `urlPrefix`. None is no mistake: the URL
 /// is then read without credentials, by the EgressProxies' rules.
 fn covering(
-    url: &Url,
+    url: &RepositoryUrl,
     repositories: Vec<(String, Arc<Repository>)>,
 ) -> Result<Option<(String, Arc<Repository>)>, Failure> {
-    let wanted = normal(url);
     let mut best: Option<(usize, String, Arc<Repository>)> = None;
     for (name, repository) in repositories {
-        let exact = repository.spec.url.as_deref().and_then(|text| Url::parse(text).ok());
-        let prefix = repository.spec.url_prefix.as_deref().and_then(|text| Url::parse(text).ok());
+        let exact = repository.spec.url.as_deref().and_then(|text| RepositoryUrl::parse(text).ok());
+        let prefix = repository.spec.url_prefix.as_deref().and_then(|text| UrlPrefix::parse(text).ok());
         let weight = match (exact, prefix) {
-            (Some(exact), _) if normal(&exact) == wanted => usize::MAX,
-            (_, Some(prefix)) if covers(&prefix, url) => prefix.path().len(),
+            (Some(exact), _) if exact == *url => usize::MAX,
+            (_, Some(prefix)) if prefix.covers(url) => prefix.as_str().len(),
             _ => continue,
         };
         match &best {
@@ -271,26 +279,6 @@ fn covering(
     Ok(best.map(|(_, name, repository)| (name, repository)))
 }
 
-/// Scheme, host, port and path without what does not tell repositories apart.
-fn normal(url: &Url) -> (String, Option<String>, Option<u16>, String) {
-    let path = url.path().trim_end_matches('/');
-    let path = path.strip_suffix(".git").unwrap_or(path);
-    (
-        url.scheme().to_owned(),
-        url.host_str().map(str::to_ascii_lowercase),
-        url.port_or_known_default(),
-        path.to_owned(),
-    )
-}
-
-/// A prefix covers whole path segments only: credentials for `/team` are not for `/team-b`.
-fn covers(prefix: &Url, url: &Url) -> bool {
-    let ((scheme, host, port, _), (other_scheme, other_host, other_port, _)) = (normal(prefix), normal(url));
-    let base = prefix.path().trim_end_matches('/');
-    (scheme, host, port) == (other_scheme, other_host, other_port)
-        && url.path().strip_prefix(base).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -306,7 +294,7 @@ mod tests {
 
     fn chosen(url: &str, repositories: &[(&str, Arc<Repository>)]) -> Result<Option<String>, Reason> {
         let list = repositories.iter().map(|(name, one)| ((*name).to_owned(), Arc::clone(one))).collect();
-        covering(&Url::parse(url).unwrap(), list).map(|found| found.map(|(name, _)| name)).map_err(|f| f.reason)
+        covering(&RepositoryUrl::parse(url).unwrap(), list).map(|found| found.map(|(name, _)| name)).map_err(|f| f.reason)
     }
 
     #[test]

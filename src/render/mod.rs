@@ -3,20 +3,33 @@
 //! A render is a pure function of (tool, parameters, files). What it read is recorded, so that a commit that touches
 //! none of it needs no render. Kustomize and Helm are the real tools, run as jailed children.
 
+mod bench;
+mod complaint;
 mod directory;
 mod error;
+mod exec;
+mod helm;
 pub mod inputs;
+mod jail;
+mod kustomization;
+mod kustomize;
 pub mod local;
 mod manifests;
+mod material;
+mod overrides;
 mod renderer;
+mod scratch;
 mod tree;
 pub mod yaml;
 
+#[cfg(test)]
+mod fixture;
 #[cfg(test)]
 mod memory;
 
 pub use error::RenderError;
 pub use inputs::{RecordingFiles, RenderInputs};
+pub use jail::Isolation;
 pub use local::LocalFiles;
 pub use manifests::{is_foreign, manifests};
 pub use renderer::{RenderLimits, RenderRequest, Rendered, Renderer, Tool, Tools};

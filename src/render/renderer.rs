@@ -6,9 +6,13 @@ use std::time::Duration;
 use crate::api::{ApplicationSource, DirectorySource, HelmSource, KustomizeSource};
 use crate::model::{EntryKind, Files, Hash64, Manifest, Reason};
 
-use super::tree::{Located, join, locate};
+use super::tree::{Located, locate};
 use super::yaml::{DuplicateKeys, YamlLimits};
-use super::{RecordingFiles, RenderError, RenderInputs, directory};
+use super::bench::Bench;
+use super::exec::Jail;
+use super::jail::{self, Filters, Isolation, Walls};
+use super::scratch::Scratch;
+use super::{RecordingFiles, RenderError, RenderInputs, directory, helm, kustomize, overrides};
 
 /// Names under which a kustomization is found, in the order of Kustomize.
 pub(super) const KUSTOMIZATION_NAMES: [&str; 3] = ["kustomization.yaml", "kustomization.yml", "Kustomization"];
@@ -24,6 +28,8 @@ pub struct RenderLimits {
     pub tree_files: usize,
     /// What a tool may write to its output, in bytes.
     pub output_bytes: usize,
+    /// What a tool may allocate, in bytes.
+    pub memory_bytes: u64,
     /// Wall-clock time that a tool may take.
     pub timeout: Duration,
     /// Bounds on each YAML text.
@@ -40,6 +46,7 @@ impl Default for RenderLimits {
             tree_bytes: 64 * 1024 * 1024,
             tree_files: 20_000,
             output_bytes: 32 * 1024 * 1024,
+            memory_bytes: 1024 * 1024 * 1024,
             timeout: Duration::from_secs(90),
             yaml: YamlLimits::default(),
             duplicate_keys: DuplicateKeys::Refuse,
@@ -145,10 +152,45 @@ pub struct Tools {
 /// Renders sources. Blocking: async callers use a blocking thread.
 #[derive(Debug)]
 pub struct Renderer {
-    pub(super) tools: Tools,
+    tools: Tools,
+    scratch: Scratch,
+    jail: Jail,
+    warnings: Vec<String>,
 }
 
 impl Renderer {
+    /// Prepares the private directories and finds out which walls the kernel gives to the tools' jail.
+    ///
+    /// `scratch` lists directories in which private directories may be made; one that lies in memory is preferred. What
+    /// an earlier process left in them is removed.
+    pub fn new(tools: Tools, scratch: &[PathBuf]) -> Result<Self, RenderError> {
+        let mut warnings = Vec::new();
+        let scratch = Scratch::open(scratch, &mut warnings)?;
+        let filters = Filters::compile();
+        let private = scratch.fresh().map_err(|error| {
+            RenderError::new(Reason::StoreFailed, format!("no private directory can be made for renders: {error}"))
+        })?;
+        let walls = Walls { tool: tools.helm.clone(), private: private.path().to_owned(), libraries: false };
+        let isolation = jail::probe(&filters, &walls);
+        if !isolation.is_sufficient() {
+            warnings.push(format!(
+                "this kernel does not give the walls that rendering tools should run in ({isolation}); \
+                 run only what you trust, or use a kernel with Landlock and seccomp"
+            ));
+        }
+        Ok(Self { tools, scratch, jail: Jail { filters, isolation }, warnings })
+    }
+
+    /// The walls around the tools, for the log.
+    pub const fn isolation(&self) -> Isolation {
+        self.jail.isolation
+    }
+
+    /// What the operator should know about this place, for the log.
+    pub fn warnings(&self) -> &[String] {
+        &self.warnings
+    }
+
     /// Renders a source from a tree of files.
     pub fn render(&self, files: &dyn Files, request: &RenderRequest<'_>) -> Result<Rendered, RenderError> {
         let recording = RecordingFiles::new(files);
@@ -159,21 +201,25 @@ impl Renderer {
             return Ok(Rendered { manifests: Vec::new(), warnings, tool: Tool::Directory, inputs });
         };
         let at = folder(&recording, &path)?;
-        let job = detect(&recording, &at.path, request.source)?;
-        let (tool, manifests) = match job {
+        let merged = overrides::merge(&recording, &at.path, request, &mut warnings)?;
+        let request = RenderRequest { source: merged.as_ref().unwrap_or(request.source), ..request.clone() };
+        let bench = Bench {
+            tools: &self.tools,
+            scratch: &self.scratch,
+            jail: &self.jail,
+            files: &recording,
+            request: &request,
+        };
+        let (tool, manifests) = match detect(&recording, &at.path, request.source)? {
             Job::Directory(source) => {
                 let found = directory::render(&recording, &at.path, &source, &request.limits, &mut warnings)?;
                 (Tool::Directory, found)
             }
-            Job::Kustomize(_) => return Err(unsupported("Kustomize")),
-            Job::Helm(_) => return Err(unsupported("Helm")),
+            Job::Kustomize(source) => (Tool::Kustomize, kustomize::render(&bench, &at, &source, &mut warnings)?),
+            Job::Helm(source) => (Tool::Helm, helm::render(&bench, &at, &source, &mut warnings)?),
         };
         Ok(Rendered { manifests, warnings, tool, inputs: recording.inputs(parameters) })
     }
-}
-
-fn unsupported(what: &str) -> RenderError {
-    RenderError::new(Reason::RenderUnsupported, format!("{what} is not supported yet"))
 }
 
 /// The folder of a source, or `None` for a source that only lends its files to others.

@@ -5,7 +5,9 @@ use HealthStatus::{Degraded, Healthy, Progressing, Suspended, Unknown};
 use super::*;
 
 fn with_conditions(api_version: &str, kind: &str, conditions: Value) -> Value {
-    object(api_version, kind, &json!({}), &json!({"observedGeneration": 2, "conditions": conditions}))
+    let mut status = json!({"observedGeneration": 2});
+    status["conditions"] = conditions;
+    object(api_version, kind, &json!({}), &status)
 }
 
 #[test]

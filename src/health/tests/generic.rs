@@ -9,7 +9,7 @@ fn thing(status: &Value) -> Value {
 }
 
 fn of_conditions(conditions: Value) -> Value {
-    thing(&json!({"conditions": conditions}))
+    thing(&Value::Object([("conditions".to_owned(), conditions)].into_iter().collect()))
 }
 
 fn condition(kind: &str, value: &str, reason: &str, message: &str) -> Value {
@@ -265,7 +265,11 @@ fn revisions_that_are_to_run_must_run() {
     let state = |now: &str, next: &str| {
         thing(&json!({"phase": "Ready", "active": {"dry": {"sha": now}}, "proposed": {"dry": {"sha": next}}}))
     };
+    let item = |revision: &str| json!({"active": {"dry": {"sha": revision}}, "proposed": {"dry": {"sha": revision}}});
+    let items = |one: &str, other: &str| thing(&json!({"phase": "Ready", "regions": [item(one), item(other)]}));
     check(&[
+        ("one item behind", items("a", "b"), Progressing, "the items of regions differ in their proposed revision"),
+        ("items agree", items("a", "a"), Healthy, ""),
         ("same", state("a", "a"), Healthy, ""),
         ("other", state("a", "b"), Progressing, "the proposed revision is not active yet"),
         (
@@ -323,6 +327,43 @@ fn every_parent_must_accept_and_parents_left_behind_do_not_count() {
             Progressing,
             "waits for a parent's controller to accept it",
         ),
+    ]);
+}
+
+#[test]
+fn synced_alone_is_not_healthy_where_ready_is_to_come() {
+    let synced = condition("Synced", "True", "ReconcileSuccess", "");
+    let awaited = "condition Ready is not True yet";
+    check(&[
+        ("composite", of_conditions(json!([synced])), Progressing, awaited),
+        (
+            "managed",
+            thing(&json!({"atProvider": {}, "conditions": [{"type": "Synced", "status": "True"}]})),
+            Progressing,
+            awaited,
+        ),
+        ("ready", of_conditions(json!([synced, condition("Ready", "True", "Available", "")])), Healthy, ""),
+        (
+            "paused",
+            of_conditions(json!([
+                condition("Ready", "True", "Available", ""),
+                condition("Synced", "False", "ReconcilePaused", "")
+            ])),
+            Suspended,
+            "Synced is False: ReconcilePaused",
+        ),
+        ("no such contract", of_conditions(json!([condition("Synced", "True", "", "")])), Healthy, ""),
+    ]);
+}
+
+#[test]
+fn a_reconcile_that_runs_is_progressing_until_it_says_success() {
+    let running = |reason: &str| {
+        of_conditions(json!([condition("Running", "True", reason, "m"), condition("Successful", "True", "", "")]))
+    };
+    check(&[
+        ("runs", running("Running"), Progressing, "m"),
+        ("waits for the next", running("Successful"), Healthy, ""),
     ]);
 }
 

@@ -48,7 +48,8 @@ pub enum Acquired {
 pub enum LeaseError {
     /// The API server refuses: only a change of rights or of the namespace helps.
     #[error(
-        "cannot use the Lease {namespace}/{LEASE_NAME}: {source}; the controller needs get, create and update on leases.coordination.k8s.io in its namespace, which must exist"
+        "cannot use the Lease {namespace}/{LEASE_NAME}: {}; the controller needs get, create and update on leases.coordination.k8s.io in its namespace, which must exist",
+        explain(source)
     )]
     Refused {
         /// The namespace.
@@ -75,8 +76,16 @@ pub enum LeaseError {
 enum RequestError {
     #[error("no answer of the API server within {} s", .0.as_secs_f64())]
     Deadline(Duration),
-    #[error(transparent)]
+    #[error("{}", explain(.0))]
     Kube(#[from] kube::Error),
+}
+
+/// The answer in the API server's own words.
+fn explain(error: &kube::Error) -> String {
+    match error {
+        kube::Error::Api(status) => format!("{} ({})", status.message, status.code),
+        other => other.to_string(),
+    }
 }
 
 impl RequestError {
@@ -132,10 +141,18 @@ impl LeaseKeeper {
         mut standing_by: impl FnMut(&str),
     ) -> Result<Acquired, LeaseError> {
         let mut sighting: Option<Sighting> = None;
+        let mut announced: Option<String> = None;
         loop {
             let pause = match self.try_acquire(&mut sighting).await {
-                Ok(None) => return Ok(Acquired::Held),
+                Ok(None) => {
+                    tracing::info!(identity = %self.holder, "holds the lease and may write");
+                    return Ok(Acquired::Held);
+                }
                 Ok(Some((holder, expires_in))) => {
+                    if announced.as_ref() != Some(&holder) {
+                        tracing::info!(holder, identity = %self.holder, "stands by: another process holds the lease");
+                        announced = Some(holder.clone());
+                    }
                     standing_by(&holder);
                     expires_in.clamp(RACE_PAUSE, self.pace.retry.max(RACE_PAUSE))
                 }

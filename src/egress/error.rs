@@ -1,0 +1,169 @@
+//! What can go wrong between this program and a server.
+
+use std::fmt;
+use std::time::Duration;
+
+use thiserror::Error;
+
+use crate::model::Reason;
+
+use super::rules::{Decision, RuleError};
+
+/// The part of a connection's life in which it failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Phase {
+    /// Choosing the route, before anything is sent.
+    Route,
+    /// Resolving a name. On a proxied route only ever the proxy's own name.
+    Dns,
+    /// Opening the TCP connection.
+    Dial,
+    /// Asking the proxy for a tunnel.
+    Connect,
+    /// TLS handshake, with the proxy or the destination.
+    Tls,
+    /// Waiting for the first byte of the answer.
+    FirstByte,
+    /// Reading the answer.
+    Transfer,
+}
+
+impl Phase {
+    /// As messages and metric labels show it.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Route => "route",
+            Self::Dns => "dns",
+            Self::Dial => "dial",
+            Self::Connect => "connect",
+            Self::Tls => "tls",
+            Self::FirstByte => "first-byte",
+            Self::Transfer => "transfer",
+        }
+    }
+}
+
+impl fmt::Display for Phase {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(self.as_str())
+    }
+}
+
+/// A connection failed. Holds no credential: requests and headers are never part of a message.
+#[derive(Clone, Debug, Error, PartialEq, Eq)]
+#[error("cannot reach {host} ({route}; rule: {rule}), phase {phase}: {message}")]
+pub struct EgressError {
+    /// The reason for conditions.
+    pub reason: Reason,
+    /// Where in the connection's life it failed.
+    pub phase: Phase,
+    /// `direct`, or `proxy corporate (10.0.0.1:3128)`.
+    pub route: String,
+    /// The rule that chose the route.
+    pub rule: String,
+    /// `host:port` of the destination.
+    pub host: String,
+    /// What failed and what to do.
+    pub message: String,
+    /// How long the other side asks to wait before the next attempt.
+    pub retry_after: Option<Duration>,
+}
+
+/// Where a connection goes and how: what every error of it repeats.
+#[derive(Clone, Debug)]
+pub(super) struct Place {
+    pub host: String,
+    pub decision: Decision,
+}
+
+impl Place {
+    pub(super) fn error(&self, reason: Reason, phase: Phase, message: impl Into<String>) -> EgressError {
+        EgressError {
+            reason,
+            phase,
+            route: self.decision.route.to_string(),
+            rule: self.decision.rule.clone(),
+            host: self.host.clone(),
+            message: message.into(),
+            retry_after: None,
+        }
+    }
+}
+
+impl EgressError {
+    pub(super) fn no_route(host: String, error: &RuleError) -> Self {
+        let reason = match error {
+            RuleError::UnknownProxy(_) => Reason::ReferenceNotFound,
+            RuleError::NotHttp(_) => Reason::EgressDenied,
+        };
+        Self {
+            reason,
+            phase: Phase::Route,
+            route: "none".to_owned(),
+            rule: "none".to_owned(),
+            host,
+            message: error.to_string(),
+            retry_after: None,
+        }
+    }
+
+    pub(super) fn after(mut self, retry_after: Option<Duration>) -> Self {
+        self.retry_after = retry_after;
+        self
+    }
+}
+
+/// The text of a page without tags and line breaks, cut to `limit` characters: for quoting a block page in a message.
+pub(super) fn plain_text(body: &[u8], limit: usize) -> String {
+    let text = String::from_utf8_lossy(body);
+    let mut plain = String::new();
+    let mut rest = text.as_ref();
+    while let Some(start) = rest.find('<') {
+        plain.push_str(&rest[..start]);
+        plain.push(' ');
+        let tag = rest[start..].to_ascii_lowercase();
+        // The content of these elements is not for readers.
+        let end = ["style", "script"].iter().find_map(|name| {
+            let inside = tag.strip_prefix('<')?.strip_prefix(name)?;
+            inside.starts_with([' ', '>']).then(|| tag.find(&format!("</{name}")).unwrap_or(tag.len()))
+        });
+        let skip = end.or_else(|| tag.find('>').map(|at| at + 1)).unwrap_or(tag.len()).max(1);
+        rest = &rest[start + skip..];
+    }
+    plain.push_str(rest);
+    let mut short = String::new();
+    for character in plain.split_whitespace().collect::<Vec<_>>().join(" ").chars().take(limit) {
+        short.push(if character.is_control() { ' ' } else { character });
+    }
+    short
+}
+
+/// `Retry-After` in seconds, at most a day. The form with a date is not read: clocks differ.
+pub(super) fn retry_after(value: Option<&str>) -> Option<Duration> {
+    let seconds: u64 = value?.trim().parse().ok()?;
+    Some(Duration::from_secs(seconds.min(86_400)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_page_is_quoted_as_text() {
+        let page = b"<!DOCTYPE html><html><head><style type='x'>b{a:c}</style><title>Blocked</title></head>\n\
+            <body><h1>Access\tdenied</h1><script>alert(1 < 2)</script><p>Category: \xff code</body></html>";
+        assert_eq!(plain_text(page, 200), "Blocked Access denied Category: \u{fffd} code");
+        assert_eq!(plain_text(b"aaaa bbbb", 6), "aaaa b");
+        assert_eq!(plain_text(b"a < b <", 60), "a");
+        assert_eq!(plain_text("<İ><style>".as_bytes(), 60), "");
+        assert_eq!(plain_text(b"", 60), "");
+    }
+
+    #[test]
+    fn only_seconds_are_read_from_retry_after() {
+        assert_eq!(retry_after(Some(" 30 ")), Some(Duration::from_secs(30)));
+        assert_eq!(retry_after(Some("99999999")), Some(Duration::from_secs(86_400)));
+        assert_eq!(retry_after(Some("Fri, 31 Dec 1999 23:59:59 GMT")), None);
+        assert_eq!(retry_after(None), None);
+    }
+}

@@ -1,0 +1,433 @@
+//! A small HTTP/1.1 client on the egress layer: reuse of idle connections, a timer per phase, streaming answers.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::header::{HOST, HeaderName, LOCATION, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, RETRY_AFTER, USER_AGENT};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
+use http_body_util::{BodyExt as _, Full};
+use hyper::body::Incoming;
+use hyper_util::rt::TokioIo;
+use tokio::time::timeout;
+use url::Url;
+
+use crate::model::Reason;
+
+use super::connect::{AGENT, Connector, proxy_auth_message, schemes, seconds};
+use super::error::{EgressError, Phase, Place, plain_text, retry_after};
+use super::pool::{Key, Pool, Sender};
+use super::rules::{Override, Route};
+use super::trust::CaBundle;
+use super::{BasicCredentials, Egress};
+
+/// How many redirects are followed.
+const MOST_REDIRECTS: usize = 5;
+
+/// How long each phase of a request may take.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Timeouts {
+    /// Resolving a name.
+    pub dns: Duration,
+    /// Opening the TCP connection.
+    pub dial: Duration,
+    /// The proxy's answer to CONNECT. Squid takes 35 s to report a name that it can't resolve.
+    pub connect: Duration,
+    /// TLS handshake.
+    pub tls: Duration,
+    /// From the request to the head of the answer. Servers are silent while they pack.
+    pub first_byte: Duration,
+    /// Between two pieces of the answer's body. There is no minimum rate: scanning proxies trickle.
+    pub idle: Duration,
+    /// A whole operation (such as one fetch), when it is to be limited. Whoever runs the operation applies it.
+    pub total: Option<Duration>,
+}
+
+impl Default for Timeouts {
+    fn default() -> Self {
+        Self {
+            dns: Duration::from_secs(5),
+            dial: Duration::from_secs(10),
+            connect: Duration::from_secs(45),
+            tls: Duration::from_secs(10),
+            first_byte: Duration::from_secs(60),
+            idle: Duration::from_secs(60),
+            total: None,
+        }
+    }
+}
+
+/// What one client needs to know.
+#[derive(Clone, Default)]
+pub struct HttpConfig {
+    /// What the object that connects says about its route.
+    pub route: Override,
+    /// Authorities to trust for the destination besides the system's.
+    pub ca: Option<CaBundle>,
+    /// Sent at once with every request to the client's own origin, never to another host.
+    pub credentials: Option<BasicCredentials>,
+    /// Timers.
+    pub timeouts: Timeouts,
+    /// `User-Agent`; the program's name when `None`.
+    pub user_agent: Option<String>,
+}
+
+/// An HTTP/1.1 client for one object (a repository, say). Cheap to make; keeps idle connections for reuse.
+pub struct HttpClient {
+    egress: Egress,
+    connector: Connector,
+    config: HttpConfig,
+    pool: Arc<Pool>,
+}
+
+/// The head of an answer; the body follows by [`HttpResponse::next_chunk`].
+pub struct HttpResponse {
+    /// Where the answer came from, after redirects.
+    pub url: Url,
+    /// Status.
+    pub status: StatusCode,
+    /// Headers.
+    pub headers: HeaderMap,
+    /// Bytes of the body so far.
+    pub received: u64,
+    body: Incoming,
+    idle: Duration,
+    place: Place,
+    home: Option<(Arc<Pool>, Key, Sender)>,
+}
+
+impl HttpClient {
+    /// A client that has made no connection yet.
+    pub fn new(egress: Egress, config: HttpConfig) -> Self {
+        let connector = Connector::new(egress.clone(), config.ca.clone(), config.timeouts.clone());
+        Self { egress, connector, config, pool: Arc::default() }
+    }
+
+    /// The timers.
+    pub fn timeouts(&self) -> &Timeouts {
+        &self.config.timeouts
+    }
+
+    /// Whether credentials are configured.
+    pub fn has_credentials(&self) -> bool {
+        self.config.credentials.is_some()
+    }
+
+    /// The route to a URL in words (`direct`, `proxy corporate (10.0.0.1:3128)`), for status and metrics.
+    pub fn route(&self, url: &Url) -> String {
+        match self.egress.rules().decide(url, &self.config.route) {
+            Ok(decision) => decision.route.to_string(),
+            Err(error) => error.to_string(),
+        }
+    }
+
+    /// GET that follows redirects: at most five, never from https to http. The rules are asked again at each hop, and
+    /// credentials go only to the host and port of `url`. [`HttpResponse::url`] tells where it ended.
+    pub async fn get(&self, url: &Url, headers: &HeaderMap) -> Result<HttpResponse, EgressError> {
+        let mut at = url.clone();
+        for _ in 0..=MOST_REDIRECTS {
+            let with_credentials = same_origin(url, &at);
+            let answer = self.send(Method::GET, &at, headers, Bytes::new(), with_credentials).await?;
+            if !matches!(answer.status.as_u16(), 301 | 302 | 303 | 307 | 308) {
+                return Ok(answer);
+            }
+            let refused = |message: &str| Err(answer.place.error(Reason::RedirectRefused, Phase::FirstByte, message));
+            let location = answer.headers.get(LOCATION).and_then(|value| value.to_str().ok());
+            let Some(mut next) = location.and_then(|text| at.join(text).ok()) else {
+                return refused("the server redirects without saying where to");
+            };
+            let named = next.host_str().map_or_else(|| next.scheme().to_owned(), str::to_owned);
+            if at.scheme() == "https" && next.scheme() == "http" {
+                return refused(&format!(
+                    "the server redirects from https to plain http (host {named}), which is not followed"
+                ));
+            }
+            if !matches!(next.scheme(), "http" | "https") {
+                return refused("the server redirects to a URL that is not http or https");
+            }
+            // A redirect can't hand out credentials. Both setters fail only on URLs without a host.
+            let _ = next.set_username("");
+            let _ = next.set_password(None);
+            next.set_fragment(None);
+            at = next;
+        }
+        let place = self.place(&at)?;
+        Err(place.error(Reason::RedirectRefused, Phase::FirstByte, format!("more than {MOST_REDIRECTS} redirects")))
+    }
+
+    /// POST to a URL. Redirects are not followed. `with_credentials` says whether the URL is one that the credentials
+    /// are meant for.
+    pub async fn post(
+        &self,
+        url: &Url,
+        headers: &HeaderMap,
+        body: Bytes,
+        with_credentials: bool,
+    ) -> Result<HttpResponse, EgressError> {
+        self.send(Method::POST, url, headers, body, with_credentials).await
+    }
+
+    fn place(&self, url: &Url) -> Result<Place, EgressError> {
+        let host = authority(url);
+        match self.egress.rules().decide(url, &self.config.route) {
+            Ok(decision) => Ok(Place { host, decision }),
+            Err(error) => Err(EgressError::no_route(host, &error)),
+        }
+    }
+
+    /// One request, and a second try on a new connection when a reused one turns out to be dead. Only for requests
+    /// that may be repeated.
+    async fn send(
+        &self,
+        method: Method,
+        url: &Url,
+        headers: &HeaderMap,
+        body: Bytes,
+        with_credentials: bool,
+    ) -> Result<HttpResponse, EgressError> {
+        let place = self.place(url)?;
+        let key = Key { origin: format!("{}://{}", url.scheme(), place.host), route: place.decision.route.to_string() };
+        if let Some(mut sender) = self.pool.take(&key) {
+            let request = self.request(&method, url, headers, body.clone(), with_credentials, &place)?;
+            let ready = timeout(Duration::from_secs(1), sender.ready()).await;
+            if matches!(ready, Ok(Ok(()))) {
+                match timeout(self.config.timeouts.first_byte, sender.send_request(request)).await {
+                    Ok(Ok(answer)) => return self.judge(url, answer, place, key, sender).await,
+                    Ok(Err(error)) => tracing::debug!(%error, host = place.host, "an idle connection was dead"),
+                    Err(_) => return Err(self.silent(&place)),
+                }
+            }
+        }
+        let stream = self.connector.open(url, &place).await?;
+        let broken = |error: &hyper::Error| broken_head(error, &place);
+        let (mut sender, connection) =
+            hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(|error| broken(&error))?;
+        tokio::spawn(async move {
+            // What goes wrong on the connection reaches whoever waits for an answer on it.
+            let _ = connection.await;
+        });
+        let request = self.request(&method, url, headers, body, with_credentials, &place)?;
+        match timeout(self.config.timeouts.first_byte, sender.send_request(request)).await {
+            Ok(Ok(answer)) => self.judge(url, answer, place, key, sender).await,
+            Ok(Err(error)) => Err(broken(&error)),
+            Err(_) => Err(self.silent(&place)),
+        }
+    }
+
+    fn silent(&self, place: &Place) -> EgressError {
+        let message =
+            format!("the request was sent, but no answer began within {}", seconds(self.config.timeouts.first_byte));
+        place.error(Reason::ServerSilent, Phase::FirstByte, message)
+    }
+
+    fn request(
+        &self,
+        method: &Method,
+        url: &Url,
+        headers: &HeaderMap,
+        body: Bytes,
+        with_credentials: bool,
+        place: &Place,
+    ) -> Result<Request<Full<Bytes>>, EgressError> {
+        let impossible = |error: String| place.error(Reason::InternalError, Phase::FirstByte, error);
+        let mut target = match url.query() {
+            Some(query) => format!("{}?{query}", url.path()),
+            None => url.path().to_owned(),
+        };
+        let host = match url.port() {
+            Some(port) => format!("{}:{port}", url.host_str().unwrap_or_default()),
+            None => url.host_str().unwrap_or_default().to_owned(),
+        };
+        let mut proxy_authorization = None;
+        if let Route::HttpForward { name, .. } = &place.decision.route {
+            target = format!("http://{host}{target}");
+            let access = self.connector.proxy_access(name);
+            proxy_authorization = access.and_then(|access| access.credentials.as_ref()).map(BasicCredentials::header);
+        }
+        let mut request = Request::builder()
+            .method(method.clone())
+            .uri(target)
+            .body(Full::new(body))
+            .map_err(|error| impossible(error.to_string()))?;
+        let all = request.headers_mut();
+        let value = |text: &str| HeaderValue::from_str(text).map_err(|error| impossible(error.to_string()));
+        all.insert(HOST, value(&host)?);
+        all.insert(USER_AGENT, value(self.config.user_agent.as_deref().unwrap_or(AGENT))?);
+        for (name, value) in headers {
+            all.insert(name.clone(), value.clone());
+        }
+        if with_credentials && let Some(credentials) = &self.config.credentials {
+            all.insert(http::header::AUTHORIZATION, credentials.header());
+        }
+        if let Some(header) = proxy_authorization {
+            all.insert(PROXY_AUTHORIZATION, header);
+        }
+        Ok(request)
+    }
+
+    /// Takes an answer that a proxy gave in place of the server for what it is.
+    async fn judge(
+        &self,
+        url: &Url,
+        answer: Response<Incoming>,
+        place: Place,
+        key: Key,
+        sender: Sender,
+    ) -> Result<HttpResponse, EgressError> {
+        let (head, body) = answer.into_parts();
+        let mut response = HttpResponse {
+            url: url.clone(),
+            status: head.status,
+            headers: head.headers,
+            received: 0,
+            body,
+            idle: self.config.timeouts.idle,
+            place,
+            home: Some((Arc::clone(&self.pool), key, sender)),
+        };
+        let status = response.status.as_u16();
+        let forwarded = matches!(response.place.decision.route, Route::HttpForward { .. });
+        let by_squid = response.headers.contains_key(SQUID_ERROR);
+        if status == 407 {
+            let offered: Vec<String> = response
+                .headers
+                .get_all(PROXY_AUTHENTICATE)
+                .iter()
+                .filter_map(|value| value.to_str().ok())
+                .flat_map(schemes)
+                .collect();
+            let access = response.place.decision.route.proxy().and_then(|name| self.connector.proxy_access(name));
+            let sent = forwarded && access.is_some_and(|access| access.credentials.is_some());
+            let message = proxy_auth_message(&offered, sent);
+            return Err(response.place.error(Reason::ProxyAuthRequired, Phase::FirstByte, message));
+        }
+        let own_page = by_squid || (forwarded && response.is_html());
+        let reason = match status {
+            502..=504 if own_page => Reason::ProxyUpstreamFailed,
+            403 if own_page && forwarded => Reason::ProxyForbidden,
+            400.. if by_squid && !forwarded => Reason::BlockedByProxy,
+            _ => return Ok(response),
+        };
+        let after = response.retry_after();
+        let quote = response.quote().await;
+        let message = format!("a proxy answered {} in place of the server: \"{quote}\"", response.status);
+        Err(response.place.error(reason, Phase::FirstByte, message).after(after))
+    }
+}
+
+/// Squid marks the pages that it makes itself with this header.
+const SQUID_ERROR: HeaderName = HeaderName::from_static("x-squid-error");
+
+impl HttpResponse {
+    /// The next piece of the body, `None` at its end. Fails with `Stalled` when nothing comes for the idle time, with
+    /// `ConnectionCut` when the connection ends before the body does.
+    pub async fn next_chunk(&mut self) -> Result<Option<Bytes>, EgressError> {
+        loop {
+            match timeout(self.idle, self.body.frame()).await {
+                Err(_) => {
+                    self.home = None;
+                    let message = format!("no byte came for {}, after {} bytes", seconds(self.idle), self.received);
+                    return Err(self.place.error(Reason::Stalled, Phase::Transfer, message));
+                }
+                Ok(None) => {
+                    if let Some((pool, key, sender)) = self.home.take() {
+                        pool.put(key, sender);
+                    }
+                    return Ok(None);
+                }
+                Ok(Some(Err(error))) => {
+                    self.home = None;
+                    let message =
+                        format!("the connection was cut after {} bytes ({})", self.received, root_cause(&error));
+                    return Err(self.place.error(Reason::ConnectionCut, Phase::Transfer, message));
+                }
+                Ok(Some(Ok(frame))) => {
+                    if let Ok(data) = frame.into_data() {
+                        self.received += data.len() as u64;
+                        return Ok(Some(data));
+                    }
+                }
+            }
+        }
+    }
+
+    /// The whole body, or `None` when it has more than `limit` bytes.
+    pub async fn read_all(&mut self, limit: usize) -> Result<Option<Vec<u8>>, EgressError> {
+        let mut whole = Vec::new();
+        while let Some(chunk) = self.next_chunk().await? {
+            if whole.len() + chunk.len() > limit {
+                return Ok(None);
+            }
+            whole.extend_from_slice(&chunk);
+        }
+        Ok(Some(whole))
+    }
+
+    /// The beginning of the body as plain text, for messages. Never fails: what can't be read isn't quoted.
+    pub async fn quote(&mut self) -> String {
+        let mut start = Vec::new();
+        while start.len() < 4096
+            && let Ok(Ok(Some(chunk))) = timeout(Duration::from_secs(2), self.next_chunk()).await
+        {
+            start.extend_from_slice(&chunk[..chunk.len().min(4096)]);
+        }
+        plain_text(&start, 200)
+    }
+
+    /// `Content-Type` without parameters, in lower case.
+    pub fn content_type(&self) -> String {
+        let value = self.headers.get(http::header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
+        value.unwrap_or_default().split(';').next().unwrap_or_default().trim().to_ascii_lowercase()
+    }
+
+    /// Whether the body is said to be a page for people.
+    pub fn is_html(&self) -> bool {
+        matches!(self.content_type().as_str(), "text/html" | "application/xhtml+xml")
+    }
+
+    /// `Retry-After` in seconds.
+    pub fn retry_after(&self) -> Option<Duration> {
+        retry_after(self.headers.get(RETRY_AFTER).and_then(|value| value.to_str().ok()))
+    }
+
+    /// An error about this answer, with its host and route.
+    pub fn error(&self, reason: Reason, message: impl Into<String>) -> EgressError {
+        let phase = if self.received == 0 { Phase::FirstByte } else { Phase::Transfer };
+        self.place.error(reason, phase, message).after(self.retry_after())
+    }
+}
+
+fn broken_head(error: &hyper::Error, place: &Place) -> EgressError {
+    if error.is_parse() {
+        let message = format!("the answer is not HTTP/1.1 ({})", root_cause(error));
+        return place.error(Reason::ProtocolError, Phase::FirstByte, message);
+    }
+    let (reason, who) = match place.decision.route {
+        Route::HttpForward { .. } => (Reason::ProxyUnreachable, "the proxy"),
+        Route::Direct | Route::Connect { .. } => (Reason::ConnectionCut, "the other side"),
+    };
+    let message = format!("{who} closed the connection before it answered ({})", root_cause(error));
+    place.error(reason, Phase::FirstByte, message)
+}
+
+fn root_cause(error: &hyper::Error) -> String {
+    let mut cause: &dyn std::error::Error = error;
+    while let Some(deeper) = cause.source() {
+        cause = deeper;
+    }
+    cause.to_string()
+}
+
+/// `host:port`.
+fn authority(url: &Url) -> String {
+    let host = url.host_str().unwrap_or_default();
+    url.port_or_known_default().map_or_else(|| host.to_owned(), |port| format!("{host}:{port}"))
+}
+
+fn same_origin(left: &Url, right: &Url) -> bool {
+    left.scheme() == right.scheme() && authority(left).eq_ignore_ascii_case(&authority(right))
+}
+
+#[cfg(test)]
+#[path = "http_tests.rs"]
+mod tests;

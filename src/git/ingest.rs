@@ -1,0 +1,184 @@
+//! Takes a pack from the network into a store: a bounded channel to a blocking writer.
+//!
+//! Nothing of a pack is visible before its end was seen and everything was verified; what ends early is removed.
+
+use std::collections::BTreeSet;
+use std::io::Write as _;
+
+use bytes::Bytes;
+use git2::{Oid, Repository};
+use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
+
+use crate::model::{Reason, Revision};
+
+use super::error::GitError;
+use super::layout::{self, FETCHED};
+use super::store::{Store, find_tree};
+
+/// Pieces that may wait for the writer. A piece is at most one packet (64 KiB), so this bounds memory to 2 MiB.
+const WAITING: usize = 32;
+
+/// What a pack must not exceed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct PackLimits {
+    pub bytes: u64,
+    pub objects: u32,
+}
+
+/// How much came.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Ingested {
+    pub bytes: u64,
+    pub objects: u32,
+}
+
+/// What comes with the end of a pack.
+#[derive(Debug, Default)]
+pub(super) struct PackEnd {
+    pub wants: BTreeSet<Revision>,
+    pub shallow: BTreeSet<Revision>,
+    pub unshallow: BTreeSet<Revision>,
+}
+
+enum Piece {
+    Data(Bytes),
+    End(PackEnd),
+}
+
+/// The near end of the channel. Dropped before `finish`, everything that came is removed.
+pub(super) struct PackSink {
+    pieces: mpsc::Sender<Piece>,
+    writer: JoinHandle<Result<Ingested, GitError>>,
+}
+
+impl PackSink {
+    /// Waits for its turn to write into the store.
+    pub(super) async fn open(store: &Store, limits: PackLimits) -> Self {
+        let alone = store.writing().lock_owned().await;
+        let (pieces, mut incoming) = mpsc::channel(WAITING);
+        let store = store.clone();
+        let writer = tokio::task::spawn_blocking(move || {
+            // Held by the writer and not by the fetch: a fetch that is dropped may leave the writer running for a moment.
+            let _alone = alone;
+            write(&store, limits, &mut incoming)
+        });
+        Self { pieces, writer }
+    }
+
+    /// Hands over the next piece; says whether the writer still wants more. If not, `finish` tells why.
+    pub(super) async fn write(&self, data: Bytes) -> bool {
+        self.pieces.send(Piece::Data(data)).await.is_ok()
+    }
+
+    /// Ends the pack: it is checked, becomes visible, and the wanted commits get their refs.
+    pub(super) async fn finish(self, end: PackEnd) -> Result<Ingested, GitError> {
+        // A writer that has failed takes no more pieces; its error is the answer.
+        let _ = self.pieces.send(Piece::End(end)).await;
+        drop(self.pieces);
+        let joined = self.writer.await;
+        joined.map_err(|error| GitError::new(Reason::InternalError, format!("the pack writer ended: {error}")))?
+    }
+}
+
+fn write(store: &Store, limits: PackLimits, incoming: &mut mpsc::Receiver<Piece>) -> Result<Ingested, GitError> {
+    let failed = |error: git2::Error| GitError::store("opening the object database", &error);
+    let mut room = store.limits().bytes.saturating_sub(store.size());
+    if room < limits.bytes && store.pack_count()? > 1 {
+        store.repack()?;
+        room = store.limits().bytes.saturating_sub(store.size());
+    }
+    let repository = Repository::open_bare(store.dir()).map_err(failed)?;
+    let odb = repository.odb().map_err(failed)?;
+    let mut writer = odb.packwriter().map_err(failed)?;
+    let mut header = Vec::with_capacity(12);
+    let mut came = Ingested::default();
+    let end = loop {
+        match incoming.blocking_recv() {
+            // The fetch failed or was dropped: dropping the writer removes its files.
+            None => return Err(GitError::new(Reason::ConnectionCut, "the transfer ended early")),
+            Some(Piece::End(end)) => break end,
+            Some(Piece::Data(data)) => {
+                came.bytes += data.len() as u64;
+                if header.len() < 12 {
+                    header.extend_from_slice(&data[..data.len().min(12 - header.len())]);
+                    if header.len() == 12 {
+                        came.objects = object_count(&header)?;
+                    }
+                }
+                check(came, limits, room)?;
+                writer.write_all(&data).map_err(|error| {
+                    GitError::new(Reason::StoreFailed, format!("the pack cannot be written or is broken: {error}"))
+                })?;
+            }
+        }
+    };
+    if header.len() < 12 {
+        return Err(GitError::new(Reason::ProtocolError, "the pack ends within its header"));
+    }
+    // First the shallow file: naming commits that never come is harmless, lacking one that came is not.
+    let mut shallow = layout::shallow(store.dir())?;
+    let before = shallow.len();
+    shallow.retain(|commit| !end.unshallow.contains(commit));
+    let removed = before != shallow.len();
+    let added = end.shallow.iter().filter(|commit| shallow.insert((*commit).clone())).count();
+    if added > 0 || removed {
+        layout::write_shallow(store.dir(), &shallow)?;
+    }
+    if came.objects > 0 {
+        writer.commit().map_err(|error| {
+            GitError::new(Reason::ProtocolError, format!("the pack is broken or incomplete: {}", error.message()))
+        })?;
+    }
+    drop(writer);
+    odb.refresh().map_err(failed)?;
+    for want in &end.wants {
+        match find_tree(&repository, want) {
+            Ok(_) => {}
+            Err(error) => {
+                let kind = Oid::from_str(want.as_str()).and_then(|id| odb.read_header(id)).map(|(_, kind)| kind);
+                return Err(match kind {
+                    Ok(kind) if kind != git2::ObjectType::Commit => {
+                        GitError::new(Reason::RefNotFound, format!("{want} is a {kind}, not a commit"))
+                    }
+                    _ => GitError::new(
+                        Reason::ProtocolError,
+                        format!("the pack lacks the wanted commit {want} or its tree: {}", error.message()),
+                    ),
+                });
+            }
+        }
+    }
+    for want in &end.wants {
+        let id = Oid::from_str(want.as_str()).map_err(failed)?;
+        let recorded = repository.reference(&format!("{FETCHED}{want}"), id, true, "fetch");
+        recorded.map_err(|error| GitError::store("recording a fetched commit", &error))?;
+    }
+    Ok(came)
+}
+
+fn check(came: Ingested, limits: PackLimits, room: u64) -> Result<(), GitError> {
+    let too_large = |message: String| Err(GitError::new(Reason::PackTooLarge, message));
+    if came.objects > limits.objects {
+        return too_large(format!("the pack has {} objects, the limit is {}", came.objects, limits.objects));
+    }
+    if came.bytes > limits.bytes {
+        return too_large(format!("the pack has more than the {} bytes of the limit", limits.bytes));
+    }
+    if came.bytes > room {
+        return too_large(format!("the pack does not fit into the object store: {room} bytes are left of its limit"));
+    }
+    Ok(())
+}
+
+/// The number of objects, from a pack's first 12 bytes.
+fn object_count(header: &[u8]) -> Result<u32, GitError> {
+    let broken = || GitError::new(Reason::ProtocolError, "what the server sent is not a pack of version 2 or 3");
+    let (magic, rest) = header.split_first_chunk::<4>().ok_or_else(broken)?;
+    let (version, rest) = rest.split_first_chunk::<4>().ok_or_else(broken)?;
+    let count = rest.first_chunk::<4>().ok_or_else(broken)?;
+    if magic != b"PACK" || !matches!(u32::from_be_bytes(*version), 2 | 3) {
+        return Err(broken());
+    }
+    Ok(u32::from_be_bytes(*count))
+}

@@ -1,0 +1,186 @@
+//! How a store lies on disk: a bare repository, a marker file, refs of our own, the `shallow` file. Blocking.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::io::{self, Write as _};
+use std::path::{Path, PathBuf};
+
+use git2::{Repository, RepositoryInitOptions};
+
+use crate::model::Revision;
+
+use super::error::GitError;
+
+/// Says that the directory is ours, so that it may be wiped when it is corrupt.
+const MARKER: &str = "tidelock-store";
+
+/// Refs with a name: what the last `record_tip` of that name said.
+pub(super) const TIPS: &str = "refs/tidelock/tips/";
+
+/// Refs of commits that were fetched and have no name yet.
+pub(super) const FETCHED: &str = "refs/tidelock/fetched/";
+
+/// Opens a store, or makes it, or makes it anew when it can't be used.
+pub(super) fn open(dir: &Path) -> Result<Repository, GitError> {
+    if dir.join(MARKER).exists() {
+        match validate(dir) {
+            Ok(repository) => {
+                reap(dir)?;
+                return Ok(repository);
+            }
+            Err(error) => {
+                tracing::warn!(store = %dir.display(), %error, "a git store is corrupt and is made anew");
+                fs::remove_dir_all(dir).map_err(|error| GitError::file("wiping a corrupt store", &error))?;
+            }
+        }
+    } else if dir.read_dir().is_ok_and(|mut entries| entries.next().is_some()) {
+        return Err(GitError::new(
+            crate::model::Reason::StoreFailed,
+            format!(
+                "the directory {} is not empty and is no git store of ours; give another state directory",
+                dir.display()
+            ),
+        ));
+    }
+    create(dir)
+}
+
+fn create(dir: &Path) -> Result<Repository, GitError> {
+    let file = |doing: &'static str| move |error: io::Error| GitError::file(doing, &error);
+    fs::create_dir_all(dir).map_err(file("creating its directory"))?;
+    // The marker comes first: a half-made store is ours and is wiped, not refused, at the next start.
+    fs::write(dir.join(MARKER), b"1\n").map_err(file("writing its marker"))?;
+    let mut options = RepositoryInitOptions::new();
+    options.bare(true).external_template(false).initial_head("refs/heads/none");
+    Repository::init_opts(dir, &options).map_err(|error| GitError::store("creating a repository", &error))
+}
+
+/// Every tip must be there with its tree.
+fn validate(dir: &Path) -> Result<Repository, git2::Error> {
+    let repository = Repository::open_bare(dir)?;
+    {
+        let tips = repository.references_glob("refs/tidelock/*")?;
+        for tip in tips {
+            let tip = tip?;
+            tip.peel_to_commit()?.tree()?;
+        }
+        repository.odb()?;
+    }
+    Ok(repository)
+}
+
+/// Removes what an interrupted transfer or compaction left: temporary files, and packs without their index.
+fn reap(dir: &Path) -> Result<(), GitError> {
+    let packs = dir.join("objects/pack");
+    let Ok(entries) = fs::read_dir(&packs) else { return Ok(()) };
+    for entry in entries.flatten() {
+        let path = entry.path();
+        let name = entry.file_name().to_string_lossy().into_owned();
+        let keep = match name.strip_prefix("pack-").and_then(|rest| rest.rsplit_once('.')) {
+            Some((_, "idx")) => path.with_extension("pack").exists(),
+            Some((_, "pack")) => path.with_extension("idx").exists(),
+            Some(_) | None => false,
+        };
+        if !keep {
+            fs::remove_file(&path).map_err(|error| GitError::file("removing a leftover file", &error))?;
+        }
+    }
+    let _ = fs::remove_file(dir.join("shallow.new"));
+    Ok(())
+}
+
+/// The finished packs.
+pub(super) fn packs(dir: &Path) -> Result<Vec<PathBuf>, GitError> {
+    let entries = match fs::read_dir(dir.join("objects/pack")) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) => return Err(GitError::file("listing packs", &error)),
+    };
+    let mut found = Vec::new();
+    for entry in entries {
+        let path = entry.map_err(|error| GitError::file("listing packs", &error))?.path();
+        if path.extension().is_some_and(|extension| extension == "pack") && path.with_extension("idx").exists() {
+            found.push(path);
+        }
+    }
+    found.sort();
+    Ok(found)
+}
+
+/// Bytes of all packs with their indexes, temporary ones included.
+pub(super) fn size(dir: &Path) -> u64 {
+    let entries = fs::read_dir(dir.join("objects/pack")).into_iter().flatten().flatten();
+    entries.filter_map(|entry| entry.metadata().ok()).map(|metadata| metadata.len()).sum()
+}
+
+/// The commits that are held without their parents.
+pub(super) fn shallow(dir: &Path) -> Result<BTreeSet<Revision>, GitError> {
+    match fs::read_to_string(dir.join("shallow")) {
+        Ok(text) => Ok(text.lines().filter_map(|line| Revision::parse(line.trim()).ok()).collect()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(BTreeSet::new()),
+        Err(error) => Err(GitError::file("reading the shallow file", &error)),
+    }
+}
+
+/// Replaces the `shallow` file.
+pub(super) fn write_shallow(dir: &Path, commits: &BTreeSet<Revision>) -> Result<(), GitError> {
+    let failed = |error: io::Error| GitError::file("writing the shallow file", &error);
+    let mut text = String::new();
+    for commit in commits {
+        text.push_str(commit.as_str());
+        text.push('\n');
+    }
+    let fresh = dir.join("shallow.new");
+    let mut file = fs::File::create(&fresh).map_err(failed)?;
+    file.write_all(text.as_bytes()).map_err(failed)?;
+    file.sync_all().map_err(failed)?;
+    fs::rename(&fresh, dir.join("shallow")).map_err(failed)
+}
+
+/// A tip's name as one component of a ref name, so that `a` and `a/b` can both exist. Reversible.
+pub(super) fn encode_name(name: &str) -> Option<String> {
+    let mut encoded = String::new();
+    for byte in name.bytes() {
+        if byte.is_ascii_alphanumeric() || byte == b'-' {
+            encoded.push(char::from(byte));
+        } else {
+            encoded.push_str(&format!("_{byte:02x}"));
+        }
+    }
+    // File systems take 255 bytes, and git appends `.lock`.
+    (!encoded.is_empty() && encoded.len() <= 240 && !encoded.starts_with('-')).then_some(encoded)
+}
+
+/// The name that `encode_name` encoded.
+pub(super) fn decode_name(encoded: &str) -> Option<String> {
+    let mut bytes = Vec::new();
+    let mut rest = encoded;
+    while let Some(first) = rest.chars().next() {
+        if first == '_' {
+            bytes.push(u8::from_str_radix(rest.get(1..3)?, 16).ok()?);
+            rest = rest.get(3..)?;
+        } else {
+            bytes.push(u8::try_from(first).ok()?);
+            rest = &rest[1..];
+        }
+    }
+    String::from_utf8(bytes).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tip_names_survive_being_ref_names() {
+        for name in ["main", "heads/a", "heads/a/b", "a_b.lock", "..", "é ~^:", "refs/tags/v1.0"] {
+            let encoded = encode_name(name).unwrap();
+            assert!(git2::Reference::is_valid_name(&format!("{TIPS}{encoded}")), "{encoded}");
+            assert!(!encoded.contains('/'));
+            assert_eq!(decode_name(&encoded).as_deref(), Some(name));
+        }
+        assert_eq!(encode_name(""), None);
+        assert_eq!(encode_name(&"a".repeat(241)), None);
+        assert_eq!(decode_name("_zz"), None);
+    }
+}

@@ -1,0 +1,404 @@
+//! Puts the parts of the operator together and keeps them going until told to stop.
+
+use std::collections::{BTreeMap, HashMap};
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use kube::{Client, ResourceExt as _};
+use thiserror::Error;
+use tokio::sync::{Semaphore, mpsc};
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+use tracing::{Instrument as _, info, info_span, warn};
+
+use super::access::AccessBuilder;
+use super::connections::Connections;
+use super::driver::Driver;
+use super::inventory::InventoryStore;
+use super::lease::{Acquired, Fence, Holder, HolderError, LeaseError, LeaseKeeper};
+use super::objects::Objects;
+use super::observe::REFRESH_ANNOTATION;
+use super::projects;
+use super::queue::Queue;
+use super::report::Reporter;
+use super::secrets::Secrets;
+use super::sources::Sources;
+use crate::api::{AppProject, Application, EgressProxy, Repository, definitions};
+use crate::apply::{Applier, Limits};
+use crate::clock::Clock;
+use crate::health::{self, AssessContext};
+use crate::live::client::ClientError;
+use crate::live::{Cache, Change, LiveError, SurfaceCache, client};
+use crate::metrics::{Metrics, ReconcileResult};
+use crate::model::{GroupKind, InstanceId, Owner};
+use crate::render::{RenderError, Renderer, Tools};
+use crate::server::probes::{Probes, Requirement};
+use crate::settings::Settings;
+
+/// Applications that are worked on at the same time. Most of a reconcile is waiting for the API server, whose own limit
+/// is the applier's concern; this bounds what the waiting holds in memory.
+const WORKERS: usize = 24;
+/// Renders at the same time: each may hold a file tree and a tool's output, and uses a core.
+const RENDERS: usize = 4;
+/// Live changes of one Application within this time are one wake-up.
+const SETTLE: Duration = Duration::from_millis(10);
+/// How often the watchdog is fed; and how often a missing requirement of the start is looked at again.
+const HEARTBEAT: Duration = Duration::from_secs(5);
+
+/// What the process lends to the work.
+#[derive(Clone, Debug)]
+pub struct Process {
+    /// Tells the time.
+    pub clock: Clock,
+    /// Counts.
+    pub metrics: Arc<Metrics>,
+    /// Tells whether work goes on and can start.
+    pub probes: Probes,
+}
+
+/// Why the work ended other than by being told to.
+#[derive(Debug, Error)]
+pub enum RunError {
+    /// No client could be made.
+    #[error(transparent)]
+    Client(#[from] ClientError),
+    /// The state directory is in use.
+    #[error(transparent)]
+    Holder(#[from] HolderError),
+    /// The lease is lost, or can't be had.
+    #[error(transparent)]
+    Lease(#[from] LeaseError),
+    /// Rendering can't be set up.
+    #[error("cannot prepare rendering: {0}")]
+    Renderer(#[from] RenderError),
+    /// The state directory can't be used.
+    #[error("cannot prepare the directory {path}: {source}")]
+    State {
+        /// The directory.
+        path: PathBuf,
+        /// What went wrong.
+        source: std::io::Error,
+    },
+    /// A task that never ends has ended.
+    #[error("a part of the controller stopped working; it starts anew")]
+    PartEnded,
+}
+
+/// Runs until told to stop.
+pub async fn run(settings: Settings, process: Process, shutdown: CancellationToken) -> Result<(), RunError> {
+    let configuration = client::configuration(settings.kubeconfig.as_deref()).await?;
+    let api_host = configuration.cluster_url.host().map(str::to_owned);
+    let client = client::build(configuration)?;
+    let holder = Holder::claim(&settings.state, &settings.host_name)?;
+    let identity = holder.to_string();
+    let mut keeper = LeaseKeeper::new(client.clone(), &settings.namespace, holder, process.clock.clone());
+    let standing_by = |_: &str| {
+        process.probes.readiness.met(Requirement::Lease);
+        process.probes.heartbeat.beat();
+    };
+    if keeper.acquire(&shutdown, standing_by).await? == Acquired::ShuttingDown {
+        return Ok(());
+    }
+    process.probes.readiness.met(Requirement::Lease);
+    process.metrics.set_leader(true);
+    let fence = keeper.fence();
+    let work_ended = CancellationToken::new();
+    let work = work(settings, process.clone(), client, api_host.into_iter().collect(), fence, identity, shutdown.clone());
+    let (worked, kept) = tokio::join!(
+        async {
+            let worked = work.await;
+            work_ended.cancel();
+            worked
+        },
+        async {
+            let kept = keeper.keep(&work_ended).await;
+            // A lost lease ends the work at once; the fence has closed before.
+            shutdown.cancel();
+            kept
+        }
+    );
+    process.metrics.set_leader(false);
+    kept?;
+    worked?;
+    keeper.release().await;
+    Ok(())
+}
+
+async fn work(
+    settings: Settings,
+    process: Process,
+    client: Client,
+    api_hosts: Vec<String>,
+    fence: Fence,
+    identity: String,
+    shutdown: CancellationToken,
+) -> Result<(), RunError> {
+    let stopped = shutdown.clone().cancelled_owned();
+    tokio::select! {
+        () = stopped => Ok(()),
+        result = start_and_run(settings, process, client, api_hosts, fence, identity, shutdown) => result,
+    }
+}
+
+async fn start_and_run(
+    settings: Settings,
+    process: Process,
+    client: Client,
+    api_hosts: Vec<String>,
+    fence: Fence,
+    identity: String,
+    shutdown: CancellationToken,
+) -> Result<(), RunError> {
+    let Process { clock, metrics, probes } = process;
+    if settings.proxy.http.is_some() || settings.proxy.https.is_some() || settings.proxy.all.is_some() {
+        warn!("proxy variables are set in the environment and are not used: create an EgressProxy object instead");
+    }
+    let may_write: Arc<dyn Fn() -> bool + Send + Sync> = Arc::new(move || fence.may_write());
+    let renderer = Arc::new(renderer(&settings)?);
+    let git = settings.state.join("git");
+    std::fs::create_dir_all(&git).map_err(|source| RunError::State { path: git.clone(), source })?;
+
+    let surface = Arc::new(SurfaceCache::empty(client.clone()));
+    await_definitions(&surface, &probes).await;
+
+    let queue = Arc::new(Queue::default());
+    let (applications, projects, repositories, proxies) = <(
+        Arc<Objects<Application>>,
+        Arc<Objects<AppProject>>,
+        Arc<Objects<Repository>>,
+        Arc<Objects<EgressProxy>>,
+    )>::default();
+    let namespace = settings.namespace.clone();
+    let (changes, changed) = mpsc::unbounded_channel();
+    let wants_whole = |kind: &GroupKind| health::is_assessed(&kind.group, &kind.kind);
+    let cache = Arc::new(Cache::new(
+        client.clone(),
+        Arc::clone(&surface),
+        assess(Arc::clone(&surface), clock.clone()),
+        Arc::new(wants_whole),
+        changes,
+    ));
+    let served = Arc::clone(&surface);
+    let applier = Arc::new(Applier::new(
+        client.clone(),
+        Arc::new(move || served.current()),
+        Arc::new(wants_whole),
+        Arc::clone(&may_write),
+        Limits::default(),
+    ));
+    let sources = Sources::new(
+        AccessBuilder::new(
+            Arc::clone(&repositories),
+            Arc::clone(&proxies),
+            Secrets::new(client.clone(), &namespace),
+            api_hosts,
+        ),
+        Connections::new(&client, &namespace, clock.clone()),
+        git,
+        Arc::clone(&metrics),
+        Arc::clone(&queue),
+    );
+    let driver = Arc::new(Driver {
+        namespace: namespace.clone(),
+        installation: settings.installation.clone(),
+        clock,
+        metrics: Arc::clone(&metrics),
+        applications: Arc::clone(&applications),
+        projects: Arc::clone(&projects),
+        sources: Arc::clone(&sources),
+        renderer,
+        renders: Semaphore::new(RENDERS),
+        surface,
+        cache: Arc::clone(&cache),
+        applier,
+        reporter: Reporter::new(&client, &namespace, &identity, Arc::clone(&metrics), may_write),
+        inventories: InventoryStore::new(client.clone(), &namespace),
+        memories: Mutex::new(HashMap::new()),
+    });
+
+    let mut parts = JoinSet::new();
+    let names: Arc<Mutex<BTreeMap<InstanceId, String>>> = Arc::default();
+    parts.spawn(Arc::clone(&applications).run(client.clone(), namespace.clone(), {
+        let (queue, names, installation, namespace) =
+            (Arc::clone(&queue), Arc::clone(&names), settings.installation.clone(), namespace.clone());
+        move |name, before: Option<&Application>, after: Option<&Application>| {
+            let owner = Owner::new(&installation, &namespace, name);
+            let mut names = names.lock().unwrap_or_else(PoisonError::into_inner);
+            match after {
+                Some(_) => names.insert(owner.instance, name.to_owned()),
+                None => names.remove(&owner.instance),
+            };
+            if differs_beyond_status(before, after) {
+                queue.now(name);
+            }
+        }
+    }));
+    parts.spawn(Arc::clone(&projects).run(client.clone(), namespace.clone(), {
+        let (queue, applications) = (Arc::clone(&queue), Arc::clone(&applications));
+        move |name, before: Option<&AppProject>, after: Option<&AppProject>| {
+            if before.map(|project| &project.spec) != after.map(|project| &project.spec) {
+                for (application, object) in applications.all() {
+                    if object.spec.project == name || (object.spec.project.is_empty() && name == "default") {
+                        queue.now(&application);
+                    }
+                }
+            }
+        }
+    }));
+    parts.spawn(Arc::clone(&repositories).run(client.clone(), namespace.clone(), {
+        let sources = Arc::clone(&sources);
+        move |name, before: Option<&Repository>, after: Option<&Repository>| {
+            let refresh = |repository: Option<&Repository>| {
+                repository.and_then(|repository| repository.annotations().get(REFRESH_ANNOTATION).cloned())
+            };
+            if before.map(|repository| &repository.spec) != after.map(|repository| &repository.spec)
+                || refresh(before) != refresh(after)
+            {
+                sources.forget_report(false, name);
+                sources.poll_all();
+            }
+        }
+    }));
+    parts.spawn(Arc::clone(&proxies).run(client.clone(), namespace.clone(), {
+        let sources = Arc::clone(&sources);
+        move |name, before: Option<&EgressProxy>, after: Option<&EgressProxy>| {
+            if before.map(|proxy| &proxy.spec) != after.map(|proxy| &proxy.spec) {
+                sources.forget_report(true, name);
+                sources.poll_all();
+            }
+        }
+    }));
+    // Nothing is decided from a partial list of our own kinds: a missing proxy object would open the direct way.
+    tokio::join!(projects.synced(), repositories.synced(), proxies.synced(), applications.synced());
+    if let Err(error) = projects::ensure_default(client.clone(), &namespace).await {
+        warn!(%error, "the project `default` could not be made");
+    }
+    probes.readiness.met(Requirement::Watches);
+    info!(applications = applications.all().len(), "ready");
+
+    parts.spawn(wake_by_changes(changed, Arc::clone(&queue), names));
+    parts.spawn(beat(probes, metrics, cache));
+    for _ in 0..WORKERS {
+        parts.spawn(work_queue(Arc::clone(&driver), Arc::clone(&queue), shutdown.clone()));
+    }
+    // Every part runs for ever; one that ends has failed.
+    let _ = parts.join_next().await;
+    if shutdown.is_cancelled() { Ok(()) } else { Err(RunError::PartEnded) }
+}
+
+fn renderer(settings: &Settings) -> Result<Renderer, RunError> {
+    let missing = |tool: &str| PathBuf::from(format!("/nonexistent/{tool}"));
+    let tools = Tools {
+        helm: settings.tools.helm.clone().unwrap_or_else(|| missing("helm")),
+        kustomize: settings.tools.kustomize.clone().unwrap_or_else(|| missing("kustomize")),
+    };
+    let scratch = [PathBuf::from("/dev/shm"), settings.state.join("scratch")];
+    std::fs::create_dir_all(&scratch[1])
+        .map_err(|source| RunError::State { path: scratch[1].clone(), source })?;
+    let renderer = Renderer::new(tools, &scratch)?;
+    info!(isolation = ?renderer.isolation(), "rendering tools are jailed");
+    Ok(renderer)
+}
+
+/// Waits until the API server answers and has our definitions: without them every watch would fail.
+async fn await_definitions(surface: &SurfaceCache, probes: &Probes) {
+    let wanted: Vec<GroupKind> = definitions()
+        .iter()
+        .map(|(_, definition)| GroupKind::new(definition.spec.group.as_str(), definition.spec.names.kind.as_str()))
+        .collect();
+    loop {
+        probes.heartbeat.beat();
+        match surface.refresh(Duration::ZERO).await {
+            Ok(found) => {
+                probes.readiness.met(Requirement::Discovery);
+                let missing: Vec<String> = wanted
+                    .iter()
+                    .filter(|kind| !found.kinds.contains_key(*kind))
+                    .map(|kind| kind.kind.clone())
+                    .collect();
+                if missing.is_empty() {
+                    probes.readiness.met(Requirement::Definitions);
+                    return;
+                }
+                let why = format!("the CustomResourceDefinitions of {} are missing: kubectl apply -f crds/", missing.join(", "));
+                warn!("{why}");
+                probes.readiness.unmet(Requirement::Definitions, why);
+            }
+            Err(LiveError { message, .. }) => {
+                warn!(%message, "the API server can't be asked for its kinds");
+                probes.readiness.unmet(Requirement::Discovery, message);
+            }
+        }
+        tokio::time::sleep(HEARTBEAT).await;
+    }
+}
+
+fn assess(surface: Arc<SurfaceCache>, clock: Clock) -> crate::live::Assess {
+    Arc::new(move |kind, object| {
+        let has_status = surface.current().kinds.get(kind).map(|info| info.has_status);
+        health::assess(object, &AssessContext { now: clock.now(), has_status_subresource: has_status })
+    })
+}
+
+/// Whether anything but the status, which is our own writing, has changed.
+fn differs_beyond_status(before: Option<&Application>, after: Option<&Application>) -> bool {
+    let (Some(before), Some(after)) = (before, after) else { return true };
+    before.spec != after.spec
+        || before.operation != after.operation
+        || before.metadata.uid != after.metadata.uid
+        || before.metadata.annotations != after.metadata.annotations
+        || before.metadata.finalizers != after.metadata.finalizers
+        || before.metadata.deletion_timestamp != after.metadata.deletion_timestamp
+}
+
+async fn wake_by_changes(
+    mut changed: mpsc::UnboundedReceiver<Change>,
+    queue: Arc<Queue>,
+    names: Arc<Mutex<BTreeMap<InstanceId, String>>>,
+) {
+    while let Some(Change { key: _, instance, previous_instance }) = changed.recv().await {
+        let names = names.lock().unwrap_or_else(PoisonError::into_inner);
+        for instance in std::iter::once(instance).chain(previous_instance) {
+            if let Some(name) = names.get(&instance) {
+                queue.after(name, SETTLE);
+            }
+        }
+    }
+}
+
+async fn beat(probes: Probes, metrics: Arc<Metrics>, cache: Arc<Cache>) {
+    loop {
+        probes.heartbeat.beat();
+        metrics.set_live_objects(cache.len());
+        let watches = cache.counters().watches.load(std::sync::atomic::Ordering::Relaxed);
+        metrics.set_watches(usize::try_from(watches).unwrap_or(usize::MAX));
+        tokio::time::sleep(HEARTBEAT).await;
+    }
+}
+
+async fn work_queue(driver: Arc<Driver>, queue: Arc<Queue>, shutdown: CancellationToken) {
+    while !shutdown.is_cancelled() {
+        let name = queue.next().await;
+        let started = driver.clock.monotonic();
+        let span = info_span!("reconcile", application = %name);
+        // A task of its own: a panic is this Application's failure and nobody else's.
+        let work = tokio::spawn({
+            let (driver, name) = (Arc::clone(&driver), name.clone());
+            async move { driver.reconcile(&name).await }.instrument(span)
+        });
+        let took = |driver: &Driver| driver.clock.monotonic().saturating_duration_since(started);
+        match work.await {
+            Ok(pause) => {
+                let result = if pause.is_some() { ReconcileResult::Waiting } else { ReconcileResult::Idle };
+                driver.metrics.reconciled(result, took(&driver));
+                queue.done(&name, pause);
+            }
+            Err(_) => {
+                driver.metrics.reconciled(ReconcileResult::Retry, took(&driver));
+                warn!(application = %name, "a reconcile panicked; it is tried again");
+                queue.done(&name, Some(Duration::from_secs(60)));
+            }
+        }
+    }
+}

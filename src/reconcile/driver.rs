@@ -1,0 +1,487 @@
+//! One reconcile of one Application: the calls of the flow, in order.
+
+use std::collections::{BTreeSet, HashMap};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use jiff::Timestamp;
+use tokio::sync::Semaphore;
+use tracing::{error, info};
+
+use super::inventory::InventoryStore;
+use super::memory::{AttemptMemory, Memory};
+use super::objects::Objects;
+use super::observe::Desired;
+use super::report::Reporter;
+use super::sources::Sources;
+use crate::api::{AppProject, Application, OperationPhase};
+use crate::apply::Applier;
+use crate::clock::Clock;
+use crate::desired::{DesiredSet, unsupported_fields};
+use crate::diff::{Cause, Difference, Differences, Extra, compare};
+use crate::live::{Cache, LiveView, SurfaceCache};
+use crate::metrics::Metrics;
+use crate::model::{GroupKind, Hash64, Inventory, InventoryEntry, ObjectKey, Owner, Reason, parse_duration};
+use crate::plan::{Decision, DecideInput, LastAttempt, PlanInput, Plan, Policy, Request, backoff, decide, plan};
+use crate::render::Renderer;
+use crate::status::{Assessment, Comparison, Failure, Observed, derive};
+
+/// How long a reconcile waits for a kind's first complete list.
+const LIST_DEADLINE: Duration = Duration::from_secs(60);
+/// Discovery is not asked again sooner than this, however many Applications miss a kind.
+pub(super) const SURFACE_REFRESH: Duration = Duration::from_secs(5);
+/// Pause before a reconcile that failed for a passing reason is tried again; doubles.
+const FIRST_RETRY: Duration = Duration::from_secs(2);
+/// Longest pause before it is tried again.
+const LONGEST_RETRY: Duration = Duration::from_secs(60);
+/// How many past syncs are kept unless the spec says otherwise: Argo CD's default.
+const HISTORY_LIMIT: usize = 10;
+/// Annotation that asks for a sync now; any new value asks again.
+const SYNC_ANNOTATION: &str = "tidelock.dev/sync";
+/// Annotation that consents to prune kinds that hold more than themselves, at one revision.
+const APPROVE_PRUNE_ANNOTATION: &str = "tidelock.dev/approve-prune";
+
+/// Everything a reconcile works with.
+pub(super) struct Driver {
+    pub(super) namespace: String,
+    pub(super) installation: String,
+    pub(super) clock: Clock,
+    pub(super) metrics: Arc<Metrics>,
+    pub(super) applications: Arc<Objects<Application>>,
+    pub(super) projects: Arc<Objects<AppProject>>,
+    pub(super) sources: Arc<Sources>,
+    pub(super) renderer: Arc<Renderer>,
+    pub(super) renders: Semaphore,
+    pub(super) surface: Arc<SurfaceCache>,
+    pub(super) cache: Arc<Cache>,
+    pub(super) applier: Arc<Applier>,
+    pub(super) reporter: Reporter,
+    pub(super) inventories: InventoryStore,
+    pub(super) memories: Mutex<HashMap<String, Arc<tokio::sync::Mutex<Memory>>>>,
+}
+
+/// A desired set compared with live state.
+pub(super) struct Compared {
+    pub(super) live: LiveView,
+    pub(super) differences: Differences,
+    pub(super) plan: Plan,
+}
+
+impl Driver {
+    /// Reconciles one Application. Returns how long until it is due again, when nothing happens before.
+    pub(super) async fn reconcile(&self, name: &str) -> Option<Duration> {
+        let application = match self.applications.get(name) {
+            Some(Ok(application)) => application,
+            Some(Err(problem)) => {
+                error!(%problem, "this Application can't be read by this version");
+                return None;
+            }
+            None => {
+                self.forget(name).await;
+                return None;
+            }
+        };
+        let owner = Owner::new(&self.installation, &self.namespace, name);
+        let memory = Arc::clone(
+            self.memories.lock().unwrap_or_else(PoisonError::into_inner).entry(name.to_owned()).or_default(),
+        );
+        let mut memory = memory.lock().await;
+        if let Err(failure) = self.recall(&application, &mut memory).await {
+            return Some(self.failed(&application, &mut memory, &failure).await);
+        }
+        if application.metadata.deletion_timestamp.is_some() {
+            return self.finalize(&application, &owner, &mut memory).await;
+        }
+        match self.observe(&application, &owner, &mut memory).await {
+            Desired::Pending => None,
+            Desired::Failed(failure) => Some(self.failed(&application, &mut memory, &failure).await),
+            Desired::Known { held, source_failure } => {
+                let mut kinds: BTreeSet<GroupKind> =
+                    held.desired.objects.values().filter(|object| !object.kind_is_new).map(|object| object.key.group_kind()).collect();
+                kinds.extend(self.served_kinds_of(memory.inventory.as_ref()));
+                if let Err(error) = self.cache.ensure(&kinds, LIST_DEADLINE).await {
+                    let failure = Failure { reason: error.reason, message: error.to_string() };
+                    return Some(self.failed(&application, &mut memory, &failure).await);
+                }
+                let due = self.sync(&application, &owner, &mut memory, &held.desired, held.hash, source_failure).await;
+                memory.failures = 0;
+                due
+            }
+        }
+    }
+
+    /// Reads back what is remembered in the cluster, once.
+    async fn recall(&self, application: &Application, memory: &mut Memory) -> Result<(), Failure> {
+        if memory.inventory.is_some() {
+            return Ok(());
+        }
+        memory.status = application.status.clone().unwrap_or_default();
+        let (inventory, chunks) = self.inventories.load(application).await?;
+        memory.inventory = Some(inventory);
+        memory.inventory_chunks = chunks;
+        Ok(())
+    }
+
+    /// Kinds of an inventory that are still served: objects of a kind that is not can't exist.
+    pub(super) fn served_kinds_of(&self, inventory: Option<&Inventory>) -> BTreeSet<GroupKind> {
+        let surface = self.surface.current();
+        let kinds = inventory.into_iter().flat_map(|inventory| inventory.entries.keys()).map(ObjectKey::group_kind);
+        kinds.filter(|kind| surface.kinds.contains_key(kind) || surface.unavailable_groups.contains(&kind.group)).collect()
+    }
+
+    /// Reports that there is nothing to compare with.
+    async fn failed(&self, application: &Application, memory: &mut Memory, failure: &Failure) -> Duration {
+        memory.failures = memory.failures.saturating_add(1);
+        self.report(application, memory, Assessment::Failed(failure)).await;
+        if failure.reason.is_terminal() {
+            // A change of the source, of the spec or of what it refers to wakes it before.
+            LONGEST_RETRY
+        } else {
+            FIRST_RETRY.saturating_mul(1 << memory.failures.min(6).saturating_sub(1)).min(LONGEST_RETRY)
+        }
+    }
+
+    /// Compares a desired set with live state and plans what is to be done.
+    pub(super) fn compare(
+        &self,
+        application: &Application,
+        owner: &Owner,
+        memory: &mut Memory,
+        desired: &DesiredSet,
+        prune: bool,
+    ) -> Compared {
+        let inventory = memory.inventory.get_or_insert_default();
+        let keys = desired.objects.keys().chain(inventory.entries.keys());
+        let live = self.cache.view(&owner.instance, keys);
+        let mut differences = compare(desired, &live, inventory, owner);
+        // Objects with our marks that were not recorded (the record was lost, or the answer to a write) are recorded
+        // first; nothing is deleted in the same run.
+        for (key, extra) in &differences.extras {
+            if *extra == Extra::Unrecorded
+                && let Some(record) = live.objects.get(key)
+            {
+                let entry = InventoryEntry::Applied {
+                    uid: record.uid.clone(),
+                    desired: Hash64(0),
+                    owned: record.owned.unwrap_or(Hash64(0)),
+                };
+                inventory.entries.insert(key.clone(), entry);
+            }
+        }
+        // A recorded object of a kind that is no longer served can't exist.
+        let surface = self.surface.current();
+        differences.extras.retain(|key, extra| {
+            let unserved = *extra == Extra::Unseen
+                && !surface.kinds.contains_key(&key.group_kind())
+                && !surface.unavailable_groups.contains(&key.group);
+            if unserved {
+                inventory.entries.remove(key);
+            }
+            !unserved
+        });
+        let revision = memory.held.as_ref().map(|held| held.revision.to_string()).unwrap_or_default();
+        let approved = application.metadata.annotations.as_ref().and_then(|all| all.get(APPROVE_PRUNE_ANNOTATION));
+        let prune_protected = approved.is_some_and(|approved| approved.len() >= 7 && revision.starts_with(approved.as_str()));
+        let plan = plan(PlanInput { desired, differences: &differences, live: &live, prune, prune_protected });
+        Compared { live, differences, plan }
+    }
+
+    async fn sync(
+        &self,
+        application: &Application,
+        owner: &Owner,
+        memory: &mut Memory,
+        desired: &Arc<DesiredSet>,
+        hash: Hash64,
+        source_failure: Option<Failure>,
+    ) -> Option<Duration> {
+        let now = self.clock.now();
+        let policy = Policy::new(application.spec.sync_policy.as_ref().and_then(|policy| policy.automated.as_ref()));
+        let (request, operation) = match self.take_request(application, memory, policy).await {
+            Ok(taken) => taken,
+            Err(failure) => return Some(self.failed(application, memory, &failure).await),
+        };
+        let mut compared = self.compare(application, owner, memory, desired, policy.prune);
+        self.settle_reported_revision(memory, &compared.differences);
+        let target = target_of(hash, &compared.differences, policy.prune);
+        let running = memory
+            .attempt
+            .as_ref()
+            .is_some_and(|attempt| attempt.is_running() && attempt.target == hash && request.is_none());
+        let mut due = None;
+        let retry = application.spec.sync_policy.as_ref().and_then(|policy| policy.retry.as_ref());
+        let decision = if application.spec.suspend && request.is_none() {
+            Decision::Hold
+        } else if running {
+            let attempt = memory.attempt.as_ref();
+            Decision::Sync {
+                prune: attempt.is_some_and(|attempt| attempt.prune),
+                dry_run: attempt.is_some_and(|attempt| attempt.dry_run),
+                heal: attempt.is_some_and(|attempt| attempt.heal),
+            }
+        } else {
+            decide(DecideInput {
+                policy,
+                request,
+                differences: &compared.differences,
+                target,
+                last_failure: memory.last_failure.as_ref(),
+                retry,
+                heal_not_before: memory.heals.not_before(),
+                now,
+            })
+        };
+        match decision {
+            Decision::Sync { prune, dry_run, heal } => {
+                if !running {
+                    let revision = memory.held.as_ref().map(|held| held.reported.clone()).unwrap_or_default();
+                    let retries = memory
+                        .last_failure
+                        .as_ref()
+                        .filter(|failure| failure.target == target)
+                        .map_or(0, |failure| failure.failures);
+                    memory.attempt = Some(AttemptMemory {
+                        target: hash,
+                        revision,
+                        automated: request.is_none(),
+                        operation,
+                        prune,
+                        dry_run,
+                        heal,
+                        cleared: false,
+                        phase: OperationPhase::Running,
+                        started: now,
+                        ended: None,
+                        retries,
+                        outcomes: crate::plan::Outcomes::new(),
+                        waiting: Vec::new(),
+                        waiting_since: None,
+                        failure: None,
+                    });
+                    info!(prune, dry_run, heal, retries, "sync starts");
+                }
+                if prune != policy.prune {
+                    compared = self.compare(application, owner, memory, desired, prune);
+                }
+                self.reopen_drifted(memory, &compared.differences, policy, now);
+                self.carry_out(application, owner, memory, desired, &compared.plan).await;
+                compared = self.compare(application, owner, memory, desired, prune);
+                due = self.conclude(application, memory, target, now);
+            }
+            Decision::Later(time) => due = until(time, now),
+            Decision::Hold => {
+                // What was under way is no longer wanted.
+                if memory.attempt.as_ref().is_some_and(AttemptMemory::is_running) {
+                    memory.attempt = None;
+                }
+            }
+        }
+        let reported = memory.held.as_ref().map(|held| held.reported.clone()).unwrap_or_default();
+        let comparison = Comparison {
+            revision: &reported,
+            desired,
+            live: &compared.live,
+            differences: &compared.differences,
+            blocked: &compared.plan.blocked,
+        };
+        self.report(application, memory, Assessment::Compared { comparison, source_failure: source_failure.as_ref() })
+            .await;
+        due
+    }
+
+    /// A restart finds everything in sync and must not write just because commits that touch nothing came meanwhile.
+    fn settle_reported_revision(&self, memory: &mut Memory, differences: &Differences) {
+        let known = memory.status.sync.revision.clone();
+        if memory.attempt.is_none()
+            && !known.is_empty()
+            && differences.is_synced()
+            && let Some(held) = &mut memory.held
+            && memory.status.sync.status == crate::api::SyncState::Synced
+        {
+            held.reported = known;
+        }
+    }
+
+    /// While an attempt waits at a gate, objects that it has applied may be changed in the cluster: they are applied
+    /// again, within the limits of healing.
+    fn reopen_drifted(&self, memory: &mut Memory, differences: &Differences, policy: Policy, now: Timestamp) {
+        if !policy.self_heal || memory.heals.not_before().is_some_and(|time| time > now) {
+            return;
+        }
+        let Some(attempt) = &mut memory.attempt else { return };
+        let before = attempt.outcomes.len();
+        attempt.outcomes.retain(|key, outcome| {
+            let drifted = matches!(
+                differences.objects.get(key),
+                Some(
+                    Difference::Absent { drift: true }
+                        | Difference::Changed(Cause::Live | Cause::Replaced | Cause::Marks)
+                )
+            );
+            !drifted || matches!(outcome, crate::plan::Outcome::Failed { .. })
+        });
+        if attempt.outcomes.len() < before {
+            memory.heals.note(now);
+        }
+    }
+
+    /// Takes note of how an attempt stands, and says when to look again.
+    fn conclude(
+        &self,
+        application: &Application,
+        memory: &mut Memory,
+        target: Hash64,
+        now: Timestamp,
+    ) -> Option<Duration> {
+        let attempt = memory.attempt.as_mut()?;
+        let gate = application.spec.gate.as_ref();
+        let timeout = gate.and_then(|gate| gate.timeout.as_deref()).and_then(parse_duration);
+        match attempt.phase {
+            OperationPhase::Running => {
+                let since = *attempt.waiting_since.get_or_insert(now);
+                let timeout = timeout?;
+                let end = since.checked_add(timeout).ok()?;
+                if end > now {
+                    return until(end, now);
+                }
+                let first = attempt.waiting.first();
+                attempt.failure = Some(Failure {
+                    reason: Reason::HealthTimeout,
+                    message: first.map_or_else(
+                        || "a wave did not become healthy in time".to_owned(),
+                        |first| {
+                            format!(
+                                "{} did not become {} within {} s: {}",
+                                first.key,
+                                first.condition,
+                                timeout.as_secs(),
+                                first.message
+                            )
+                        },
+                    ),
+                });
+                attempt.phase = OperationPhase::Failed;
+                attempt.ended = Some(now);
+                self.note_failure(application, memory, target, now)
+            }
+            OperationPhase::Failed | OperationPhase::Error | OperationPhase::Terminating => {
+                self.note_failure(application, memory, target, now)
+            }
+            OperationPhase::Succeeded => {
+                if attempt.heal {
+                    memory.heals.note(now);
+                }
+                memory.last_failure = None;
+                None
+            }
+        }
+    }
+
+    fn note_failure(
+        &self,
+        application: &Application,
+        memory: &mut Memory,
+        target: Hash64,
+        now: Timestamp,
+    ) -> Option<Duration> {
+        let failures = memory.last_failure.as_ref().filter(|failure| failure.target == target).map_or(0, |last| last.failures) + 1;
+        memory.last_failure = Some(LastAttempt { target, ended: now, failures });
+        let retry = application.spec.sync_policy.as_ref().and_then(|policy| policy.retry.as_ref());
+        backoff(failures, retry)
+    }
+
+    /// A sync that a person asked for, by `operation` or by annotation. An operation is removed when it is taken.
+    async fn take_request(
+        &self,
+        application: &Application,
+        memory: &mut Memory,
+        policy: Policy,
+    ) -> Result<(Option<Request>, Option<crate::api::Operation>), Failure> {
+        if let Some(operation) = &application.operation {
+            self.reporter.remove_operation(application).await?;
+            let unsupported = crate::desired::unsupported_operation(operation);
+            let revision = operation.sync.as_ref().map(|sync| sync.revision.as_str()).unwrap_or_default();
+            let target = application.spec.source.as_ref().and_then(|source| source.target_revision.as_deref());
+            let current = memory.held.as_ref().map(|held| held.revision.to_string()).unwrap_or_default();
+            let other = !(revision.is_empty() || target == Some(revision) || revision == current);
+            if !unsupported.is_empty() || other {
+                let what = if other { "operation.sync.revision other than spec.source.targetRevision" } else { "" };
+                return Err(Failure {
+                    reason: Reason::UnsupportedField,
+                    message: format!(
+                        "the requested operation was refused, since this version does not act on: {}",
+                        unsupported.into_iter().chain((!what.is_empty()).then_some(what)).collect::<Vec<_>>().join(", ")
+                    ),
+                });
+            }
+            let sync = operation.sync.clone().unwrap_or_default();
+            return Ok((Some(Request { prune: sync.prune, dry_run: sync.dry_run }), Some(operation.clone())));
+        }
+        let token = application.metadata.annotations.as_ref().and_then(|all| all.get(SYNC_ANNOTATION));
+        if let Some(token) = token.filter(|token| **token != memory.status.last_handled_sync) {
+            memory.status.last_handled_sync.clone_from(token);
+            return Ok((Some(Request { prune: policy.prune, dry_run: false }), None));
+        }
+        Ok((None, None))
+    }
+
+    /// Derives and writes the status.
+    pub(super) async fn report(&self, application: &Application, memory: &mut Memory, assessment: Assessment<'_>) {
+        let unsupported = unsupported_fields(application);
+        let mut warnings = memory.held.as_ref().map(|held| held.warnings.clone()).unwrap_or_default();
+        if let Some(held) = &memory.held {
+            warnings.extend(held.desired.warnings.iter().cloned());
+            if !held.desired.skipped_hooks.is_empty() {
+                warnings.push(format!(
+                    "hooks are not run by this version and were left out: {}",
+                    held.desired.skipped_hooks.join(", ")
+                ));
+            }
+        }
+        let limit = application.spec.revision_history_limit.and_then(|limit| usize::try_from(limit).ok());
+        let mut status = derive(&Observed {
+            previous: &memory.status,
+            generation: application.metadata.generation,
+            now: self.clock.now(),
+            assessment,
+            attempt: memory.attempt.as_ref().map(AttemptMemory::report),
+            unsupported: &unsupported,
+            warnings: &warnings,
+            suspended: application.spec.suspend,
+            history_limit: limit.unwrap_or(HISTORY_LIMIT),
+        });
+        if let Some(inventory) = &memory.inventory {
+            let stored = self.inventories.store(application, inventory, &mut status, &mut memory.inventory_chunks).await;
+            if let Err(failure) = stored {
+                error!(message = %failure.message, "the inventory could not be stored");
+                return;
+            }
+        }
+        self.reporter.write(application, &mut memory.status, status).await;
+    }
+
+    /// Forgets an Application that is gone.
+    async fn forget(&self, name: &str) {
+        self.memories.lock().unwrap_or_else(PoisonError::into_inner).remove(name);
+        // Losing interest opens nothing, so it can't fail.
+        let _ = self.sources.set_interest(name, None).await;
+        self.metrics.application_gone(&self.namespace, name);
+        self.reporter.forget(name);
+    }
+}
+
+/// What a failure is counted for: the desired set, and what would be pruned.
+fn target_of(hash: Hash64, differences: &Differences, prune: bool) -> Hash64 {
+    let mut text = hash.to_string();
+    if prune {
+        for key in differences.extras.keys() {
+            text.push_str(&key.to_string());
+            text.push('\n');
+        }
+    }
+    Hash64::of_bytes(text.as_bytes())
+}
+
+fn until(time: Timestamp, now: Timestamp) -> Option<Duration> {
+    Duration::try_from(time.duration_since(now)).ok()
+}

@@ -1,0 +1,183 @@
+//! What leaves a reconcile: status writes, events, and the two edits of an Application that are ours to make.
+
+use std::sync::Arc;
+
+use kube::api::{Api, Patch, PatchParams};
+use kube::runtime::events::{Event, EventType, Recorder, Reporter as Source};
+use kube::{Client, Resource as _, ResourceExt as _};
+use serde_json::json;
+use tracing::{info, warn};
+
+use crate::api::{Application, ApplicationStatus, ConditionStatus, OperationPhase};
+use crate::metrics::Metrics;
+use crate::model::Reason;
+use crate::status::{Failure, READY, shorten};
+
+/// Longest note of an event: the API server refuses more than 1024 bytes.
+const NOTE_BYTES: usize = 1000;
+
+/// Writes what a reconcile reports.
+pub(super) struct Reporter {
+    applications: Api<Application>,
+    recorder: Recorder,
+    metrics: Arc<Metrics>,
+    namespace: String,
+    fence: Arc<dyn Fn() -> bool + Send + Sync>,
+}
+
+impl Reporter {
+    /// Reports on the Applications of a namespace.
+    pub(super) fn new(
+        client: &Client,
+        namespace: &str,
+        instance: &str,
+        metrics: Arc<Metrics>,
+        fence: Arc<dyn Fn() -> bool + Send + Sync>,
+    ) -> Self {
+        let source = Source { controller: "tidelock".to_owned(), instance: Some(instance.to_owned()) };
+        Self {
+            applications: Api::namespaced(client.clone(), namespace),
+            recorder: Recorder::new(client.clone(), source),
+            metrics,
+            namespace: namespace.to_owned(),
+            fence,
+        }
+    }
+
+    /// Writes a status when its meaning has changed, and the events that go with the change.
+    pub(super) async fn write(&self, application: &Application, current: &mut ApplicationStatus, new: ApplicationStatus) {
+        self.metrics.application_is(&self.namespace, &application.name_any(), new.sync.status, new.health.status);
+        if *current == new {
+            return;
+        }
+        let before = current.clone();
+        if let Err(failure) = self.write_strict(application, current, new).await {
+            warn!(reason = %failure.reason, message = %failure.message, "the status could not be written");
+            return;
+        }
+        for event in events(&before, current) {
+            info!(reason = %event.reason, note = event.note.as_deref().unwrap_or_default(), "event");
+            if let Err(error) = self.recorder.publish(&event, &application.object_ref(&())).await {
+                warn!(%error, "an event could not be written");
+            }
+        }
+    }
+
+    /// Writes a status or says why it could not be written.
+    pub(super) async fn write_strict(
+        &self,
+        application: &Application,
+        current: &mut ApplicationStatus,
+        new: ApplicationStatus,
+    ) -> Result<(), Failure> {
+        if *current == new {
+            return Ok(());
+        }
+        let body = json!([
+            // Never written onto another Application of the same name.
+            { "op": "test", "path": "/metadata/uid", "value": application.uid() },
+            { "op": "add", "path": "/status", "value": new },
+        ]);
+        self.patch(application, body, true).await?;
+        *current = new;
+        Ok(())
+    }
+
+    /// Removes an operation that is being taken.
+    pub(super) async fn remove_operation(&self, application: &Application) -> Result<(), Failure> {
+        let body = json!([
+            { "op": "test", "path": "/metadata/uid", "value": application.uid() },
+            { "op": "test", "path": "/operation", "value": application.operation },
+            { "op": "remove", "path": "/operation" },
+        ]);
+        self.patch(application, body, false).await
+    }
+
+    /// Replaces the finalizers; refused by the API server when somebody changed them meanwhile.
+    pub(super) async fn set_finalizers(&self, application: &Application, remaining: &[String]) -> Result<(), Failure> {
+        let body = json!([
+            { "op": "test", "path": "/metadata/uid", "value": application.uid() },
+            { "op": "test", "path": "/metadata/finalizers", "value": application.finalizers() },
+            { "op": "replace", "path": "/metadata/finalizers", "value": remaining },
+        ]);
+        self.patch(application, body, false).await
+    }
+
+    /// Forgets an Application that is gone.
+    pub(super) fn forget(&self, name: &str) {
+        info!(application = %name, "the Application is gone");
+    }
+
+    async fn patch(&self, application: &Application, body: serde_json::Value, status: bool) -> Result<(), Failure> {
+        let failure = |reason, message: String| Failure { reason, message };
+        if !(self.fence)() {
+            return Err(failure(Reason::LeaseLost, "another controller may hold the lease: nothing is written".to_owned()));
+        }
+        let patch: json_patch::Patch = serde_json::from_value(body)
+            .map_err(|error| failure(Reason::InternalError, format!("a patch of our own is not valid: {error}")))?;
+        let (name, parameters, patch) = (application.name_any(), PatchParams::default(), Patch::Json::<()>(patch));
+        let call = async {
+            if status {
+                self.applications.patch_status(&name, &parameters, &patch).await
+            } else {
+                self.applications.patch(&name, &parameters, &patch).await
+            }
+        };
+        match tokio::time::timeout(crate::live::client::DEFAULT_DEADLINE, call).await {
+            Ok(Ok(_)) => Ok(()),
+            Ok(Err(kube::Error::Api(answer))) => {
+                Err(failure(Reason::ApplyFailed, format!("the API server refused: {}", answer.message)))
+            }
+            Ok(Err(error)) => Err(failure(Reason::ClusterUnreachable, error.to_string())),
+            Err(_) => Err(failure(Reason::ClusterUnreachable, "the API server did not answer in time".to_owned())),
+        }
+    }
+}
+
+fn event(type_: EventType, reason: &str, action: &str, note: &str) -> Event {
+    Event {
+        type_,
+        reason: reason.to_owned(),
+        note: Some(shorten(note, NOTE_BYTES)),
+        action: action.to_owned(),
+        secondary: None,
+    }
+}
+
+/// The events that a change of status is worth: the end of a sync, a change of health, a new failure.
+fn events(before: &ApplicationStatus, after: &ApplicationStatus) -> Vec<Event> {
+    let mut events = Vec::new();
+    let ended = |status: &ApplicationStatus| {
+        status.operation_state.as_ref().and_then(|state| Some((state.phase, state.finished_at.clone()?)))
+    };
+    if ended(before) != ended(after)
+        && let Some(state) = &after.operation_state
+    {
+        match state.phase {
+            OperationPhase::Succeeded => events.push(event(EventType::Normal, "Synced", "Sync", &state.message)),
+            OperationPhase::Failed | OperationPhase::Error => {
+                events.push(event(EventType::Warning, "SyncFailed", "Sync", &state.message));
+            }
+            OperationPhase::Running | OperationPhase::Terminating => {}
+        }
+    }
+    if before.health.status != after.health.status {
+        let note = format!("{} → {} {}", before.health.status, after.health.status, after.health.message);
+        let type_ = if after.health.status == crate::model::HealthStatus::Degraded {
+            EventType::Warning
+        } else {
+            EventType::Normal
+        };
+        events.push(event(type_, "HealthChanged", "Assess", note.trim_end()));
+    }
+    let ready = |status: &ApplicationStatus| {
+        let condition = status.conditions.iter().find(|condition| condition.type_ == READY)?;
+        (condition.status == ConditionStatus::False).then(|| (condition.reason.clone(), condition.message.clone()))
+    };
+    let failing = ready(after).filter(|(reason, _)| ready(before).is_none_or(|(former, _)| former != *reason));
+    let quiet = ["Progressing", "OutOfSync", "Pending", "WaitingForHealth"];
+    if let Some((reason, message)) = failing.filter(|(reason, _)| !quiet.contains(&reason.as_str())) {
+        events.push(event(EventType::Warning, &reason, "Reconcile", &message));
+    }
+    events
+}

@@ -1,0 +1,287 @@
+//! `helm template` on a chart that lies in git.
+
+use std::ffi::OsString;
+
+use serde_json::Value;
+
+use super::bench::{Bench, Failure, Workplace, read_output};
+use super::complaint::Canaries;
+use super::material::Material;
+use super::tree::{Located, join, locate};
+use super::yaml::{self, DuplicateKeys};
+use super::{RenderError, RecordingFiles};
+use crate::api::HelmSource;
+use crate::model::{EntryKind, Files, Manifest, Origin, Reason};
+
+const FAILURE: Failure = Failure { command: "helm template", reason: Reason::HelmFailed };
+const SOURCE_COMMENT: &str = "# Source: ";
+/// Charts nested in charts; real ones have three levels.
+const DEEPEST_CHART: usize = 16;
+
+/// Renders the chart at a place of the tree.
+pub(super) fn render(
+    bench: &Bench<'_>,
+    at: &Located,
+    source: &HelmSource,
+    warnings: &mut Vec<String>,
+) -> Result<Vec<Manifest>, RenderError> {
+    let request = bench.request;
+    let mut material = Material::new(bench.files, &request.limits);
+    material.add(at)?;
+    let chart = read_chart(bench.files, &at.path)?;
+    vendor(bench.files, &mut material, &at.path, &at.path, &chart, DEEPEST_CHART)?;
+    let chart_name = chart.get("name").and_then(Value::as_str).unwrap_or_default().to_owned();
+
+    let mut canaries = Canaries::default();
+    let mut value_files = Vec::new();
+    for name in &source.value_files {
+        let Some(found) = file(bench.files, &at.path, name, "valueFiles")? else {
+            if source.ignore_missing_value_files {
+                continue;
+            }
+            let message = format!(
+                "the values file `{name}` does not exist at this revision; correct helm.valueFiles or set \
+                 helm.ignoreMissingValueFiles"
+            );
+            return Err(RenderError::new(Reason::PathNotFound, message));
+        };
+        material.add(&found)?;
+        value_files.push(found.path);
+    }
+    let mut file_parameters = Vec::new();
+    for parameter in &source.file_parameters {
+        let Some(found) = file(bench.files, &at.path, &parameter.path, "fileParameters")? else {
+            let message = format!("the file `{}` of helm.fileParameters does not exist at this revision", parameter.path);
+            return Err(RenderError::new(Reason::PathNotFound, message));
+        };
+        material.add(&found)?;
+        file_parameters.push((&parameter.name, found.path));
+    }
+    learn(bench.files, &material, &mut canaries)?;
+    let inline = inline_values(source)?;
+    for parameter in &source.parameters {
+        canaries.learn_named(&parameter.name, &parameter.value);
+        if parameter.value.contains("$ARGOCD_") {
+            warnings.push(format!("helm.parameters `{}`: build variables are not replaced", parameter.name));
+        }
+    }
+
+    let workplace = Workplace::prepare(bench, &material)?;
+    let mut arguments: Vec<OsString> = Vec::new();
+    let mut push = |flag: &str, value: &dyn AsRef<std::ffi::OsStr>| {
+        let mut argument = OsString::from(flag);
+        argument.push(value);
+        arguments.push(argument);
+    };
+    push("template", &"");
+    let namespace = or(&source.namespace, request.destination_namespace);
+    if !namespace.is_empty() {
+        push("--namespace=", &namespace);
+    }
+    let kube_version = or(&source.kube_version, &request.kube_version);
+    if !kube_version.is_empty() {
+        push("--kube-version=", &kube_version);
+    }
+    let api_versions = if source.api_versions.is_empty() { &request.api_versions } else { &source.api_versions };
+    for version in api_versions {
+        push("--api-versions=", version);
+    }
+    push(if source.skip_crds { "--skip-crds" } else { "--include-crds" }, &"");
+    if source.skip_tests {
+        push("--skip-tests", &"");
+    }
+    if source.skip_schema_validation {
+        push("--skip-schema-validation", &"");
+    }
+    for path in &value_files {
+        push("--values=", &workplace.place(path));
+    }
+    if let Some(values) = inline {
+        canaries.learn_values(&values);
+        push("--values=", &workplace.generate("values.json", values.to_string().as_bytes())?);
+    }
+    for parameter in &source.parameters {
+        let flag = if parameter.force_string { "--set-string=" } else { "--set=" };
+        push(flag, &format!("{}={}", parameter.name, escape_commas(&parameter.value)));
+    }
+    for (name, path) in file_parameters {
+        let place = workplace.place(&path);
+        push("--set-file=", &format!("{name}={}", escape_commas(&place.to_string_lossy())));
+    }
+    push("--", &"");
+    push("", &or(&source.release_name, request.application_name));
+    push("", &workplace.place(&at.path));
+
+    let output = workplace.run(bench, &bench.tools.helm, arguments, FAILURE, &canaries)?;
+    drop(workplace);
+    let sources = sources(&output);
+    read_output(&output, bench, FAILURE.command, warnings, |document| {
+        let last = sources.iter().take_while(|(line, _)| *line <= document.line).last();
+        let file = last.map_or_else(|| at.path.clone(), |(_, name)| template_path(&at.path, &chart_name, name));
+        Origin { file, line: 0 }
+    })
+}
+
+fn or<'a>(first: &'a str, second: &'a str) -> &'a str {
+    if first.is_empty() { second } else { first }
+}
+
+/// Commas separate values on Helm's command line; a value in braces is Helm's form of a list.
+fn escape_commas(value: &str) -> String {
+    if value.starts_with('{') && value.ends_with('}') {
+        return value.to_owned();
+    }
+    let mut escaped = String::with_capacity(value.len());
+    let mut before = ' ';
+    for character in value.chars() {
+        if character == ',' && before != '\\' {
+            escaped.push('\\');
+        }
+        escaped.push(character);
+        before = character;
+    }
+    escaped
+}
+
+/// The line of each comment in which Helm names the template that the following document came from.
+fn sources(output: &[u8]) -> Vec<(u32, String)> {
+    let lines = output.split(|byte| *byte == b'\n').zip(1_u32..);
+    lines
+        .filter_map(|(line, number)| {
+            let name = line.strip_prefix(SOURCE_COMMENT.as_bytes())?;
+            Some((number, String::from_utf8_lossy(name).trim_end().to_owned()))
+        })
+        .collect()
+}
+
+/// Helm names templates `<chart>/templates/x.yaml`; the repository has them below the chart's folder.
+fn template_path(folder: &str, chart: &str, name: &str) -> String {
+    match name.strip_prefix(chart).and_then(|rest| rest.strip_prefix('/')) {
+        Some(rest) => join(folder, rest),
+        None => name.to_owned(),
+    }
+}
+
+/// A file that a parameter names, relative to the chart or, with a leading `/`, to the root of the repository.
+fn file(files: &RecordingFiles<'_>, chart: &str, name: &str, field: &str) -> Result<Option<Located>, RenderError> {
+    if name.contains("://") {
+        let message = format!("helm.{field} `{name}` is a URL: commit the file to the repository instead");
+        return Err(RenderError::new(Reason::RenderUnsupported, message));
+    }
+    if name.starts_with('$') {
+        let message = format!("helm.{field} `{name}` refers to another source, which is not supported: use this repository's files");
+        return Err(RenderError::new(Reason::RenderUnsupported, message));
+    }
+    let (base, path) = name.strip_prefix('/').map_or((chart, name), |path| ("", path));
+    let found = locate(files, base, path).map_err(|error| {
+        let message = format!("helm.{field} `{name}`: {}", error.message);
+        RenderError { message, ..error }
+    })?;
+    Ok(found.filter(|found| found.entry.kind == EntryKind::File))
+}
+
+/// `valuesObject` takes the place of `values`, as in Argo CD.
+fn inline_values(source: &HelmSource) -> Result<Option<Value>, RenderError> {
+    if let Some(values) = source.values_object.as_ref().filter(|values| !values.is_null()) {
+        return Ok(Some(values.clone()));
+    }
+    if source.values.trim().is_empty() {
+        return Ok(None);
+    }
+    let decoded = yaml::decode(source.values.as_bytes(), &yaml::YamlLimits::default(), DuplicateKeys::Warn)
+        .map_err(|error| RenderError::new(Reason::InvalidSpec, format!("helm.values is not valid YAML: {error}")))?;
+    match decoded.documents.into_iter().next().map(|document| document.value) {
+        None => Ok(None),
+        Some(values @ Value::Object(_)) => Ok(Some(values)),
+        Some(_) => Err(RenderError::new(Reason::InvalidSpec, "helm.values must be a mapping")),
+    }
+}
+
+fn learn(files: &RecordingFiles<'_>, material: &Material<'_>, canaries: &mut Canaries) -> Result<(), RenderError> {
+    for (_, path) in material.paths() {
+        let name = path.rsplit('/').next().unwrap_or_default();
+        let is_yaml = [".yaml", ".yml", ".json"].iter().any(|extension| name.ends_with(extension));
+        if !is_yaml || path.contains("/templates/") {
+            continue;
+        }
+        let content = files.read(path)?.unwrap_or_default();
+        if let Ok(decoded) = yaml::decode(&content, &yaml::YamlLimits::default(), DuplicateKeys::Warn) {
+            decoded.documents.iter().for_each(|document| canaries.learn_values(&document.value));
+        }
+    }
+    Ok(())
+}
+
+fn read_chart(files: &RecordingFiles<'_>, folder: &str) -> Result<Value, RenderError> {
+    let found = locate(files, folder, "Chart.yaml")?.filter(|found| found.entry.kind == EntryKind::File);
+    let Some(found) = found else {
+        let message = format!("`{folder}` is no Helm chart: it has no Chart.yaml; correct path, or remove the helm block");
+        return Err(RenderError::new(Reason::HelmFailed, message));
+    };
+    let content = files.read(&found.path)?.unwrap_or_default();
+    let decoded = yaml::decode(&content, &yaml::YamlLimits::default(), DuplicateKeys::Warn)
+        .map_err(|error| RenderError::yaml(&found.path, error))?;
+    Ok(decoded.documents.into_iter().next().map_or(Value::Null, |document| document.value))
+}
+
+/// Makes sure that every dependency lies in `charts/`. One that is a folder of the same repository is put there;
+/// nothing is ever fetched.
+fn vendor(
+    files: &RecordingFiles<'_>,
+    material: &mut Material<'_>,
+    folder: &str,
+    under: &str,
+    chart: &Value,
+    levels: usize,
+) -> Result<(), RenderError> {
+    let Some(levels) = levels.checked_sub(1) else {
+        let message = format!("charts depend on each other deeper than {DEEPEST_CHART} levels, or in a circle");
+        return Err(RenderError::in_file(Reason::HelmFailed, &join(folder, "Chart.yaml"), message));
+    };
+    for dependency in chart.get("dependencies").and_then(Value::as_array).into_iter().flatten() {
+        let text = |field: &str| dependency.get(field).and_then(Value::as_str).unwrap_or_default();
+        let (name, repository) = (text("name"), text("repository"));
+        if name.is_empty() || name.contains('/') || is_vendored(material, under, name) {
+            continue;
+        }
+        let chart_file = join(folder, "Chart.yaml");
+        let local = match repository.strip_prefix("file://") {
+            Some(path) => locate(files, folder, path)?.filter(|found| found.entry.kind == EntryKind::Directory),
+            None => None,
+        };
+        let Some(local) = local else {
+            let message = format!(
+                "the dependency `{name}` is not in charts/, and charts are not downloaded: run `helm dependency update` \
+                 and commit charts/"
+            );
+            return Err(RenderError::in_file(Reason::HelmFailed, &chart_file, message));
+        };
+        let place = join(&join(under, "charts"), name);
+        material.graft(&local.path, &place)?;
+        let inner = read_chart(files, &local.path)?;
+        vendor(files, material, &local.path, &place, &inner, levels)?;
+    }
+    Ok(())
+}
+
+/// A vendored chart is a folder of its name or an archive whose name starts with it.
+fn is_vendored(material: &Material<'_>, under: &str, name: &str) -> bool {
+    let charts = join(under, "charts");
+    let folder = format!("{charts}/{name}/Chart.yaml");
+    let archive = format!("{charts}/{name}-");
+    material.source_of(&folder).is_some()
+        || material.paths().any(|(path, _)| path.starts_with(&archive) && path.ends_with(".tgz"))
+        || vendored_under_another_name(material, &charts, name)
+}
+
+/// The folder's name does not matter to Helm, only the name in its Chart.yaml.
+fn vendored_under_another_name(material: &Material<'_>, charts: &str, name: &str) -> bool {
+    material.paths().any(|(path, source)| {
+        let is_chart = path
+            .strip_prefix(charts)
+            .and_then(|rest| rest.strip_prefix('/'))
+            .and_then(|rest| rest.strip_suffix("/Chart.yaml"))
+            .is_some_and(|folder| !folder.contains('/'));
+        is_chart && material.names_chart(source, name)
+    })
+}

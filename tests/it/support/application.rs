@@ -51,11 +51,6 @@ impl Application {
         self.set("/spec", field, value)
     }
 
-    /// With a field of `spec.source`.
-    pub fn source(self, field: &str, value: Value) -> Self {
-        self.set("/spec/source", field, value)
-    }
-
     /// Retries a failed sync soon, so that a test need not wait.
     pub fn retrying_soon(self) -> Self {
         self.set("/spec/syncPolicy", "retry", json!({"limit": -1, "backoff": {"duration": "1s", "maxDuration": "1s"}}))

@@ -54,11 +54,9 @@ pub struct GitRequest {
     /// `ls-refs`, `fetch`, or empty.
     #[serde(default)]
     pub command: String,
-    /// The proxy that it came by.
+    /// The proxy that it came by; empty through a tunnel.
     #[serde(default)]
     pub via: String,
-    /// Status of the answer.
-    pub status: u16,
 }
 
 /// What the git server was asked about one repository since a mark.

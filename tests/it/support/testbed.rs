@@ -88,8 +88,7 @@ impl Testbed {
             String::from_utf8_lossy(&output.stderr),
             install.display()
         );
-        let state = std::env::var_os("TIDELOCK_TESTBED").map_or_else(|| PathBuf::from("/var/lib/tidelock-testbed"), PathBuf::from);
-        let path = state.join("testbed.json");
+        let path = state_directory().join("testbed.json");
         let text = fs::read_to_string(&path).unwrap_or_else(|error| panic!("{} is missing: {error}", path.display()));
         let bed: Self = serde_json::from_str(&text)
             .unwrap_or_else(|error| panic!("{} is not what the tests expect: {error}", path.display()));
@@ -123,6 +122,17 @@ impl Testbed {
     /// Host of the git server.
     pub fn git_host(&self) -> &str {
         self.git_https_url.trim_start_matches("https://")
+    }
+}
+
+/// Where the bed keeps its state, by the rule of `e2e/testbed/settings.sh`.
+fn state_directory() -> PathBuf {
+    if let Some(directory) = std::env::var_os("TIDELOCK_TESTBED").filter(|directory| !directory.is_empty()) {
+        return PathBuf::from(directory);
+    }
+    match std::env::var("TIDELOCK_TESTBED_NUMBER").as_deref() {
+        Err(_) | Ok("" | "0") => PathBuf::from("/var/lib/tidelock-testbed"),
+        Ok(number) => PathBuf::from(format!("/var/lib/tidelock-testbed-{number}")),
     }
 }
 

@@ -68,13 +68,7 @@ pub(super) struct Target {
 
 impl Applier {
     /// An applier that writes only while `fence` allows it.
-    pub fn new(
-        client: Client,
-        surface: SurfaceSource,
-        wants_whole: WantsWhole,
-        fence: Fence,
-        limits: Limits,
-    ) -> Self {
+    pub fn new(client: Client, surface: SurfaceSource, wants_whole: WantsWhole, fence: Fence, limits: Limits) -> Self {
         Self { caller: Caller::new(client, fence, limits), surface, wants_whole }
     }
 
@@ -191,8 +185,9 @@ fn unknown_kind(surface: &ApiSurface, group: &str, shown: &str) -> ApplyError {
         let message = format!("the server of API group {group} does not answer, so {shown} is unknown for now");
         ApplyError { reason: Reason::ClusterUnreachable, message, retry_after: None, retryable: true }
     } else {
-        let message =
-            format!("the API server has no kind {shown}; install its CustomResourceDefinition or correct apiVersion and kind");
+        let message = format!(
+            "the API server has no kind {shown}; install its CustomResourceDefinition or correct apiVersion and kind"
+        );
         ApplyError { reason: Reason::KindNotFound, message, retry_after: None, retryable: false }
     }
 }
@@ -268,7 +263,9 @@ mod tests {
             "/apis/example.org/v1/namespaces/shop/widgets/a"
         );
         assert_eq!(object_path(&gvk, &info(false), "ignored", "a").unwrap(), "/apis/example.org/v1/widgets/a");
-        for (namespace, name) in [("shop", ".."), ("..", "a"), ("shop", "a/b"), ("shop", ""), ("", "a"), ("shop", "a%2Fb")] {
+        for (namespace, name) in
+            [("shop", ".."), ("..", "a"), ("shop", "a/b"), ("shop", ""), ("", "a"), ("shop", "a%2Fb")]
+        {
             let error = object_path(&gvk, &info(true), namespace, name).unwrap_err();
             assert_eq!((error.reason, error.retryable), (Reason::InvalidObject, false), "{namespace} {name}");
         }
@@ -280,9 +277,15 @@ mod tests {
         let absent = |body: &str| {
             object_is_absent(&Answer { status: 404, retry_after: None, body: body.to_owned().into() }, &key)
         };
-        assert!(absent(r#"{"kind":"Status","metadata":{},"status":"Failure","message":"widgets.example.org \"a\" not found","reason":"NotFound","details":{"name":"a","group":"example.org","kind":"widgets"},"code":404}"#));
-        assert!(absent(r#"{"kind":"Status","metadata":{},"status":"Failure","message":"namespaces \"shop\" not found","reason":"NotFound","details":{"name":"shop","kind":"namespaces"},"code":404}"#));
-        assert!(!absent(r#"{"kind":"Status","metadata":{},"status":"Failure","message":"the server could not find the requested resource","reason":"NotFound","details":{},"code":404}"#));
+        assert!(absent(
+            r#"{"kind":"Status","metadata":{},"status":"Failure","message":"widgets.example.org \"a\" not found","reason":"NotFound","details":{"name":"a","group":"example.org","kind":"widgets"},"code":404}"#
+        ));
+        assert!(absent(
+            r#"{"kind":"Status","metadata":{},"status":"Failure","message":"namespaces \"shop\" not found","reason":"NotFound","details":{"name":"shop","kind":"namespaces"},"code":404}"#
+        ));
+        assert!(!absent(
+            r#"{"kind":"Status","metadata":{},"status":"Failure","message":"the server could not find the requested resource","reason":"NotFound","details":{},"code":404}"#
+        ));
         assert!(!absent("404 page not found\n"));
     }
 }

@@ -11,7 +11,7 @@ use kube::client::Body;
 use super::error::ApplyError;
 use super::limiter::{Bounds, Lesson, Limiter};
 use crate::live::client::{Answer, NoAnswer, request_with_deadline};
-use crate::model::GroupKind;
+use crate::model::{GroupKind, Reason};
 
 /// Whether this operator may write right now (whether it holds its lease). Asked immediately before each write.
 pub type Fence = Arc<dyn Fn() -> bool + Send + Sync>;
@@ -23,7 +23,7 @@ pub struct Limits {
     pub request: Duration,
     /// No retry begins later than this after the first try; also the longest `Retry-After` that is waited for.
     pub patience: Duration,
-    /// Most tries of one request.
+    /// Most tries of one request; those that are asked to wait (429) are bounded by `patience` alone.
     pub tries: u32,
     /// Fewest requests in flight, whatever the server says.
     pub min_in_flight: usize,
@@ -99,9 +99,8 @@ impl Caller {
         self.limiter.limit()
     }
 
-    /// Sends a request that may be sent again, until it is answered with something that is not about load, or the limits
-    /// are reached. The error says what the last try said. An answer that refuses is handed to `accept` first, which may
-    /// take it as an answer.
+    /// Sends a request that may be sent again, until it is answered for good or the limits are reached. The error says
+    /// what the last try said. An answer that refuses is shown to `accept` first, which may take it as an answer.
     pub(super) async fn send(
         &self,
         kind: &GroupKind,
@@ -109,17 +108,25 @@ impl Caller {
         make: impl Fn() -> Result<Request<Body>, NoAnswer>,
         accept: impl Fn(&Answer) -> bool,
     ) -> Result<Answer, ApplyError> {
+        let _slot = self.limiter.acquire().await;
         let end = Instant::now() + self.limits.patience;
         let mut tries = 0;
         loop {
             tries += 1;
-            let error = match self.once(kind, access, make().map_err(|error| ApplyError::unanswered(&error))?).await? {
+            // Looked at after all waiting, so that nothing lies between the look at the lease and the write.
+            if access == Access::Write && !(self.fence)() {
+                return Err(ApplyError::lease_lost(kind));
+            }
+            let request = make().map_err(|error| ApplyError::unanswered(&error))?;
+            let error = match self.once(access, request).await {
                 Ok(answer) if answer.is_success() || accept(&answer) => return Ok(answer),
                 Ok(answer) => ApplyError::refused(kind, &answer),
                 Err(no_answer) => ApplyError::unanswered(&no_answer),
             };
             let wait = error.retry_after.unwrap_or_else(|| pause(tries, fastrand::f64()));
-            if !error.retryable || tries >= self.limits.tries || Instant::now() + wait > end {
+            // Being asked to wait is no failure, so only patience bounds it.
+            let exhausted = tries >= self.limits.tries && error.reason != Reason::Throttled;
+            if !error.retryable || exhausted || Instant::now() + wait > end {
                 return Err(error);
             }
             tracing::debug!(%kind, tries, wait_ms = wait.as_millis(), reason = %error.reason, "asking again");
@@ -128,24 +135,14 @@ impl Caller {
         }
     }
 
-    async fn once(
-        &self,
-        kind: &GroupKind,
-        access: Access,
-        request: Request<Body>,
-    ) -> Result<Result<Answer, NoAnswer>, ApplyError> {
-        let permit = self.limiter.acquire().await;
-        // After the wait for a slot, so that nothing lies between the look at the lease and the write.
-        if access == Access::Write && !(self.fence)() {
-            return Err(ApplyError::lease_lost(kind));
-        }
+    async fn once(&self, access: Access, request: Request<Body>) -> Result<Answer, NoAnswer> {
         self.counters.requests.fetch_add(1, Ordering::Relaxed);
         if access == Access::Write {
             self.counters.writes.fetch_add(1, Ordering::Relaxed);
         }
         let started = Instant::now();
         let result = request_with_deadline(&self.client, request, self.limits.request).await;
-        let lesson = match &result {
+        self.limiter.learn(match &result {
             Ok(answer) if matches!(answer.status, 429 | 503 | 504) => {
                 self.counters.throttled.fetch_add(1, Ordering::Relaxed);
                 Lesson::Overloaded
@@ -153,9 +150,8 @@ impl Caller {
             Ok(_) => Lesson::Answered(started.elapsed()),
             Err(error) if error.timed_out => Lesson::Overloaded,
             Err(_) => Lesson::Nothing,
-        };
-        self.limiter.release(permit, lesson);
-        Ok(result)
+        });
+        result
     }
 }
 

@@ -107,13 +107,12 @@ impl Refusal<'_> {
             401 => (Reason::Forbidden, false),
             403 => (self.forbidden(), false),
             404 => (self.not_found(), false),
-            // Somebody else wrote at the same time; an apply has no version that could be stale.
-            409 => (Reason::ApplyFailed, true),
             400 | 405 | 406 | 413 | 415 | 422 => (self.invalid(), false),
             429 => (Reason::Throttled, true),
             500 if self.is_malformed() => (Reason::InvalidObject, false),
-            // A webhook or the storage that does not answer.
-            500 => (Reason::ApplyFailed, true),
+            // Somebody wrote at the same time (an apply has no version that could be stale), or a webhook or the storage
+            // does not answer.
+            409 | 500 => (Reason::ApplyFailed, true),
             502..=504 => (Reason::ClusterUnreachable, true),
             _ => (Reason::ApplyFailed, false),
         }
@@ -136,7 +135,8 @@ impl Refusal<'_> {
 
     /// Server-side apply answers with a plain 500 when it can't even read the object.
     fn is_malformed(&self) -> bool {
-        let words = ["failed to create typed", "to proper version", "field not declared in schema", "request is too large"];
+        let words =
+            ["failed to create typed", "to proper version", "field not declared in schema", "request is too large"];
         // A conversion webhook that fails is the webhook's fault, and may recover.
         words.iter().any(|words| self.says(words)) && !self.says("conversion webhook")
     }

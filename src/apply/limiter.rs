@@ -1,9 +1,10 @@
 //! How many requests may be in flight: as many as the API server takes without slowing down.
 //!
 //! Additive increase, multiplicative decrease. Until the first sign of overload the limit grows with every good answer
-//! (doubling per round trip), afterwards by one per round trip. A 429 or a timeout halves it, once per burst.
+//! (doubling per round trip); afterwards slowly, by the clock, because round trips are so short that the limit would be
+//! back where it was too high within milliseconds. A 429 or a timeout halves it, once per burst.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -31,51 +32,49 @@ pub(super) struct Bounds {
 
 /// Answers of one burst arrive within this time, and count as one sign of overload.
 const BURST: Duration = Duration::from_secs(1);
+/// After an overload the limit grows by one in this time at most: from the half to the whole of 64 in 16 s.
+const GROWTH_PACE: Duration = Duration::from_millis(500);
 
 /// The limit as a pure function of the lessons.
 #[derive(Debug)]
 struct Policy {
     bounds: Bounds,
-    limit: f64,
+    limit: usize,
     overloaded_at: Option<Instant>,
+    grown_at: Option<Instant>,
 }
 
 impl Policy {
-    fn new(bounds: Bounds) -> Self {
-        Self { bounds, limit: as_float(bounds.start), overloaded_at: None }
+    const fn new(bounds: Bounds) -> Self {
+        Self { bounds, limit: bounds.start, overloaded_at: None, grown_at: None }
     }
 
     fn learn(&mut self, lesson: Lesson, now: Instant) -> usize {
+        let long_ago = |then: Option<Instant>, pace| then.is_none_or(|at| now.saturating_duration_since(at) >= pace);
         match lesson {
             Lesson::Answered(latency) if latency <= self.bounds.target => {
-                let step = if self.overloaded_at.is_none() { 1.0 } else { 1.0 / self.limit };
-                self.limit = (self.limit + step).min(as_float(self.bounds.max));
+                if self.overloaded_at.is_none() || long_ago(self.grown_at, GROWTH_PACE) {
+                    self.limit = (self.limit + 1).min(self.bounds.max);
+                    self.grown_at = Some(now);
+                }
             }
             Lesson::Answered(_) | Lesson::Nothing => {}
             Lesson::Overloaded => {
-                if self.overloaded_at.is_none_or(|at| now.saturating_duration_since(at) >= BURST) {
-                    self.limit = (self.limit / 2.0).max(as_float(self.bounds.min));
+                if long_ago(self.overloaded_at, BURST) {
+                    self.limit = (self.limit / 2).max(self.bounds.min);
                     self.overloaded_at = Some(now);
+                    self.grown_at = Some(now);
                 }
             }
         }
-        self.limit()
+        self.limit
     }
-
-    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "between min and max, both small")]
-    fn limit(&self) -> usize {
-        self.limit as usize
-    }
-}
-
-fn as_float(count: usize) -> f64 {
-    u32::try_from(count).map_or(f64::from(u32::MAX), f64::from)
 }
 
 /// A shared limit of requests in flight.
 #[derive(Debug)]
 pub(super) struct Limiter {
-    slots: Arc<Semaphore>,
+    free: Arc<Semaphore>,
     state: Mutex<State>,
 }
 
@@ -86,40 +85,58 @@ struct State {
     slots: usize,
 }
 
+/// A slot in use. It is held while a request waits to be sent again, so that the requests that wait press as little on
+/// the server as those under way.
+#[derive(Debug)]
+pub(super) struct Slot<'a> {
+    limiter: &'a Limiter,
+    permit: Option<OwnedSemaphorePermit>,
+}
+
 impl Limiter {
     pub(super) fn new(bounds: Bounds) -> Self {
-        let policy = Policy::new(bounds);
-        let slots = policy.limit();
-        Self { slots: Arc::new(Semaphore::new(slots)), state: Mutex::new(State { policy, slots }) }
+        let slots = bounds.start;
+        Self { free: Arc::new(Semaphore::new(slots)), state: Mutex::new(State { policy: Policy::new(bounds), slots }) }
     }
 
-    /// Waits for a slot. A slot that is dropped without a lesson is free again.
-    pub(super) async fn acquire(&self) -> Option<OwnedSemaphorePermit> {
-        // The semaphore is never closed.
-        Arc::clone(&self.slots).acquire_owned().await.ok()
+    /// Waits for a slot.
+    pub(super) async fn acquire(&self) -> Slot<'_> {
+        // The semaphore is never closed, so there always is a permit.
+        Slot { limiter: self, permit: Arc::clone(&self.free).acquire_owned().await.ok() }
     }
 
-    /// Gives a slot back with what was learned.
-    pub(super) fn release(&self, permit: Option<OwnedSemaphorePermit>, lesson: Lesson) {
-        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+    /// Adapts the limit to what a request taught.
+    pub(super) fn learn(&self, lesson: Lesson) {
+        let mut state = self.lock();
         let limit = state.policy.learn(lesson, Instant::now());
         if limit > state.slots {
-            self.slots.add_permits(limit - state.slots);
+            self.free.add_permits(limit - state.slots);
             state.slots = limit;
-        }
-        if limit < state.slots {
+        } else if limit < state.slots {
             // Free slots go at once; of those in use each one goes when it is given back.
-            if let Some(permit) = permit {
-                permit.forget();
-                state.slots -= 1;
-            }
-            state.slots -= self.slots.forget_permits(state.slots - limit);
+            state.slots -= self.free.forget_permits(state.slots - limit);
         }
     }
 
     /// The limit now.
     pub(super) fn limit(&self) -> usize {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner).policy.limit()
+        self.lock().policy.limit
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Slot<'_> {
+    fn drop(&mut self) {
+        let mut state = self.limiter.lock();
+        if state.slots > state.policy.limit
+            && let Some(permit) = self.permit.take()
+        {
+            permit.forget();
+            state.slots -= 1;
+        }
     }
 }
 
@@ -131,18 +148,22 @@ mod tests {
     const FAST: Lesson = Lesson::Answered(Duration::from_millis(5));
 
     #[test]
-    fn the_limit_doubles_per_round_trip_until_the_first_overload_and_then_grows_by_one() {
+    fn the_limit_doubles_per_round_trip_until_the_first_overload_and_then_grows_by_the_clock() {
         let now = Instant::now();
         let mut policy = Policy::new(BOUNDS);
         for _ in 0..16 {
             policy.learn(FAST, now);
         }
-        assert_eq!(policy.limit(), 32);
+        assert_eq!(policy.limit, 32);
         assert_eq!(policy.learn(Lesson::Overloaded, now), 16);
-        for _ in 0..17 {
-            policy.learn(FAST, now);
+        for _ in 0..1000 {
+            policy.learn(FAST, now + Duration::from_millis(499));
         }
-        assert_eq!(policy.limit(), 17);
+        assert_eq!(policy.limit, 16);
+        for _ in 0..1000 {
+            policy.learn(FAST, now + Duration::from_millis(500));
+        }
+        assert_eq!(policy.limit, 17);
     }
 
     #[test]
@@ -152,11 +173,11 @@ mod tests {
         for _ in 0..20 {
             policy.learn(Lesson::Overloaded, now);
         }
-        assert_eq!(policy.limit(), 8);
+        assert_eq!(policy.limit, 8);
         for second in 1..10 {
             policy.learn(Lesson::Overloaded, now + Duration::from_secs(second));
         }
-        assert_eq!(policy.limit(), 4);
+        assert_eq!(policy.limit, 4);
     }
 
     #[test]
@@ -165,11 +186,11 @@ mod tests {
         let mut policy = Policy::new(BOUNDS);
         policy.learn(Lesson::Answered(Duration::from_secs(2)), now);
         policy.learn(Lesson::Nothing, now);
-        assert_eq!(policy.limit(), 16);
+        assert_eq!(policy.limit, 16);
         for _ in 0..1000 {
             policy.learn(FAST, now);
         }
-        assert_eq!(policy.limit(), 64);
+        assert_eq!(policy.limit, 64);
     }
 
     #[tokio::test]
@@ -179,12 +200,20 @@ mod tests {
         for _ in 0..16 {
             held.push(limiter.acquire().await);
         }
-        limiter.release(held.pop().flatten(), Lesson::Overloaded);
+        limiter.learn(Lesson::Overloaded);
         assert_eq!(limiter.limit(), 8);
-        assert_eq!(limiter.slots.available_permits(), 0);
-        while let Some(permit) = held.pop() {
-            limiter.release(permit, Lesson::Nothing);
-        }
-        assert_eq!(limiter.slots.available_permits(), 8);
+        held.truncate(9);
+        assert_eq!(limiter.free.available_permits(), 0);
+        held.clear();
+        assert_eq!(limiter.free.available_permits(), 8);
+    }
+
+    #[tokio::test]
+    async fn free_slots_come_and_go_at_once() {
+        let limiter = Limiter::new(BOUNDS);
+        limiter.learn(FAST);
+        assert_eq!(limiter.free.available_permits(), 17);
+        limiter.learn(Lesson::Overloaded);
+        assert_eq!(limiter.free.available_permits(), 8);
     }
 }

@@ -14,6 +14,7 @@
 
 mod controller;
 mod crds;
+mod health;
 
 use std::io::{self, BufWriter, Write};
 
@@ -26,6 +27,7 @@ use crate::telemetry::LogFormat;
 
 pub use controller::{ControllerArguments, ControllerError};
 pub use crds::{CrdsArguments, CrdsError, crd_documents};
+pub use health::{HealthArguments, HealthError};
 
 /// The exit codes, for `--help`.
 const EXIT_CODES: &str = "\
@@ -52,6 +54,8 @@ pub enum Verb {
     Controller(ControllerArguments),
     /// Print the CustomResourceDefinitions as YAML, or write them into a directory
     Crds(CrdsArguments),
+    /// Tell how well live objects do, a JSON line each: group, kind, namespace, name, status, message
+    Health(HealthArguments),
     /// Print the version
     Version,
 }
@@ -100,7 +104,9 @@ impl Verb {
     pub fn logs(&self) -> Logs {
         match self {
             Self::Controller(arguments) => arguments.logs(),
-            Self::Crds(_) | Self::Version => Logs { format: LogFormat::Text, level: "warn".to_owned() },
+            Self::Crds(_) | Self::Health(_) | Self::Version => {
+                Logs { format: LogFormat::Text, level: "warn".to_owned() }
+            }
         }
     }
 
@@ -108,7 +114,7 @@ impl Verb {
     pub const fn handles_secrets(&self) -> bool {
         match self {
             Self::Controller(_) => true,
-            Self::Crds(_) | Self::Version => false,
+            Self::Crds(_) | Self::Health(_) | Self::Version => false,
         }
     }
 }
@@ -119,6 +125,9 @@ pub enum CliError {
     /// `crds`.
     #[error(transparent)]
     Crds(#[from] CrdsError),
+    /// `health`.
+    #[error(transparent)]
+    Health(#[from] HealthError),
     /// stdout could not be written to.
     #[error("cannot write to stdout: {0}")]
     Write(#[source] io::Error),
@@ -134,6 +143,7 @@ pub async fn run(verb: Verb, clock: Clock, dropped_log_lines: Counter) -> Result
             Ok(if ended.is_ok() { Exit::Success } else { Exit::Error })
         }
         Verb::Crds(arguments) => crds::run(&arguments, &mut output).map_err(CliError::from),
+        Verb::Health(arguments) => health::run(&arguments, &clock, &mut output).map_err(CliError::from),
         Verb::Version => {
             writeln!(output, "tidelock {}", env!("CARGO_PKG_VERSION")).map(|()| Exit::Success).map_err(CliError::Write)
         }
@@ -152,8 +162,10 @@ fn finish(result: Result<Exit, CliError>, mut output: impl Write) -> Result<Exit
 
 fn is_closed_pipe(error: &CliError) -> bool {
     match error {
-        CliError::Write(error) | CliError::Crds(CrdsError::Print(error)) => error.kind() == io::ErrorKind::BrokenPipe,
-        CliError::Crds(_) => false,
+        CliError::Write(error)
+        | CliError::Crds(CrdsError::Print(error))
+        | CliError::Health(HealthError::Print(error)) => error.kind() == io::ErrorKind::BrokenPipe,
+        CliError::Crds(_) | CliError::Health(_) => false,
     }
 }
 

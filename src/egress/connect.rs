@@ -108,7 +108,7 @@ impl Connector {
                 place.error(Reason::ConnectTimeout, Phase::Dial, message)
             }
             DialError::Refused(addresses, problem) => {
-                let message = format!("{} refused the connection ({problem})", list(&addresses));
+                let message = format!("no connection to {} ({problem}); {DIRECT_HINT}", list(&addresses));
                 place.error(Reason::ConnectFailed, Phase::Dial, message)
             }
         })?;

@@ -78,6 +78,6 @@ mod tests {
         let make = |user: &str, password: &str| BasicCredentials::new(user.into(), password.into()).map(|_| ());
         assert_eq!(make("a:b", "c"), Err(CredentialsError::ColonInUsername));
         assert_eq!(make("a", "c\n"), Err(CredentialsError::ControlCharacter));
-        assert_eq!(make("a\r\nX: y", "c"), Err(CredentialsError::ControlCharacter));
+        assert_eq!(make("a\r\nX y", "c"), Err(CredentialsError::ControlCharacter));
     }
 }

@@ -90,6 +90,9 @@ fn tune(stream: &TcpStream) -> io::Result<()> {
     rustix::net::sockopt::set_tcp_keepidle(stream, KEEPALIVE)?;
     rustix::net::sockopt::set_tcp_keepintvl(stream, KEEPALIVE)?;
     rustix::net::sockopt::set_tcp_keepcnt(stream, 4)?;
+    // Milliseconds that sent bytes may stay unacknowledged. A reused connection that a firewall has forgotten is noticed
+    // by it long before the first-byte timer, and the request goes out again on a new one.
+    rustix::net::sockopt::set_tcp_user_timeout(stream, 20_000)?;
     Ok(())
 }
 

@@ -51,7 +51,7 @@ impl fmt::Display for Phase {
 
 /// A connection failed. Holds no credential: requests and headers are never part of a message.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
-#[error("cannot reach {host} ({route}; rule: {rule}), phase {phase}: {message}")]
+#[error("request to {host} failed in phase {phase}, route {route}: {message} [rule: {rule}]")]
 pub struct EgressError {
     /// The reason for conditions.
     pub reason: Reason,
@@ -114,28 +114,32 @@ impl EgressError {
 }
 
 /// The text of a page without tags and line breaks, cut to `limit` characters: for quoting a block page in a message.
+/// A title is quoted only where there is nothing else, because most pages repeat it.
 pub(super) fn plain_text(body: &[u8], limit: usize) -> String {
     let text = String::from_utf8_lossy(body);
+    let plain = match without_tags(&text, &["style", "script", "title"]) {
+        plain if plain.is_empty() => without_tags(&text, &["style", "script"]),
+        plain => plain,
+    };
+    plain.chars().take(limit).map(|character| if character.is_control() { ' ' } else { character }).collect()
+}
+
+fn without_tags(text: &str, unread: &[&str]) -> String {
     let mut plain = String::new();
-    let mut rest = text.as_ref();
+    let mut rest = text;
     while let Some(start) = rest.find('<') {
         plain.push_str(&rest[..start]);
         plain.push(' ');
         let tag = rest[start..].to_ascii_lowercase();
-        // The content of these elements is not for readers.
-        let end = ["style", "script"].iter().find_map(|name| {
+        let content_end = unread.iter().find_map(|name| {
             let inside = tag.strip_prefix('<')?.strip_prefix(name)?;
             inside.starts_with([' ', '>']).then(|| tag.find(&format!("</{name}")).unwrap_or(tag.len()))
         });
-        let skip = end.or_else(|| tag.find('>').map(|at| at + 1)).unwrap_or(tag.len()).max(1);
+        let skip = content_end.or_else(|| tag.find('>').map(|at| at + 1)).unwrap_or(tag.len()).max(1);
         rest = &rest[start + skip..];
     }
     plain.push_str(rest);
-    let mut short = String::new();
-    for character in plain.split_whitespace().collect::<Vec<_>>().join(" ").chars().take(limit) {
-        short.push(if character.is_control() { ' ' } else { character });
-    }
-    short
+    plain.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
 /// `Retry-After` in seconds, at most a day. The form with a date is not read: clocks differ.
@@ -152,7 +156,8 @@ mod tests {
     fn a_page_is_quoted_as_text() {
         let page = b"<!DOCTYPE html><html><head><style type='x'>b{a:c}</style><title>Blocked</title></head>\n\
             <body><h1>Access\tdenied</h1><script>alert(1 < 2)</script><p>Category: \xff code</body></html>";
-        assert_eq!(plain_text(page, 200), "Blocked Access denied Category: \u{fffd} code");
+        assert_eq!(plain_text(page, 200), "Access denied Category: \u{fffd} code");
+        assert_eq!(plain_text(b"<html><title>Blocked</title></html>", 200), "Blocked");
         assert_eq!(plain_text(b"aaaa bbbb", 6), "aaaa b");
         assert_eq!(plain_text(b"a < b <", 60), "a");
         assert_eq!(plain_text("<İ><style>".as_bytes(), 60), "");
@@ -162,7 +167,7 @@ mod tests {
     #[test]
     fn only_seconds_are_read_from_retry_after() {
         assert_eq!(retry_after(Some(" 30 ")), Some(Duration::from_secs(30)));
-        assert_eq!(retry_after(Some("99999999")), Some(Duration::from_secs(86_400)));
+        assert_eq!(retry_after(Some("99999999")), Some(Duration::from_hours(24)));
         assert_eq!(retry_after(Some("Fri, 31 Dec 1999 23:59:59 GMT")), None);
         assert_eq!(retry_after(None), None);
     }

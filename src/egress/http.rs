@@ -4,9 +4,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::{HOST, HeaderName, LOCATION, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, RETRY_AFTER, USER_AGENT};
-use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
-use http_body_util::{BodyExt as _, Full};
+use http::header::{HOST, HeaderName, LOCATION, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, USER_AGENT};
+use http::{HeaderMap, HeaderValue, Method, Request, Response};
+use http_body_util::Full;
 use hyper::body::Incoming;
 use hyper_util::rt::TokioIo;
 use tokio::time::timeout;
@@ -15,8 +15,9 @@ use url::Url;
 use crate::model::Reason;
 
 use super::connect::{AGENT, Connector, proxy_auth_message, schemes, seconds};
-use super::error::{EgressError, Phase, Place, plain_text, retry_after};
+use super::error::{EgressError, Phase, Place};
 use super::pool::{Key, Pool, Sender};
+use super::response::{HttpResponse, root_cause};
 use super::rules::{Override, Route};
 use super::trust::CaBundle;
 use super::{BasicCredentials, Egress};
@@ -50,8 +51,8 @@ impl Default for Timeouts {
             dial: Duration::from_secs(10),
             connect: Duration::from_secs(45),
             tls: Duration::from_secs(10),
-            first_byte: Duration::from_secs(60),
-            idle: Duration::from_secs(60),
+            first_byte: Duration::from_mins(1),
+            idle: Duration::from_mins(1),
             total: None,
         }
     }
@@ -78,22 +79,6 @@ pub struct HttpClient {
     connector: Connector,
     config: HttpConfig,
     pool: Arc<Pool>,
-}
-
-/// The head of an answer; the body follows by [`HttpResponse::next_chunk`].
-pub struct HttpResponse {
-    /// Where the answer came from, after redirects.
-    pub url: Url,
-    /// Status.
-    pub status: StatusCode,
-    /// Headers.
-    pub headers: HeaderMap,
-    /// Bytes of the body so far.
-    pub received: u64,
-    body: Incoming,
-    idle: Duration,
-    place: Place,
-    home: Option<(Arc<Pool>, Key, Sender)>,
 }
 
 impl HttpClient {
@@ -318,85 +303,6 @@ impl HttpClient {
 /// Squid marks the pages that it makes itself with this header.
 const SQUID_ERROR: HeaderName = HeaderName::from_static("x-squid-error");
 
-impl HttpResponse {
-    /// The next piece of the body, `None` at its end. Fails with `Stalled` when nothing comes for the idle time, with
-    /// `ConnectionCut` when the connection ends before the body does.
-    pub async fn next_chunk(&mut self) -> Result<Option<Bytes>, EgressError> {
-        loop {
-            match timeout(self.idle, self.body.frame()).await {
-                Err(_) => {
-                    self.home = None;
-                    let message = format!("no byte came for {}, after {} bytes", seconds(self.idle), self.received);
-                    return Err(self.place.error(Reason::Stalled, Phase::Transfer, message));
-                }
-                Ok(None) => {
-                    if let Some((pool, key, sender)) = self.home.take() {
-                        pool.put(key, sender);
-                    }
-                    return Ok(None);
-                }
-                Ok(Some(Err(error))) => {
-                    self.home = None;
-                    let message =
-                        format!("the connection was cut after {} bytes ({})", self.received, root_cause(&error));
-                    return Err(self.place.error(Reason::ConnectionCut, Phase::Transfer, message));
-                }
-                Ok(Some(Ok(frame))) => {
-                    if let Ok(data) = frame.into_data() {
-                        self.received += data.len() as u64;
-                        return Ok(Some(data));
-                    }
-                }
-            }
-        }
-    }
-
-    /// The whole body, or `None` when it has more than `limit` bytes.
-    pub async fn read_all(&mut self, limit: usize) -> Result<Option<Vec<u8>>, EgressError> {
-        let mut whole = Vec::new();
-        while let Some(chunk) = self.next_chunk().await? {
-            if whole.len() + chunk.len() > limit {
-                return Ok(None);
-            }
-            whole.extend_from_slice(&chunk);
-        }
-        Ok(Some(whole))
-    }
-
-    /// The beginning of the body as plain text, for messages. Never fails: what can't be read isn't quoted.
-    pub async fn quote(&mut self) -> String {
-        let mut start = Vec::new();
-        while start.len() < 4096
-            && let Ok(Ok(Some(chunk))) = timeout(Duration::from_secs(2), self.next_chunk()).await
-        {
-            start.extend_from_slice(&chunk[..chunk.len().min(4096)]);
-        }
-        plain_text(&start, 200)
-    }
-
-    /// `Content-Type` without parameters, in lower case.
-    pub fn content_type(&self) -> String {
-        let value = self.headers.get(http::header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
-        value.unwrap_or_default().split(';').next().unwrap_or_default().trim().to_ascii_lowercase()
-    }
-
-    /// Whether the body is said to be a page for people.
-    pub fn is_html(&self) -> bool {
-        matches!(self.content_type().as_str(), "text/html" | "application/xhtml+xml")
-    }
-
-    /// `Retry-After` in seconds.
-    pub fn retry_after(&self) -> Option<Duration> {
-        retry_after(self.headers.get(RETRY_AFTER).and_then(|value| value.to_str().ok()))
-    }
-
-    /// An error about this answer, with its host and route.
-    pub fn error(&self, reason: Reason, message: impl Into<String>) -> EgressError {
-        let phase = if self.received == 0 { Phase::FirstByte } else { Phase::Transfer };
-        self.place.error(reason, phase, message).after(self.retry_after())
-    }
-}
-
 fn broken_head(error: &hyper::Error, place: &Place) -> EgressError {
     if error.is_parse() {
         let message = format!("the answer is not HTTP/1.1 ({})", root_cause(error));
@@ -408,14 +314,6 @@ fn broken_head(error: &hyper::Error, place: &Place) -> EgressError {
     };
     let message = format!("{who} closed the connection before it answered ({})", root_cause(error));
     place.error(reason, Phase::FirstByte, message)
-}
-
-fn root_cause(error: &hyper::Error) -> String {
-    let mut cause: &dyn std::error::Error = error;
-    while let Some(deeper) = cause.source() {
-        cause = deeper;
-    }
-    cause.to_string()
 }
 
 /// `host:port`.

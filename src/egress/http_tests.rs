@@ -1,1 +1,346 @@
+use std::sync::atomic::{AtomicUsize, Ordering};
 
+use tokio::io::AsyncWriteExt as _;
+
+use super::*;
+use crate::egress::rules::ProxyUrl;
+use crate::egress::stream::Stream;
+use crate::egress::testing::{Authority, ProxyBehaviour, TestProxy, be_silent, read_head, serve};
+use crate::egress::{Phase, SystemRoots};
+
+fn quick() -> Timeouts {
+    let brief = Duration::from_millis(300);
+    let patient = Duration::from_secs(20);
+    Timeouts { dns: patient, dial: patient, connect: brief, tls: brief, first_byte: brief, idle: brief, total: None }
+}
+
+fn config(timeouts: Timeouts) -> HttpConfig {
+    HttpConfig { timeouts, ..HttpConfig::default() }
+}
+
+fn direct(timeouts: Timeouts) -> HttpClient {
+    HttpClient::new(Egress::direct(SystemRoots::none()), config(timeouts))
+}
+
+fn url(text: impl AsRef<str>) -> Url {
+    Url::parse(text.as_ref()).unwrap()
+}
+
+async fn get(client: &HttpClient, at: &Url) -> Result<String, EgressError> {
+    let mut answer = client.get(at, &HeaderMap::new()).await?;
+    let body = answer.read_all(1 << 20).await?.unwrap();
+    Ok(format!("{} {}", answer.status.as_u16(), String::from_utf8(body).unwrap()))
+}
+
+/// Answers every request with what it saw: target, host and credentials.
+async fn mirror(mut stream: Stream) {
+    while let Some(head) = read_head(&mut stream).await {
+        let body = format!("{} {} [{}]", head.target, head.header("host"), head.header("authorization"));
+        let text = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{body}", body.len());
+        stream.write_all(text.as_bytes()).await.unwrap();
+    }
+}
+
+/// Says the same to every request, and closes.
+fn says(text: &'static str) -> impl Fn(Stream) -> futures::future::BoxFuture<'static, ()> + Send + Sync + 'static {
+    move |mut stream| {
+        Box::pin(async move {
+            if read_head(&mut stream).await.is_some() {
+                let _ = stream.write_all(text.as_bytes()).await;
+                let _ = stream.shutdown().await;
+            }
+        })
+    }
+}
+
+const NOWHERE: std::net::SocketAddr = std::net::SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 1);
+
+#[tokio::test]
+async fn a_connection_is_reused_and_a_dead_one_is_replaced() {
+    let accepted = Arc::new(AtomicUsize::new(0));
+    let count = Arc::clone(&accepted);
+    let address = serve(None, move |mut stream| {
+        let first = count.fetch_add(1, Ordering::SeqCst) == 0;
+        async move {
+            // The first connection dies silently when its third request comes.
+            for _ in 0..if first { 2 } else { 100 } {
+                if read_head(&mut stream).await.is_none() {
+                    return;
+                }
+                stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok").await.unwrap();
+            }
+            let _ = read_head(&mut stream).await;
+        }
+    })
+    .await;
+    let client = direct(Timeouts::default());
+    let at = url(format!("http://{address}/x"));
+    for _ in 0..2 {
+        assert_eq!(get(&client, &at).await.unwrap(), "200 ok");
+    }
+    assert_eq!(accepted.load(Ordering::SeqCst), 1);
+    for _ in 0..2 {
+        assert_eq!(get(&client, &at).await.unwrap(), "200 ok");
+    }
+    assert_eq!(accepted.load(Ordering::SeqCst), 2);
+}
+
+#[tokio::test]
+async fn https_goes_through_a_tunnel_with_credentials_sent_at_once() {
+    let authority = Authority::new("Test CA");
+    let server = serve(Some(authority.acceptor("git.corp.test")), mirror).await;
+    let behaviour = ProxyBehaviour { credentials: Some("me:s3cr@t:/#%é".to_owned()), ..ProxyBehaviour::default() };
+    let proxy = TestProxy::start(server, behaviour).await;
+    let egress = proxy.egress(Some(("me", "s3cr@t:/#%é")), None);
+    let client = HttpClient::new(egress, HttpConfig { ca: Some(authority.bundle()), ..HttpConfig::default() });
+    let at = url("https://git.corp.test/x?y=z");
+    assert_eq!(get(&client, &at).await.unwrap(), "200 /x?y=z git.corp.test []");
+    assert_eq!(get(&client, &at).await.unwrap(), "200 /x?y=z git.corp.test []");
+    assert_eq!(proxy.seen(), ["CONNECT git.corp.test:443"]);
+    assert_eq!(client.route(&at), format!("proxy corporate ({})", proxy.address));
+}
+
+#[tokio::test]
+async fn plain_http_goes_to_the_proxy_in_absolute_form() {
+    let server = serve(None, mirror).await;
+    let behaviour = ProxyBehaviour { credentials: Some("me:pw".to_owned()), ..ProxyBehaviour::default() };
+    let proxy = TestProxy::start(server, behaviour).await;
+    let client = HttpClient::new(proxy.egress(Some(("me", "pw")), None), HttpConfig::default());
+    let seen = get(&client, &url("http://git.corp.test:8080/x?y")).await.unwrap();
+    assert_eq!(seen, "200 http://git.corp.test:8080/x?y git.corp.test:8080 []");
+    assert_eq!(proxy.seen(), ["GET http://git.corp.test:8080/x?y"]);
+
+    let stranger = HttpClient::new(proxy.egress(None, None), HttpConfig::default());
+    let error = get(&stranger, &url("http://git.corp.test/")).await.unwrap_err();
+    assert_eq!((error.reason, error.phase), (Reason::ProxyAuthRequired, Phase::FirstByte));
+}
+
+#[tokio::test]
+async fn tls_can_be_spoken_to_the_proxy_too() {
+    let (inner, outer) = (Authority::new("Inner CA"), Authority::new("Outer CA"));
+    let server = serve(Some(inner.acceptor("git.corp.test")), mirror).await;
+    let proxy = TestProxy::start_with(Some(outer.acceptor("localhost")), server, ProxyBehaviour::default()).await;
+    let at_proxy = ProxyUrl { tls: true, host: "localhost".to_owned(), port: proxy.address.port() };
+    let ca = |bundle: &Authority| HttpConfig { ca: Some(bundle.bundle()), ..HttpConfig::default() };
+    let at = url("https://git.corp.test/");
+
+    let good = HttpClient::new(proxy.egress_at(at_proxy.clone(), None, Some(outer.bundle())), ca(&inner));
+    assert_eq!(get(&good, &at).await.unwrap(), "200 / git.corp.test []");
+
+    // The repository's bundle says nothing about the proxy.
+    let bad = HttpClient::new(proxy.egress_at(at_proxy, None, None), ca(&outer));
+    let error = get(&bad, &at).await.unwrap_err();
+    assert_eq!((error.reason, error.phase), (Reason::ProxyTlsUntrusted, Phase::Tls));
+}
+
+#[tokio::test]
+async fn an_unknown_authority_is_shown_with_issuer_and_fingerprint() {
+    let (right, wrong) = (Authority::new("Right CA"), Authority::new("Interceptor CA"));
+    let server = serve(Some(wrong.acceptor("git.corp.test")), mirror).await;
+    let proxy = TestProxy::start(server, ProxyBehaviour::default()).await;
+    let with_ca = |ca: Option<CaBundle>| HttpConfig { ca, ..HttpConfig::default() };
+    let at = url("https://git.corp.test/");
+    for ca in [Some(right.bundle()), None] {
+        let error = get(&HttpClient::new(proxy.egress(None, None), with_ca(ca)), &at).await.unwrap_err();
+        assert_eq!((error.reason, error.phase), (Reason::TlsUntrusted, Phase::Tls));
+        let text = error.to_string();
+        for part in
+            ["CN=Interceptor CA", "CN=git.corp.test", "SHA-256 fingerprint ", "intercepts TLS", "proxy corporate ("]
+        {
+            assert!(text.contains(part), "{part} is not in: {text}");
+        }
+    }
+    // The proxy's own bundle covers what it intercepts.
+    let trusting = HttpClient::new(proxy.egress(None, Some(wrong.bundle())), with_ca(Some(right.bundle())));
+    assert_eq!(get(&trusting, &at).await.unwrap(), "200 / git.corp.test []");
+    // A certificate for another name is not trusted, whoever issued it.
+    let other = url("https://other.corp.test/");
+    let error = get(&trusting, &other).await.unwrap_err();
+    assert_eq!(error.reason, Reason::TlsUntrusted);
+    assert!(error.message.contains("other.corp.test"), "{error}");
+}
+
+#[tokio::test]
+async fn what_a_proxy_says_to_connect_becomes_its_own_reason() {
+    let table = [
+        (
+            "HTTP/1.1 407 No\r\nProxy-Authenticate: NTLM\r\nProxy-Authenticate: Negotiate\r\n\r\n",
+            Reason::ProxyAuthRequired,
+            "only NTLM, Negotiate",
+        ),
+        (
+            "HTTP/1.1 407 No\r\nProxy-Authenticate: Basic realm=x\r\n\r\n",
+            Reason::ProxyAuthRequired,
+            "refused the user name or password",
+        ),
+        (
+            "HTTP/1.1 403 Forbidden\r\nContent-Length: 30\r\n\r\n<h1>Not on\nthe list</h1>",
+            Reason::ProxyForbidden,
+            "\"Not on the list\"",
+        ),
+        ("HTTP/1.0 502 Bad Gateway\r\nRetry-After: 7\r\n\r\n", Reason::ProxyUpstreamFailed, "502 Bad Gateway"),
+        ("HTTP/1.1 503 Busy\r\nRetry-After: 7\r\n\r\n", Reason::ProxyUpstreamFailed, "503 Busy"),
+        ("\x05\x00 socks\r\n", Reason::ProxyUnreachable, "not an HTTP proxy"),
+        ("HTTP/1.1 200 OK\r\nX-Trunc", Reason::ProxyUnreachable, "closed the connection"),
+        ("", Reason::ProxyUnreachable, "closed the connection"),
+    ];
+    for (answer, reason, part) in table {
+        let behaviour = ProxyBehaviour { answer: Some(answer.to_owned()), ..ProxyBehaviour::default() };
+        let proxy = TestProxy::start(NOWHERE, behaviour).await;
+        let client = HttpClient::new(proxy.egress(Some(("user", "canary")), None), HttpConfig::default());
+        let error = get(&client, &url("https://git.corp.test/")).await.unwrap_err();
+        assert_eq!((error.reason, error.phase), (reason, Phase::Connect), "{answer:?}");
+        let text = error.to_string();
+        assert!(text.contains(part) && text.contains("git.corp.test:443") && !text.contains("canary"), "{text}");
+        let retry_after = answer.contains("Retry-After").then(|| Duration::from_secs(7));
+        assert_eq!(error.retry_after, retry_after);
+    }
+}
+
+#[tokio::test]
+async fn headers_without_end_from_a_proxy_are_not_read_for_ever() {
+    let endless = format!("HTTP/1.1 200 OK\r\nX: {}\r\n\r\n", "a".repeat(20_000));
+    let behaviour = ProxyBehaviour { answer: Some(endless), ..ProxyBehaviour::default() };
+    let proxy = TestProxy::start(NOWHERE, behaviour).await;
+    let client = HttpClient::new(proxy.egress(None, None), HttpConfig::default());
+    let error = get(&client, &url("https://git.corp.test/")).await.unwrap_err();
+    assert_eq!(error.reason, Reason::ProxyUnreachable);
+    assert!(error.message.contains("16384 bytes of headers"), "{error}");
+}
+
+#[tokio::test]
+async fn each_phase_times_out_alone_and_names_itself() {
+    let silent = serve(None, be_silent).await;
+    let stalls = serve(None, |mut stream| async move {
+        let _ = read_head(&mut stream).await;
+        stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nabc").await.unwrap();
+        be_silent(stream).await;
+    })
+    .await;
+    let behaviour = ProxyBehaviour { silent: true, ..ProxyBehaviour::default() };
+    let proxy = TestProxy::start(NOWHERE, behaviour).await;
+    let plain = direct(quick());
+    let proxied = HttpClient::new(proxy.egress(None, None), config(quick()));
+    let table = [
+        (&plain, url(format!("https://{silent}/")), Reason::TlsFailed, Phase::Tls),
+        (&plain, url(format!("http://{silent}/")), Reason::ServerSilent, Phase::FirstByte),
+        (&plain, url(format!("http://{stalls}/")), Reason::Stalled, Phase::Transfer),
+        (&proxied, url("https://git.corp.test/"), Reason::ProxyUnreachable, Phase::Connect),
+        (&proxied, url("http://git.corp.test/"), Reason::ServerSilent, Phase::FirstByte),
+    ];
+    for (client, at, reason, phase) in table {
+        let error = get(client, &at).await.unwrap_err();
+        assert_eq!((error.reason, error.phase), (reason, phase), "{at}");
+        assert!(error.message.contains("0.3 s"), "{error}");
+    }
+    let error = get(&plain, &url(format!("http://{stalls}/"))).await.unwrap_err();
+    assert!(error.message.contains("after 3 bytes"), "{error}");
+}
+
+#[tokio::test]
+async fn what_cannot_be_reached_says_how_it_was_tried() {
+    let client = direct(Timeouts::default());
+    let error = get(&client, &url(format!("http://{NOWHERE}/"))).await.unwrap_err();
+    assert_eq!((error.reason, error.phase, error.route.as_str()), (Reason::ConnectFailed, Phase::Dial, "direct"));
+    assert_eq!(error.host, "127.0.0.1:1");
+
+    let gone = TestProxy { address: NOWHERE, log: Arc::default() };
+    let client = HttpClient::new(gone.egress(None, None), HttpConfig::default());
+    let error = get(&client, &url("https://git.corp.test/")).await.unwrap_err();
+    assert_eq!((error.reason, error.phase), (Reason::ProxyUnreachable, Phase::Dial));
+    assert_eq!(error.route, "proxy corporate (127.0.0.1:1)");
+
+    let missing = HttpConfig { route: Override::Proxy("gone".to_owned()), ..HttpConfig::default() };
+    let client = HttpClient::new(Egress::direct(SystemRoots::none()), missing);
+    let error = get(&client, &url("https://git.corp.test/")).await.unwrap_err();
+    assert_eq!((error.reason, error.phase), (Reason::ReferenceNotFound, Phase::Route));
+}
+
+#[tokio::test]
+async fn a_cut_answer_says_how_much_came() {
+    let short = serve(None, says("HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nabc")).await;
+    let nothing = serve(None, says("")).await;
+    let noise = serve(None, |mut stream| async move {
+        let _ = stream.write_all(b"SSH-2.0-OpenSSH_9\r\n").await;
+        be_silent(stream).await;
+    })
+    .await;
+    let client = direct(Timeouts::default());
+    let error = get(&client, &url(format!("http://{short}/"))).await.unwrap_err();
+    assert_eq!((error.reason, error.phase), (Reason::ConnectionCut, Phase::Transfer));
+    assert!(error.message.contains("after 3 bytes"), "{error}");
+    let error = get(&client, &url(format!("http://{nothing}/"))).await.unwrap_err();
+    assert_eq!((error.reason, error.phase), (Reason::ConnectionCut, Phase::FirstByte));
+    let error = get(&client, &url(format!("http://{noise}/"))).await.unwrap_err();
+    assert_eq!((error.reason, error.phase), (Reason::ProtocolError, Phase::FirstByte));
+    let error = get(&client, &url(format!("https://{noise}/"))).await.unwrap_err();
+    assert_eq!((error.reason, error.phase), (Reason::TlsFailed, Phase::Tls));
+}
+
+#[tokio::test]
+async fn redirects_are_followed_without_credentials_for_others() {
+    let other = serve(None, mirror).await;
+    let server = serve(None, move |mut stream| async move {
+        while let Some(head) = read_head(&mut stream).await {
+            let location = match head.target.as_str() {
+                "/elsewhere" => format!("http://thief:x@{other}/there"),
+                "/here" => "/same".to_owned(),
+                "/same" => {
+                    let body = format!("[{}]", head.header("authorization"));
+                    let text = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{body}", body.len());
+                    stream.write_all(text.as_bytes()).await.unwrap();
+                    continue;
+                }
+                "/ssh" => "ssh://x/y".to_owned(),
+                _ => "/again".to_owned(),
+            };
+            let text = format!("HTTP/1.1 301 Moved\r\nLocation: {location}\r\nContent-Length: 0\r\n\r\n");
+            stream.write_all(text.as_bytes()).await.unwrap();
+        }
+    })
+    .await;
+    let credentials = BasicCredentials::new("me".into(), "pw".into()).unwrap();
+    let settings = HttpConfig { credentials: Some(credentials), ..HttpConfig::default() };
+    let client = HttpClient::new(Egress::direct(SystemRoots::none()), settings);
+    let at = |path: &str| url(format!("http://{server}{path}"));
+    assert_eq!(get(&client, &at("/here")).await.unwrap(), "200 [Basic bWU6cHc=]");
+    assert_eq!(get(&client, &at("/elsewhere")).await.unwrap(), format!("200 /there {other} []"));
+    for path in ["/again", "/ssh"] {
+        assert_eq!(get(&client, &at(path)).await.unwrap_err().reason, Reason::RedirectRefused);
+    }
+}
+
+#[tokio::test]
+async fn a_redirect_from_https_to_http_is_refused() {
+    let authority = Authority::new("Test CA");
+    let down = says("HTTP/1.1 302 Found\r\nLocation: http://localhost/\r\nContent-Length: 0\r\n\r\n");
+    let server = serve(Some(authority.acceptor("localhost")), down).await;
+    let settings = HttpConfig { ca: Some(authority.bundle()), ..HttpConfig::default() };
+    let client = HttpClient::new(Egress::direct(SystemRoots::none()), settings);
+    let error = get(&client, &url(format!("https://localhost:{}/", server.port()))).await.unwrap_err();
+    assert_eq!(error.reason, Reason::RedirectRefused);
+}
+
+#[tokio::test]
+async fn a_page_that_a_proxy_gives_in_place_of_the_server_is_known_for_it() {
+    let table = [
+        ("http", "403 Forbidden", "Content-Type: text/html", Reason::ProxyForbidden),
+        ("http", "503 Unavailable", "X-Squid-Error: ERR_DNS_FAIL 0", Reason::ProxyUpstreamFailed),
+        ("https", "403 Forbidden", "X-Squid-Error: ERR_ACCESS_DENIED 0", Reason::BlockedByProxy),
+        ("https", "503 Unavailable", "X-Squid-Error: ERR_CONNECT_FAIL 111", Reason::ProxyUpstreamFailed),
+    ];
+    let authority = Authority::new("Test CA");
+    for (scheme, status, header, reason) in table {
+        let page: &'static str = Box::leak(
+            format!("HTTP/1.1 {status}\r\n{header}\r\nContent-Length: 11\r\n\r\n<p>sorry</p").into_boxed_str(),
+        );
+        let tls = (scheme == "https").then(|| authority.acceptor("git.corp.test"));
+        let server = serve(tls, says(page)).await;
+        let proxy = TestProxy::start(server, ProxyBehaviour::default()).await;
+        let settings = HttpConfig { ca: Some(authority.bundle()), ..HttpConfig::default() };
+        let client = HttpClient::new(proxy.egress(None, None), settings);
+        let error = get(&client, &url(format!("{scheme}://git.corp.test/"))).await.unwrap_err();
+        assert_eq!(error.reason, reason, "{scheme} {status}");
+        assert!(error.message.contains("\"sorry"), "{error}");
+    }
+}

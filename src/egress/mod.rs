@@ -17,6 +17,7 @@ mod error;
 mod http;
 mod pattern;
 mod pool;
+mod response;
 mod rules;
 mod stream;
 #[cfg(test)]
@@ -29,8 +30,9 @@ use std::sync::Arc;
 
 pub use credentials::{BasicCredentials, CredentialsError};
 pub use error::{EgressError, Phase};
-pub use http::{HttpClient, HttpConfig, HttpResponse, Timeouts};
+pub use http::{HttpClient, HttpConfig, Timeouts};
 pub use pattern::{HostPattern, PatternError};
+pub use response::HttpResponse;
 pub use rules::{Decision, EgressRules, Override, ProxyRule, ProxyUrl, ProxyUrlError, Route, RuleError};
 pub use trust::{CaBundle, CaBundleError, SystemRoots};
 

@@ -53,7 +53,7 @@ impl HostPattern {
             return Ok(Self { text: text.trim().to_owned(), host, port: None });
         }
         let (host, port) = split_port(&lower).map_err(fail)?;
-        let host = host.strip_suffix('.').unwrap_or(host);
+        let host = if host == "*." { host } else { host.strip_suffix('.').unwrap_or(host) };
         let part = if host == "*" {
             HostPart::Any
         } else if let Some(suffix) = host.strip_prefix("*.").or_else(|| host.strip_prefix('.')) {

@@ -238,16 +238,20 @@ impl EgressRules {
             if link_local {
                 return Some("a link-local address");
             }
-        } else if host == "localhost" || host.ends_with(".localhost") {
+        } else if host == "localhost" || below(host, "localhost") {
             return Some("loopback");
-        } else if host.ends_with(".svc") {
+        } else if below(host, "svc") {
             return Some(".svc");
-        } else if host == "cluster.local" || host.ends_with(".cluster.local") {
+        } else if host == "cluster.local" || below(host, "cluster.local") {
             return Some(".cluster.local");
         }
         let own = self.cluster_api_hosts.iter().map(|own| own.trim_matches(['[', ']']).trim_end_matches('.'));
         own.into_iter().any(|own| own.eq_ignore_ascii_case(host)).then_some("the cluster's own API")
     }
+}
+
+fn below(host: &str, domain: &str) -> bool {
+    host.strip_suffix(domain).is_some_and(|rest| rest.len() > 1 && rest.ends_with('.'))
 }
 
 #[cfg(test)]

@@ -3,9 +3,9 @@
 use tokio::io::{AsyncRead, AsyncWrite};
 
 /// Bytes both ways.
-pub(super) trait Duplex: AsyncRead + AsyncWrite + Send + Unpin {}
+pub trait Duplex: AsyncRead + AsyncWrite + Send + Unpin {}
 
 impl<T: AsyncRead + AsyncWrite + Send + Unpin> Duplex for T {}
 
 /// TCP, a tunnel, TLS, or TLS in a tunnel in TLS.
-pub(super) type Stream = Box<dyn Duplex>;
+pub type Stream = Box<dyn Duplex>;

@@ -19,6 +19,9 @@ use super::store::{Store, find_tree};
 /// Pieces that may wait for the writer. A piece is at most one packet (64 KiB), so this bounds memory to 2 MiB.
 const WAITING: usize = 32;
 
+/// With more packs than this a fetch repacks first: whoever should have called `Store::compact` has not.
+const NEGLECTED_PACKS: usize = 80;
+
 /// What a pack must not exceed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct PackLimits {
@@ -71,6 +74,13 @@ impl PackSink {
         self.pieces.send(Piece::Data(data)).await.is_ok()
     }
 
+    /// Gives up: returns when everything that came is removed.
+    pub(super) async fn abort(self) {
+        drop(self.pieces);
+        // The writer's answer is that the transfer ended early, which whoever gives up knows.
+        let _ = self.writer.await;
+    }
+
     /// Ends the pack: it is checked, becomes visible, and the wanted commits get their refs.
     pub(super) async fn finish(self, end: PackEnd) -> Result<Ingested, GitError> {
         // A writer that has failed takes no more pieces; its error is the answer.
@@ -87,6 +97,11 @@ fn write(store: &Store, limits: PackLimits, incoming: &mut mpsc::Receiver<Piece>
     if room < limits.bytes && store.pack_count()? > 1 {
         store.repack()?;
         room = store.limits().bytes.saturating_sub(store.size());
+    }
+    if store.pack_count()? > NEGLECTED_PACKS
+        && let Err(error) = store.repack()
+    {
+        tracing::warn!(%error, store = %store.dir().display(), "a git store with many packs cannot be repacked");
     }
     let repository = Repository::open_bare(store.dir()).map_err(failed)?;
     let odb = repository.odb().map_err(failed)?;

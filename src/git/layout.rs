@@ -144,7 +144,10 @@ pub(super) fn encode_name(name: &str) -> Option<String> {
         if byte.is_ascii_alphanumeric() || byte == b'-' {
             encoded.push(char::from(byte));
         } else {
-            encoded.push_str(&format!("_{byte:02x}"));
+            encoded.push('_');
+            for half in [byte >> 4, byte & 15] {
+                encoded.extend(char::from_digit(u32::from(half), 16));
+            }
         }
     }
     // File systems take 255 bytes, and git appends `.lock`.

@@ -9,6 +9,7 @@
 //! objects alone: its network code is never called, because it cannot be given a route, a CA or timers per repository,
 //! and is unsafe behind a proxy.
 
+mod answer;
 mod error;
 mod ingest;
 mod layout;

@@ -4,14 +4,13 @@ use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
-use http::header::{ACCEPT, CONTENT_TYPE, HeaderName};
-use http::{HeaderMap, HeaderValue};
 use tokio::time::timeout;
 use url::Url;
 
 use crate::egress::{BasicCredentials, CaBundle, Egress, HttpClient, HttpConfig, HttpResponse, Override, Timeouts};
 use crate::model::{Reason, Revision};
 
+use super::answer::{Content, broken, cut, get_headers, judge, post_headers};
 use super::error::GitError;
 use super::ingest::{PackEnd, PackLimits, PackSink};
 use super::packet_line::{Packet, PacketReader};
@@ -23,10 +22,6 @@ use super::url::RepositoryUrl;
 
 /// Servers and proxies treat what calls itself `git/…` as git.
 const AGENT: &str = concat!("git/2.0 (tidelock/", env!("CARGO_PKG_VERSION"), ")");
-
-const ADVERTISEMENT: &str = "application/x-git-upload-pack-advertisement";
-const REQUEST: &str = "application/x-git-upload-pack-request";
-const RESULT: &str = "application/x-git-upload-pack-result";
 
 /// An advertisement of capabilities has some hundred bytes.
 const ADVERTISEMENT_LIMIT: usize = 1 << 20;
@@ -126,12 +121,12 @@ impl Remote {
                     return Err(GitError::new(Reason::ProtocolError, message));
                 }
                 reader.push(&chunk);
-                while let Some(packet) = next_packet(&mut reader)? {
+                while let Some(packet) = next_packet(&answer, &mut reader)? {
                     match packet {
                         Packet::Flush => ended = true,
                         Packet::Data(_) => {
                             let line = packet.line().unwrap_or_default();
-                            refs.extend(parse_ref(line).map_err(|error| GitError::protocol(&error))?);
+                            refs.extend(parse_ref(line).map_err(|error| broken(&answer, &error))?);
                         }
                         Packet::Delimiter | Packet::ResponseEnd => {}
                     }
@@ -177,30 +172,25 @@ impl Remote {
         let mut answer = self.ask(&|server: &Capabilities| request.encode(server, AGENT)).await?;
         let sink = PackSink::open(store, PackLimits { bytes: limits.bytes, objects: limits.objects }).await;
         let mut end = PackEnd { wants: missing, ..PackEnd::default() };
-        let (mut reader, mut parser) = (PacketReader::default(), FetchParser::default());
-        let mut complete = false;
-        while let Some(chunk) = answer.next_chunk().await? {
-            reader.push(&chunk);
-            while let Some(packet) = next_packet(&mut reader)? {
-                match parser.feed(&packet).map_err(|error| GitError::protocol(&error))? {
-                    FetchEvent::Ignored => {}
-                    FetchEvent::End => complete = true,
-                    FetchEvent::Shallow(commit) => drop(end.shallow.insert(commit)),
-                    FetchEvent::Unshallow(commit) => drop(end.unshallow.insert(commit)),
-                    FetchEvent::Pack(data) => {
-                        if !sink.write(data).await {
-                            // The writer has given up; it knows why.
-                            return sink.finish(PackEnd::default()).await.map(|_| FetchStats::default());
-                        }
-                    }
+        match receive(&mut answer, &sink, &mut end).await {
+            // When the writer has given up, ending the pack tells why.
+            Ok(()) => {
+                let came = sink.finish(end).await?;
+                Ok(FetchStats { bytes: came.bytes, objects: came.objects })
+            }
+            Err(mut error) => {
+                sink.abort().await;
+                if error.reason == Reason::RefNotFound {
+                    let wanted: Vec<&str> = end.wants.iter().map(Revision::as_str).collect();
+                    error.message = format!(
+                        "the server does not have commit {}; was it removed by a forced push? ({})",
+                        wanted.join(" or "),
+                        error.message
+                    );
                 }
+                Err(error)
             }
         }
-        if !complete {
-            return Err(cut(&answer));
-        }
-        let came = sink.finish(end).await?;
-        Ok(FetchStats { bytes: came.bytes, objects: came.objects })
     }
 
     async fn limited<T>(&self, work: impl Future<Output = Result<T, GitError>>) -> Result<T, GitError> {
@@ -253,11 +243,15 @@ impl Remote {
         *self.session.lock().unwrap_or_else(PoisonError::into_inner) = None;
     }
 
+    async fn judge(&self, answer: &mut HttpResponse, wanted: Content) -> Result<(), GitError> {
+        judge(answer, wanted, self.url.base(), self.client.has_credentials()).await
+    }
+
     async fn discover(&self) -> Result<Session, GitError> {
         let mut url = below(self.url.base(), "info/refs");
         url.set_query(Some("service=git-upload-pack"));
-        let mut answer = self.client.get(&url, &headers(None)).await?;
-        self.judge(&mut answer, ADVERTISEMENT).await?;
+        let mut answer = self.client.get(&url, &get_headers()).await?;
+        self.judge(&mut answer, Content::Advertisement).await?;
         let Some(base) = answer.url.path().strip_suffix("/info/refs").map(str::to_owned) else {
             let host = answer.url.host_str().unwrap_or_default();
             let message = format!("the server redirects to a URL on {host} that is not a git repository's");
@@ -269,24 +263,19 @@ impl Remote {
         let with_credentials = target.origin() == self.url.base().origin();
         let Some(body) = answer.read_all(ADVERTISEMENT_LIMIT).await? else {
             // Only a list of refs, as older protocol versions send it, is that long.
-            return Err(self.protocol(&answer, &ProtocolError::NotVersion2));
+            return Err(broken(&answer, &ProtocolError::NotVersion2));
         };
         let mut reader = PacketReader::default();
         reader.push(&body);
         let mut packets = Vec::new();
-        while let Some(packet) = next_packet(&mut reader)? {
+        while let Some(packet) = next_packet(&answer, &mut reader)? {
             packets.push(packet);
         }
-        let capabilities = Capabilities::parse(&packets).map_err(|error| self.protocol(&answer, &error))?;
+        let capabilities = Capabilities::parse(&packets).map_err(|error| broken(&answer, &error))?;
         if !reader.is_empty() || packets.last() != Some(&Packet::Flush) {
             return Err(cut(&answer));
         }
         Ok(Session { capabilities, base: target, with_credentials })
-    }
-
-    fn protocol(&self, answer: &HttpResponse, error: &ProtocolError) -> GitError {
-        let GitError { reason, message, .. } = GitError::protocol(error);
-        answer.error(reason, message).into()
     }
 
     async fn post(
@@ -301,105 +290,44 @@ impl Remote {
             )
         })?;
         let url = below(&session.base, "git-upload-pack");
-        let headers = headers(Some(REQUEST));
+        let headers = post_headers();
         let mut answer = self.client.post(&url, &headers, Bytes::from(body), session.with_credentials).await?;
-        self.judge(&mut answer, RESULT).await?;
+        self.judge(&mut answer, Content::Result).await?;
         Ok(answer)
     }
-
-    /// Whether an answer is git's; what it is otherwise.
-    async fn judge(&self, answer: &mut HttpResponse, wanted: &str) -> Result<(), GitError> {
-        let status = answer.status.as_u16();
-        if status == 200 && answer.content_type() == wanted {
-            return Ok(());
-        }
-        let html = answer.is_html();
-        let plain = answer.content_type();
-        let said = match answer.quote().await {
-            quote if quote.is_empty() => String::new(),
-            quote => format!("; it says: \"{quote}\""),
-        };
-        let (reason, message) = match status {
-            200..=299 | 511 if html => (
-                Reason::BlockedByProxy,
-                format!("an HTML page came where git was expected; a proxy or login page is in the way{said}"),
-            ),
-            200..=299 if plain == "text/plain" && wanted == ADVERTISEMENT => (
-                Reason::ProtocolError,
-                "the server offers the repository as plain files (\"dumb\" HTTP), which is not supported".to_owned(),
-            ),
-            200..=299 => {
-                (Reason::ProtocolError, format!("the answer has the type `{}`, not git's{said}", short(&plain)))
-            }
-            401 | 403 => (Reason::AuthFailed, self.auth_message(status, answer, &said)),
-            404 | 410 => (
-                Reason::RepositoryNotFound,
-                format!(
-                    "the server has no such repository ({status}); many servers say so too when credentials are missing or lack the right to read it"
-                ),
-            ),
-            300..=399 => {
-                (Reason::RedirectRefused, format!("the server redirects ({status}) where that is not followed"))
-            }
-            429 => (Reason::ServerError, format!("the server asks to slow down (429){said}")),
-            _ => (Reason::ServerError, format!("the server answered {}{said}", answer.status)),
-        };
-        Err(answer.error(reason, message).into())
-    }
-
-    fn auth_message(&self, status: u16, answer: &HttpResponse, said: &str) -> String {
-        let moved = answer.url.origin() != self.url.base().origin();
-        if moved {
-            let host = answer.url.host_str().unwrap_or_default();
-            format!(
-                "{host}, to which the server redirects, wants credentials ({status}); they are not sent to another host: \
-                 write the new URL into the Repository"
-            )
-        } else if self.client.has_credentials() {
-            format!(
-                "the server refused the user name or password ({status}){said}; correct the Secret of the Repository's \
-                 credentialsSecretRef, or give the user the right to read"
-            )
-        } else {
-            format!(
-                "the server wants credentials ({status}){said}; name a Secret with username and password in the \
-                 Repository's credentialsSecretRef"
-            )
-        }
-    }
 }
 
-/// The message about an answer that ended before git's end mark.
-fn cut(answer: &HttpResponse) -> GitError {
-    let message = format!("the answer ended in the middle, after {} bytes", answer.received);
-    answer.error(Reason::ConnectionCut, message).into()
+/// Moves the pack from an answer to the writer, until the end or until the writer wants no more.
+async fn receive(answer: &mut HttpResponse, sink: &PackSink, end: &mut PackEnd) -> Result<(), GitError> {
+    let (mut reader, mut parser) = (PacketReader::default(), FetchParser::default());
+    let mut complete = false;
+    while let Some(chunk) = answer.next_chunk().await? {
+        reader.push(&chunk);
+        while let Some(packet) = next_packet(answer, &mut reader)? {
+            match parser.feed(&packet).map_err(|error| broken(answer, &error))? {
+                FetchEvent::Ignored => {}
+                FetchEvent::End => complete = true,
+                FetchEvent::Shallow(commit) => drop(end.shallow.insert(commit)),
+                FetchEvent::Unshallow(commit) => drop(end.unshallow.insert(commit)),
+                FetchEvent::Pack(data) => {
+                    if !sink.write(data).await {
+                        return Ok(());
+                    }
+                }
+            }
+        }
+    }
+    if complete { Ok(()) } else { Err(cut(answer)) }
 }
 
-fn next_packet(reader: &mut PacketReader) -> Result<Option<Packet>, GitError> {
-    reader.next().map_err(|error| GitError::protocol(&ProtocolError::from(error)))
+fn next_packet(answer: &HttpResponse, reader: &mut PacketReader) -> Result<Option<Packet>, GitError> {
+    reader.next().map_err(|error| broken(answer, &ProtocolError::from(error)))
 }
 
 fn below(base: &Url, name: &str) -> Url {
     let mut url = base.clone();
     url.set_path(&format!("{}/{name}", base.path().trim_end_matches('/')));
     url
-}
-
-fn headers(content: Option<&'static str>) -> HeaderMap {
-    let mut headers = HeaderMap::new();
-    headers.insert(HeaderName::from_static("git-protocol"), HeaderValue::from_static("version=2"));
-    let accept = if content.is_some() { RESULT } else { "*/*" };
-    headers.insert(ACCEPT, HeaderValue::from_static(accept));
-    if let Some(content) = content {
-        headers.insert(CONTENT_TYPE, HeaderValue::from_static(content));
-    } else {
-        headers.insert(http::header::PRAGMA, HeaderValue::from_static("no-cache"));
-    }
-    headers
-}
-
-fn short(text: &str) -> String {
-    text.chars().filter(|character| !character.is_control()).take(60).collect()
 }
 
 #[cfg(test)]

@@ -79,7 +79,10 @@ async fn fetch(client: &Client, path: &str, accept: &'static str) -> Result<Valu
         )),
         403 => Err(LiveError::of_server(
             Reason::Forbidden,
-            format!("can't discover kinds: {}; bind the ClusterRole system:discovery to this operator", said(&answer.body)),
+            format!(
+                "can't discover kinds: {}; bind the ClusterRole system:discovery to this operator",
+                said(&answer.body)
+            ),
         )),
         429 => Err(LiveError::of_server(Reason::Throttled, "can't discover kinds: the API server asks to slow down")),
         code => Err(unreachable(format!("{path} answered with HTTP {code}: {}", said(&answer.body)))),

@@ -55,9 +55,10 @@ impl LiveError {
             ),
             404 => (Reason::KindNotFound, format!("can't watch {kind}: the API server does not serve it ({said})")),
             429 => (Reason::Throttled, format!("can't watch {kind}: the API server asks to slow down ({said})")),
-            502..=504 => {
-                (Reason::ClusterUnreachable, format!("can't watch {kind}: the API server is not ready (HTTP {code}): {said}"))
-            }
+            502..=504 => (
+                Reason::ClusterUnreachable,
+                format!("can't watch {kind}: the API server is not ready (HTTP {code}): {said}"),
+            ),
             _ => (Reason::LiveStateUnknown, format!("can't list {kind} (HTTP {code}): {said}")),
         };
         Self::of_kind(kind, reason, message)
@@ -104,9 +105,10 @@ mod tests {
             LiveError {
                 reason: Reason::Forbidden,
                 kind: Some(kind.clone()),
-                message: "can't watch apps/Deployment: deployments.apps is forbidden: User \"x\" cannot list resource; \
+                message:
+                    "can't watch apps/Deployment: deployments.apps is forbidden: User \"x\" cannot list resource; \
                           allow this operator to list and watch this kind"
-                    .to_owned(),
+                        .to_owned(),
             }
         );
     }

@@ -93,9 +93,7 @@ impl Index {
         let present: BTreeSet<&ObjectKey> = listed.iter().map(|(key, _)| key).collect();
         let absent: Vec<Arc<ObjectKey>> = self
             .of_kind(kind)
-            .filter(|(key, record)| {
-                !present.contains(key.as_ref()) && record.resource_version <= resource_version
-            })
+            .filter(|(key, record)| !present.contains(key.as_ref()) && record.resource_version <= resource_version)
             .map(|(key, _)| Arc::clone(key))
             .collect();
         let mut changes: Vec<Change> = absent.iter().filter_map(|key| self.remove(key)).collect();

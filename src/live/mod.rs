@@ -10,6 +10,7 @@ pub mod client;
 mod discovery;
 mod error;
 mod index;
+mod page;
 mod record;
 mod reduce;
 mod stream;

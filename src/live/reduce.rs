@@ -45,7 +45,12 @@ pub fn reduce(kind: &GroupKind, object: &Value, health: Option<Health>) -> Optio
 
 /// `metadata.resourceVersion` as a number; 0 when there is none (a dry run) or when it is no number.
 fn resource_version(object: &Value) -> u64 {
-    object.get("metadata").map(|metadata| text(metadata, "resourceVersion")).unwrap_or_default().parse().unwrap_or_default()
+    object
+        .get("metadata")
+        .map(|metadata| text(metadata, "resourceVersion"))
+        .unwrap_or_default()
+        .parse()
+        .unwrap_or_default()
 }
 
 /// Hash of the entry in `managedFields` that says which fields we applied.

@@ -80,18 +80,26 @@ impl Events {
     }
 
     fn take_line(&mut self) -> Option<Bytes> {
-        match self.buffer[self.searched..].iter().position(|byte| *byte == b'\n') {
-            Some(offset) => {
-                let line = self.buffer.split_to(self.searched + offset + 1).freeze();
-                self.searched = 0;
-                Some(line)
-            }
-            None => {
-                self.searched = self.buffer.len();
-                None
-            }
-        }
+        let Some(offset) = self.buffer[self.searched..].iter().position(|byte| *byte == b'\n') else {
+            self.searched = self.buffer.len();
+            return None;
+        };
+        let line = self.buffer.split_to(self.searched + offset + 1).freeze();
+        self.searched = 0;
+        Some(line)
     }
+}
+
+/// The position that a watch has reached with an object; empty when the object states none.
+pub(super) fn position_of(object: &Value) -> &str {
+    let version = object.get("metadata").and_then(|metadata| metadata.get("resourceVersion")?.as_str());
+    version.unwrap_or_default()
+}
+
+/// Whether a bookmark says that a streamed list is complete.
+pub(super) fn ends_initial_events(bookmark: &Value) -> bool {
+    let annotations = bookmark.get("metadata").and_then(|metadata| metadata.get("annotations"));
+    annotations.and_then(|annotations| annotations.get("k8s.io/initial-events-end")?.as_str()) == Some("true")
 }
 
 fn parse(line: &[u8]) -> Result<Event, NoAnswer> {
@@ -126,11 +134,21 @@ mod tests {
 
     #[tokio::test]
     async fn lines_become_events_and_an_unfinished_line_is_left_out() {
-        let text = "{\"type\":\"ADDED\",\"object\":{\"a\":1}}\n\n{\"type\":\"BOOKMARK\",\"object\":{}}\n{\"type\":\"DEL";
+        let text =
+            "{\"type\":\"ADDED\",\"object\":{\"a\":1}}\n\n{\"type\":\"BOOKMARK\",\"object\":{}}\n{\"type\":\"DEL";
         assert_eq!(
             all(text).await,
             [format!("{:?}", Event::Added(json!({"a": 1}))), format!("{:?}", Event::Bookmark(json!({})))]
         );
+    }
+
+    #[test]
+    fn only_the_annotated_bookmark_ends_a_streamed_list() {
+        let end = json!({"metadata": {"resourceVersion": "7", "annotations": {"k8s.io/initial-events-end": "true"}}});
+        assert!(ends_initial_events(&end));
+        assert_eq!(position_of(&end), "7");
+        assert!(!ends_initial_events(&json!({"metadata": {"resourceVersion": "7"}})));
+        assert_eq!(position_of(&json!({})), "");
     }
 
     #[tokio::test]

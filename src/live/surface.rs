@@ -176,8 +176,10 @@ mod tests {
     }
 
     fn aggregated(items: &Value) -> Vec<GroupParts> {
-        parse_aggregated(&json!({"kind": "APIGroupDiscoveryList", "apiVersion": "apidiscovery.k8s.io/v2", "items": items}))
-            .unwrap()
+        parse_aggregated(
+            &json!({"kind": "APIGroupDiscoveryList", "apiVersion": "apidiscovery.k8s.io/v2", "items": items}),
+        )
+        .unwrap()
     }
 
     const FULL: [&str; 3] = ["get", "list", "watch"];

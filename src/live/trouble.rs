@@ -9,7 +9,7 @@ const FIRST_PAUSE: Duration = Duration::from_millis(250);
 /// The longest pause while the API server does not answer, which ends any time.
 const LONGEST_PAUSE_UNREACHABLE: Duration = Duration::from_secs(5);
 /// The longest pause while the API server refuses, which ends when somebody changes something.
-const LONGEST_PAUSE_REFUSED: Duration = Duration::from_secs(60);
+const LONGEST_PAUSE_REFUSED: Duration = Duration::from_mins(1);
 
 /// What has gone wrong in a row.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -60,7 +60,7 @@ mod tests {
         assert_eq!(after(&silent, 1).pause(0.0), Some(Duration::from_millis(125)));
         assert_eq!(after(&silent, 3).pause(1.0), Some(Duration::from_secs(1)));
         assert_eq!(after(&silent, 4000).pause(1.0), Some(Duration::from_secs(5)));
-        assert_eq!(after(&refused, 4000).pause(1.0), Some(Duration::from_secs(60)));
+        assert_eq!(after(&refused, 4000).pause(1.0), Some(LONGEST_PAUSE_REFUSED));
     }
 
     #[test]

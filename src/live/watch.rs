@@ -21,9 +21,9 @@ use super::client::{
     request_with_deadline,
 };
 use super::error::LiveError;
-use super::stream::{Event, Events, Next};
+use super::stream::{Event, Events, Next, ends_initial_events, position_of};
 use super::trouble::Trouble;
-use super::LiveRecord;
+use super::{LiveRecord, page};
 use crate::model::{GroupKind, INSTANCE_LABEL, ObjectKey, Reason};
 
 /// How long one watch request lasts, in seconds. Below the 5 minutes after which many load balancers cut a connection,
@@ -107,7 +107,8 @@ impl Watch {
             match result {
                 Ok(Ended::Renew) => {
                     let eventful = self.shared.counters.events.load(Ordering::Relaxed) != events_before;
-                    trouble = if eventful || started.elapsed() >= TOO_SHORT { Trouble::default() } else { trouble.more() };
+                    trouble =
+                        if eventful || started.elapsed() >= TOO_SHORT { Trouble::default() } else { trouble.more() };
                 }
                 Ok(Ended::Expired) => {
                     tracing::info!(kind = %self.kind, "the watch is too old to resume, listing again");
@@ -189,10 +190,10 @@ impl Watch {
             if !next.is_empty() {
                 query.push(("continue", &next));
             }
-            let page = request(Method::GET, &target.path, &query, accept, Bytes::new());
-            let page = page.map_err(|error| self.unanswered(&error))?;
+            let list = request(Method::GET, &target.path, &query, accept, Bytes::new());
+            let list = list.map_err(|error| self.unanswered(&error))?;
             self.shared.counters.lists.fetch_add(1, Ordering::Relaxed);
-            let answer = request_with_deadline(&self.shared.client, page, DEFAULT_DEADLINE)
+            let answer = request_with_deadline(&self.shared.client, list, DEFAULT_DEADLINE)
                 .await
                 .map_err(|error| self.unanswered(&error))?;
             match answer.status {
@@ -200,23 +201,15 @@ impl Watch {
                 410 => return Ok(false),
                 _ => return Err(LiveError::refused(&self.kind, &answer)),
             }
-            let mut document: Value = serde_json::from_slice(&answer.body).map_err(|error| {
-                LiveError::of_kind(&self.kind, Reason::LiveStateUnknown, format!("the list of {} is no JSON: {error}", self.kind))
+            let page = page::parse(&answer.body).map_err(|problem| {
+                let message = format!("the list of {} {problem}", self.kind);
+                LiveError::of_kind(&self.kind, Reason::LiveStateUnknown, message)
             })?;
             drop(answer);
-            let metadata = document.get("metadata").cloned().unwrap_or_default();
-            let item_type = item_type(&document);
-            let Some(Value::Array(items)) = document.get_mut("items").map(Value::take) else {
-                return Err(LiveError::of_kind(
-                    &self.kind,
-                    Reason::LiveStateUnknown,
-                    format!("the list of {} has no items", self.kind),
-                ));
-            };
-            records.extend(items.into_iter().filter_map(|item| self.reduce(with_type(item, &item_type), target.whole)));
-            next = text(&metadata, "continue").to_owned();
+            records.extend(page.items.iter().filter_map(|item| self.reduce(item, target.whole)));
+            next = page.next;
             if next.is_empty() {
-                self.synced(records, text(&metadata, "resourceVersion"));
+                self.synced(records, &page.version)?;
                 return Ok(true);
             }
         }
@@ -263,10 +256,9 @@ impl Watch {
             let wait = if initial.is_some() { QUIET_IN_LIST } else { quiet };
             let event = match events.next(wait).await.map_err(|error| self.unanswered(&error))? {
                 Next::Event(event) => event,
-                Next::End if initial.is_some() => return Ok(Ended::NoStreaming),
-                Next::End => return Ok(Ended::Renew),
                 // A server that doesn't know streamed lists takes the request for a plain watch.
-                Next::Quiet if initial.is_some() => return Ok(Ended::NoStreaming),
+                Next::End | Next::Quiet if initial.is_some() => return Ok(Ended::NoStreaming),
+                Next::End => return Ok(Ended::Renew),
                 Next::Quiet => {
                     let message = format!("can't watch {}: nothing came for {} s", self.kind, wait.as_secs());
                     return Err(LiveError::of_kind(&self.kind, Reason::ClusterUnreachable, message));
@@ -274,37 +266,30 @@ impl Watch {
             };
             match event {
                 Event::Added(object) | Event::Modified(object) => {
-                    let version = position_of(&object);
-                    let reduced = self.reduce(object, target.whole);
-                    match (&mut initial, reduced) {
-                        (Some(records), Some(reduced)) => records.push(reduced),
-                        (None, Some((key, record))) => {
-                            self.position = Some(version);
-                            self.shared.change(&self.stopped, |index| index.apply(key, record));
-                        }
-                        (_, None) => {}
+                    let Some((key, record)) = self.reduce(&object, target.whole) else { continue };
+                    if let Some(records) = &mut initial {
+                        records.push((key, record));
+                    } else {
+                        self.advance(&object);
+                        self.shared.change(&self.stopped, |index| index.apply(key, record));
                     }
                 }
                 Event::Deleted(object) => {
-                    let version = position_of(&object);
-                    if let Some((key, record)) = super::reduce(&self.kind, &object, None) {
-                        match &mut initial {
-                            Some(records) => records.retain(|(listed, _)| *listed != key),
-                            None => {
-                                self.position = Some(version);
-                                self.shared.change(&self.stopped, |index| {
-                                    index.delete(&key, &record.uid, record.resource_version)
-                                });
-                            }
-                        }
+                    let Some((key, record)) = super::reduce(&self.kind, &object, None) else { continue };
+                    if let Some(records) = &mut initial {
+                        records.retain(|(listed, _)| *listed != key);
+                    } else {
+                        self.advance(&object);
+                        self.shared
+                            .change(&self.stopped, |index| index.delete(&key, &record.uid, record.resource_version));
                     }
                 }
                 Event::Bookmark(object) => {
                     if initial.is_none() {
                         quiet = QUIET_WITH_BOOKMARKS;
-                        self.position = Some(position_of(&object));
+                        self.advance(&object);
                     } else if ends_initial_events(&object) {
-                        self.synced(initial.take().unwrap_or_default(), &position_of(&object));
+                        self.synced(initial.take().unwrap_or_default(), position_of(&object))?;
                         drop(permit.take());
                     }
                 }
@@ -312,7 +297,11 @@ impl Watch {
                     let code = status.get("code").and_then(Value::as_u64).and_then(|code| u16::try_from(code).ok());
                     return match code {
                         Some(410) => Ok(Ended::Expired),
-                        code => Err(LiveError::of_status(&self.kind, code.unwrap_or(500), text(&status, "message"))),
+                        code => Err(LiveError::of_status(
+                            &self.kind,
+                            code.unwrap_or(500),
+                            status.get("message").and_then(Value::as_str).unwrap_or("no explanation"),
+                        )),
                     };
                 }
             }
@@ -320,17 +309,30 @@ impl Watch {
     }
 
     /// A complete list is there.
-    fn synced(&mut self, records: Vec<(ObjectKey, LiveRecord)>, version: &str) {
+    fn synced(&mut self, records: Vec<(ObjectKey, LiveRecord)>, version: &str) -> Result<(), LiveError> {
+        if version.is_empty() {
+            let message = format!("the list of {} has no resourceVersion, so it can't be followed", self.kind);
+            return Err(LiveError::of_kind(&self.kind, Reason::LiveStateUnknown, message));
+        }
         tracing::debug!(kind = %self.kind, objects = records.len(), "listed");
         self.position = Some(version.to_owned());
         let number = version.parse().unwrap_or(u64::MAX);
         self.shared.change(&self.stopped, |index| index.reset(&self.kind, records, number));
         self.become_state(SyncState::Synced);
+        Ok(())
     }
 
-    fn reduce(&self, object: Value, whole: bool) -> Option<(ObjectKey, LiveRecord)> {
+    /// Everything up to this object has been seen. Without a version there would be nothing to resume from.
+    fn advance(&mut self, object: &Value) {
+        let version = position_of(object);
+        if !version.is_empty() {
+            self.position = Some(version.to_owned());
+        }
+    }
+
+    fn reduce(&self, object: &Value, whole: bool) -> Option<(ObjectKey, LiveRecord)> {
         self.shared.counters.events.fetch_add(1, Ordering::Relaxed);
-        self.shared.reduce(&self.kind, &object, whole)
+        self.shared.reduce(&self.kind, object, whole)
     }
 
     /// Returns whether the state is another one now.
@@ -370,43 +372,20 @@ fn streams_lists(version: &str) -> bool {
     major > 1 || (major == 1 && minor >= STREAMING_MINOR)
 }
 
-fn ends_initial_events(object: &Value) -> bool {
-    object
-        .get("metadata")
-        .and_then(|metadata| metadata.get("annotations"))
-        .is_some_and(|annotations| text(annotations, "k8s.io/initial-events-end") == "true")
-}
-
-fn position_of(object: &Value) -> String {
-    object.get("metadata").map(|metadata| text(metadata, "resourceVersion")).unwrap_or_default().to_owned()
-}
-
-/// `apiVersion` and `kind` of the items of a list, which don't state them themselves.
-fn item_type(list: &Value) -> (String, String) {
-    (text(list, "apiVersion").to_owned(), text(list, "kind").trim_end_matches("List").to_owned())
-}
-
-fn with_type(mut item: Value, (api_version, kind): &(String, String)) -> Value {
-    if let Value::Object(fields) = &mut item {
-        fields.entry("apiVersion").or_insert_with(|| Value::from(api_version.as_str()));
-        fields.entry("kind").or_insert_with(|| Value::from(kind.as_str()));
-    }
-    item
-}
-
-fn text<'a>(value: &'a Value, field: &str) -> &'a str {
-    value.get(field).and_then(Value::as_str).unwrap_or_default()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn lists_are_streamed_from_1_34_on() {
-        for (version, streams) in
-            [("v1.35.4", true), ("v1.34.0-eks-123", true), ("v1.33.9", false), ("1.34+", true), ("", false), ("v2.0", true)]
-        {
+        for (version, streams) in [
+            ("v1.35.4", true),
+            ("v1.34.0-eks-123", true),
+            ("v1.33.9", false),
+            ("1.34+", true),
+            ("", false),
+            ("v2.0", true),
+        ] {
             assert_eq!(streams_lists(version), streams, "{version}");
         }
     }

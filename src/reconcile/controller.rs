@@ -161,6 +161,9 @@ async fn start_and_run(
 
     let surface = Arc::new(SurfaceCache::empty(client.clone()));
     await_definitions(&surface, &probes).await;
+    if let Err(error) = projects::ensure_default(client.clone(), &settings.namespace).await {
+        warn!(%error, "the project `default` could not be made");
+    }
 
     let queue = Arc::new(Queue::default());
     let (applications, projects, repositories, proxies) = <(
@@ -271,9 +274,6 @@ async fn start_and_run(
     }));
     // Nothing is decided from a partial list of our own kinds: a missing proxy object would open the direct way.
     tokio::join!(projects.synced(), repositories.synced(), proxies.synced(), applications.synced());
-    if let Err(error) = projects::ensure_default(client.clone(), &namespace).await {
-        warn!(%error, "the project `default` could not be made");
-    }
     probes.readiness.met(Requirement::Watches);
     info!(applications = applications.all().len(), "ready");
 

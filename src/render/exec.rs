@@ -214,3 +214,6 @@ fn read_head(mut pipe: impl Read, most: usize, events: &Sender<Event>) -> Vec<u8
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

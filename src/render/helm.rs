@@ -285,3 +285,6 @@ fn vendored_under_another_name(material: &Material<'_>, charts: &str, name: &str
         is_chart && material.names_chart(source, name)
     })
 }
+
+#[cfg(test)]
+mod tests;

@@ -289,3 +289,5 @@ fn without_user(text: &str) -> String {
     }
 }
 
+#[cfg(test)]
+mod tests;

@@ -54,11 +54,6 @@ impl<'a> Material<'a> {
         self.links.extend(located.links.iter().cloned());
     }
 
-    /// Adds one file, which the tree must have.
-    pub(super) fn add_file(&mut self, path: &str) -> Result<(), RenderError> {
-        self.file(self.files, path, path.to_owned())
-    }
-
     /// Adds a folder of the tree under another path.
     pub(super) fn graft(&mut self, path: &str, under: &str) -> Result<(), RenderError> {
         self.folder(path, under)

@@ -165,6 +165,9 @@ impl Renderer {
     /// an earlier process left in them is removed.
     pub fn new(tools: Tools, scratch: &[PathBuf]) -> Result<Self, RenderError> {
         let mut warnings = Vec::new();
+        // The walls are put around the file itself. A tool that is missing is missed when it is needed.
+        let real = |tool: PathBuf| std::fs::canonicalize(&tool).unwrap_or(tool);
+        let tools = Tools { helm: real(tools.helm), kustomize: real(tools.kustomize) };
         let scratch = Scratch::open(scratch, &mut warnings)?;
         let filters = Filters::compile();
         let private = scratch.fresh().map_err(|error| {
@@ -291,3 +294,6 @@ fn detect(files: &dyn Files, path: &str, source: &ApplicationSource) -> Result<J
     }
     Ok(Job::Directory(DirectorySource::default()))
 }
+
+#[cfg(test)]
+mod tests;

@@ -178,7 +178,7 @@ impl Driver {
     /// Makes the destination's namespace when `CreateNamespace=true` asks for it and nothing else brings it.
     async fn ensure_namespace(&self, application: &Application, desired: &DesiredSet) -> Result<(), Failure> {
         let policy = application.spec.sync_policy.as_ref();
-        let wanted = policy.is_some_and(|policy| policy.sync_options.iter().any(|one| one.trim() == "CreateNamespace=true"));
+        let wanted = super::observe::creates_namespace(application);
         let Some(namespace) = application.spec.destination.namespace.as_deref().filter(|name| wanted && !name.is_empty())
         else {
             return Ok(());

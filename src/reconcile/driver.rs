@@ -57,6 +57,7 @@ pub(super) struct Driver {
     pub(super) applier: Arc<Applier>,
     pub(super) reporter: Reporter,
     pub(super) inventories: InventoryStore,
+    pub(super) kinds_in_use: Mutex<HashMap<String, BTreeSet<GroupKind>>>,
     pub(super) memories: Mutex<HashMap<String, Arc<tokio::sync::Mutex<Memory>>>>,
 }
 
@@ -86,6 +87,10 @@ impl Driver {
             self.memories.lock().unwrap_or_else(PoisonError::into_inner).entry(name.to_owned()).or_default(),
         );
         let mut memory = memory.lock().await;
+        if memory.uid != application.metadata.uid {
+            // Another object of the same name: nothing of the former one holds for it.
+            *memory = Memory { uid: application.metadata.uid.clone(), ..Memory::default() };
+        }
         if let Err(failure) = self.recall(&application, &mut memory).await {
             return Some(self.failed(&application, &mut memory, &failure).await);
         }
@@ -96,11 +101,7 @@ impl Driver {
             Desired::Pending => None,
             Desired::Failed(failure) => Some(self.failed(&application, &mut memory, &failure).await),
             Desired::Known { held, source_failure } => {
-                let mut kinds: BTreeSet<GroupKind> =
-                    held.desired.objects.values().filter(|object| !object.kind_is_new).map(|object| object.key.group_kind()).collect();
-                kinds.extend(self.served_kinds_of(memory.inventory.as_ref()));
-                if let Err(error) = self.cache.ensure(&kinds, LIST_DEADLINE).await {
-                    let failure = Failure { reason: error.reason, message: error.to_string() };
+                if let Err(failure) = self.know(name, &held.desired, &memory).await {
                     return Some(self.failed(&application, &mut memory, &failure).await);
                 }
                 let due = self.sync(&application, &owner, &mut memory, &held.desired, held.hash, source_failure).await;
@@ -120,6 +121,29 @@ impl Driver {
         memory.inventory = Some(inventory);
         memory.inventory_chunks = chunks;
         Ok(())
+    }
+
+    /// Waits until everything about the kinds that an Application uses is known. Partial knowledge is never used.
+    async fn know(&self, name: &str, desired: &DesiredSet, memory: &Memory) -> Result<(), Failure> {
+        let recorded = self.served_kinds_of(memory.inventory.as_ref());
+        self.use_kinds(name, desired.kinds().chain(recorded.iter().cloned()).collect());
+        let served = desired.objects.values().filter(|object| !object.kind_is_new);
+        let kinds: BTreeSet<GroupKind> = served.map(|object| object.key.group_kind()).chain(recorded).collect();
+        self.cache
+            .ensure(&kinds, LIST_DEADLINE)
+            .await
+            .map_err(|error| Failure { reason: error.reason, message: error.to_string() })
+    }
+
+    /// Takes note of the kinds that an Application uses; kinds that none uses any more are no longer watched.
+    pub(super) fn use_kinds(&self, name: &str, kinds: BTreeSet<GroupKind>) {
+        let mut in_use = self.kinds_in_use.lock().unwrap_or_else(PoisonError::into_inner);
+        let before = if kinds.is_empty() { in_use.remove(name) } else { in_use.insert(name.to_owned(), kinds.clone()) };
+        let shrunk = before.is_some_and(|before| !before.is_subset(&kinds));
+        if shrunk {
+            let all: BTreeSet<GroupKind> = in_use.values().flatten().cloned().collect();
+            self.cache.retain(&all);
+        }
     }
 
     /// Kinds of an inventory that are still served: objects of a kind that is not can't exist.
@@ -150,12 +174,17 @@ impl Driver {
         desired: &DesiredSet,
         prune: bool,
     ) -> Compared {
+        let recorded = memory.recorded_now.clone();
         let inventory = memory.inventory.get_or_insert_default();
         let keys = desired.objects.keys().chain(inventory.entries.keys());
         let live = self.cache.view(&owner.instance, keys);
         let mut differences = compare(desired, &live, inventory, owner);
-        // Objects with our marks that were not recorded (the record was lost, or the answer to a write) are recorded
-        // first; nothing is deleted in the same run.
+        // What was recorded in this very reconcile may be pruned in a later one only.
+        for key in recorded {
+            if let Some(extra @ Extra::Prunable { .. }) = differences.extras.get_mut(&key) {
+                *extra = Extra::Unrecorded;
+            }
+        }
         for (key, extra) in &differences.extras {
             if *extra == Extra::Unrecorded
                 && let Some(record) = live.objects.get(key)
@@ -166,6 +195,7 @@ impl Driver {
                     owned: record.owned.unwrap_or(Hash64(0)),
                 };
                 inventory.entries.insert(key.clone(), entry);
+                memory.recorded_now.insert(key.clone());
             }
         }
         // A recorded object of a kind that is no longer served can't exist.
@@ -196,6 +226,7 @@ impl Driver {
         source_failure: Option<Failure>,
     ) -> Option<Duration> {
         let now = self.clock.now();
+        memory.recorded_now.clear();
         let policy = Policy::new(application.spec.sync_policy.as_ref().and_then(|policy| policy.automated.as_ref()));
         let (request, operation) = match self.take_request(application, memory, policy).await {
             Ok(taken) => taken,
@@ -286,7 +317,7 @@ impl Driver {
         };
         self.report(application, memory, Assessment::Compared { comparison, source_failure: source_failure.as_ref() })
             .await;
-        due
+        if memory.recorded_now.is_empty() { due } else { Some(due.unwrap_or(FIRST_RETRY).min(FIRST_RETRY)) }
     }
 
     /// A restart finds everything in sync and must not write just because commits that touch nothing came meanwhile.
@@ -463,6 +494,7 @@ impl Driver {
     /// Forgets an Application that is gone.
     async fn forget(&self, name: &str) {
         self.memories.lock().unwrap_or_else(PoisonError::into_inner).remove(name);
+        self.use_kinds(name, BTreeSet::new());
         // Losing interest opens nothing, so it can't fail.
         let _ = self.sources.set_interest(name, None).await;
         self.metrics.application_gone(&self.namespace, name);

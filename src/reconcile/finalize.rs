@@ -69,6 +69,7 @@ impl Driver {
         propagation: Propagation,
     ) -> Result<bool, Failure> {
         let kinds = self.served_kinds_of(memory.inventory.as_ref());
+        self.use_kinds(&owner.name, kinds.clone());
         self.cache
             .ensure(&kinds, LIST_DEADLINE)
             .await

@@ -1,6 +1,7 @@
 //! What the operator remembers of one Application between reconciles. All of it can be lost: the inventory is read back
 //! from the cluster, the rest is made again.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -8,7 +9,7 @@ use jiff::Timestamp;
 
 use crate::api::{ApplicationStatus, Operation, OperationPhase};
 use crate::desired::DesiredSet;
-use crate::model::{Hash64, Inventory, Revision};
+use crate::model::{Hash64, Inventory, ObjectKey, Revision};
 use crate::plan::{LastAttempt, Outcomes, Waiting};
 use crate::render::{RenderInputs, Tool};
 use crate::status::{Attempt, Failure};
@@ -23,6 +24,10 @@ const HEAL_LASTED: Duration = Duration::from_secs(600);
 /// What is remembered of one Application.
 #[derive(Default)]
 pub(super) struct Memory {
+    /// `metadata.uid` of the Application that all this is about.
+    pub(super) uid: Option<String>,
+    /// Objects that were found with our marks and recorded in this reconcile.
+    pub(super) recorded_now: BTreeSet<ObjectKey>,
     /// The status as last written or read.
     pub(super) status: ApplicationStatus,
     /// What was applied; `None` before it was read.

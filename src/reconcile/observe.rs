@@ -57,6 +57,7 @@ impl Driver {
         project
             .permits_source(&source.repo_url)
             .map_err(|denied| Failure { reason: Reason::NotPermitted, message: denied.to_string() })?;
+        created_namespace_is_permitted(application, &project)?;
         let url = RepositoryUrl::parse(&source.repo_url)
             .map_err(|error| invalid(format!("spec.source.repoURL `{}`: {error}", source.repo_url)))?;
         let interval = application.spec.poll_interval.as_deref().and_then(parse_duration).unwrap_or(DEFAULT_INTERVAL);
@@ -314,6 +315,22 @@ fn own_cluster(application: &Application) -> Result<(), Failure> {
             if name.is_empty() { server } else { name }
         ),
     })
+}
+
+/// Whether `CreateNamespace=true` is among the sync options.
+pub(super) fn creates_namespace(application: &Application) -> bool {
+    let options = application.spec.sync_policy.iter().flat_map(|policy| &policy.sync_options);
+    options.map(|option| option.trim()).any(|option| option == "CreateNamespace=true")
+}
+
+fn created_namespace_is_permitted(application: &Application, project: &ProjectRules) -> Result<(), Failure> {
+    let destination = &application.spec.destination;
+    match destination.namespace.as_deref().filter(|namespace| !namespace.is_empty()) {
+        Some(namespace) if creates_namespace(application) => project
+            .permits_namespace(destination, namespace)
+            .map_err(|message| Failure { reason: Reason::NotPermitted, message }),
+        _ => Ok(()),
+    }
 }
 
 fn parameters(application: &Application, source: &ApplicationSource, owner: &Owner, project: Hash64) -> Hash64 {

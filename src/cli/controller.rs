@@ -126,9 +126,10 @@ fn announce(settings: &Settings) {
     );
     let tools = [("helm", &settings.tools.helm), ("kustomize", &settings.tools.kustomize)];
     for (tool, found) in tools {
-        match found {
-            Some(path) => tracing::info!(tool, path = %path.display(), "found a rendering tool"),
-            None => tracing::warn!(tool, "not found: sources that need it can't be rendered; give --tools DIR"),
+        if let Some(path) = found {
+            tracing::info!(tool, path = %path.display(), "found a rendering tool");
+        } else {
+            tracing::warn!(tool, "not found: sources that need it can't be rendered; give --tools DIR");
         }
     }
 }

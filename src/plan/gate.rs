@@ -189,7 +189,7 @@ fn unhealthy(stages: &[Stage], input: GateInput<'_>, condition: &'static str) ->
         .iter()
         .flat_map(|stage| &stage.steps)
         .filter_map(|step| {
-            let health = effective_health(input.live.objects.get(&step.key).map(AsRef::as_ref));
+            let health = effective_health(&step.key, input.live.objects.get(&step.key).map(AsRef::as_ref));
             let reason = match health.status {
                 HealthStatus::Healthy => return None,
                 HealthStatus::Degraded => Reason::HealthDegraded,
@@ -205,11 +205,14 @@ fn unhealthy(stages: &[Stage], input: GateInput<'_>, condition: &'static str) ->
         .collect()
 }
 
-/// The health that a gate goes by: kinds without health are healthy by existing.
-pub(super) fn effective_health(record: Option<&LiveRecord>) -> Health {
-    match record {
-        None => Health::new(HealthStatus::Missing, "it is not in the cluster"),
-        Some(record) if record.health_ignored => Health::healthy(),
-        Some(record) => record.health.clone().unwrap_or_else(Health::healthy),
+/// The health that a gate goes by: kinds without health are healthy by existing, and a suspended CronJob is as git wants
+/// it, with nothing to wait for.
+fn effective_health(key: &ObjectKey, record: Option<&LiveRecord>) -> Health {
+    let Some(record) = record else { return Health::new(HealthStatus::Missing, "it is not in the cluster") };
+    match &record.health {
+        _ if record.health_ignored => Health::healthy(),
+        None => Health::healthy(),
+        Some(health) if health.status == HealthStatus::Suspended && key.kind == "CronJob" => Health::healthy(),
+        Some(health) => health.clone(),
     }
 }

@@ -64,11 +64,11 @@ impl Driver {
                 Next::Run(steps) => {
                     attempt.waiting.clear();
                     attempt.waiting_since = None;
-                    if !attempt.cleared {
-                        if let Err(failure) = self.clear(application, memory, desired, plan).await {
-                            self.end(memory, OperationPhase::Failed, Some(failure));
-                            return;
-                        }
+                    if !attempt.cleared
+                        && let Err(failure) = self.clear(application, memory, desired, plan).await
+                    {
+                        self.end(memory, OperationPhase::Failed, Some(failure));
+                        return;
                     }
                     let done = self.run(steps, desired, owner, memory, &live).await;
                     let mut lost = false;
@@ -178,7 +178,7 @@ impl Driver {
     /// Makes the destination's namespace when `CreateNamespace=true` asks for it and nothing else brings it.
     async fn ensure_namespace(&self, application: &Application, desired: &DesiredSet) -> Result<(), Failure> {
         let policy = application.spec.sync_policy.as_ref();
-        let wanted = policy.is_some_and(|policy| policy.sync_options.iter().any(|one| one.trim() == "CreateNamespace=true"));
+        let wanted = super::observe::creates_namespace(application);
         let Some(namespace) = application.spec.destination.namespace.as_deref().filter(|name| wanted && !name.is_empty())
         else {
             return Ok(());
@@ -228,7 +228,7 @@ impl Driver {
                     Err(error) if error.message.contains("does not support dry run") => {
                         Outcome::Skipped { message: error.message }
                     }
-                    Err(error) => failed(&object, error),
+                    Err(error) => failed(&object, &error),
                 };
                 (object.key.clone(), outcome)
             })
@@ -300,7 +300,7 @@ impl Driver {
             Ok(applied) => applied,
             Err(error) => {
                 self.metrics.wrote(WriteVerb::Apply, WriteOutcome::Failed);
-                let outcome = failed(object, error);
+                let outcome = failed(object, &error);
                 warn!(object = %key, outcome = outcome.as_str(), "step");
                 return Done { key, outcome, entry: Entry::Same };
             }
@@ -452,7 +452,7 @@ impl Driver {
     }
 }
 
-fn failed(object: &DesiredObject, error: ApplyError) -> Outcome {
+fn failed(object: &DesiredObject, error: &ApplyError) -> Outcome {
     Outcome::Failed {
         reason: error.reason,
         message: format!("{} `{}` ({}): {}", object.gvk.kind, object.key.name, object.origin, error.message),

@@ -31,7 +31,7 @@ use crate::health::{self, AssessContext};
 use crate::live::client::ClientError;
 use crate::live::{Cache, Change, LiveError, SurfaceCache, client};
 use crate::metrics::{Metrics, ReconcileResult};
-use crate::model::{GroupKind, InstanceId, Owner};
+use crate::model::{GroupKind, Health, HealthStatus, InstanceId, Owner};
 use crate::render::{RenderError, Renderer, Tools};
 use crate::server::probes::{Probes, Requirement};
 use crate::settings::Settings;
@@ -43,6 +43,10 @@ const WORKERS: usize = 24;
 const RENDERS: usize = 4;
 /// Live changes of one Application within this time are one wake-up.
 const SETTLE: Duration = Duration::from_millis(10);
+/// Pause after a reconcile that panicked.
+const AFTER_PANIC: Duration = Duration::from_mins(1);
+/// How long reconciles may take to end after a signal.
+const STOP_GRACE: Duration = Duration::from_secs(8);
 /// How often the watchdog is fed; and how often a missing requirement of the start is looked at again.
 const HEARTBEAT: Duration = Duration::from_secs(5);
 
@@ -134,14 +138,29 @@ async fn work(
     identity: String,
     shutdown: CancellationToken,
 ) -> Result<(), RunError> {
-    let stopped = shutdown.clone().cancelled_owned();
+    let starting = start(settings, process, client, api_hosts, fence, identity, shutdown.clone());
+    let (mut parts, mut workers) = tokio::select! {
+        () = shutdown.cancelled() => return Ok(()),
+        started = starting => started?,
+    };
     tokio::select! {
-        () = stopped => Ok(()),
-        result = start_and_run(settings, process, client, api_hosts, fence, identity, shutdown) => result,
+        () = shutdown.cancelled() => {}
+        // Every part runs for ever; one that ends has failed.
+        _ = parts.join_next() => return Err(RunError::PartEnded),
+        _ = workers.join_next() => return Err(RunError::PartEnded),
     }
+    // What is being written is finished and recorded; what only waits is resumed at the next start.
+    let finished = async { while workers.join_next().await.is_some() {} };
+    if tokio::time::timeout(STOP_GRACE, finished).await.is_err() {
+        warn!("reconciles that did not end in time are cut short; the next start resumes them");
+    }
+    Ok(())
 }
 
-async fn start_and_run(
+/// The tasks that feed the queue, and the workers that empty it.
+type Parts = (JoinSet<()>, JoinSet<()>);
+
+async fn start(
     settings: Settings,
     process: Process,
     client: Client,
@@ -149,7 +168,7 @@ async fn start_and_run(
     fence: Fence,
     identity: String,
     shutdown: CancellationToken,
-) -> Result<(), RunError> {
+) -> Result<Parts, RunError> {
     let Process { clock, metrics, probes } = process;
     if settings.proxy.http.is_some() || settings.proxy.https.is_some() || settings.proxy.all.is_some() {
         warn!("proxy variables are set in the environment and are not used: create an EgressProxy object instead");
@@ -217,6 +236,7 @@ async fn start_and_run(
         applier,
         reporter: Reporter::new(&client, &namespace, &identity, Arc::clone(&metrics), may_write),
         inventories: InventoryStore::new(client.clone(), &namespace),
+        kinds_in_use: Mutex::new(HashMap::new()),
         memories: Mutex::new(HashMap::new()),
     });
 
@@ -279,24 +299,24 @@ async fn start_and_run(
 
     parts.spawn(wake_by_changes(changed, Arc::clone(&queue), names));
     parts.spawn(beat(probes, metrics, cache));
+    let mut workers = JoinSet::new();
     for _ in 0..WORKERS {
-        parts.spawn(work_queue(Arc::clone(&driver), Arc::clone(&queue), shutdown.clone()));
+        workers.spawn(work_queue(Arc::clone(&driver), Arc::clone(&queue), shutdown.clone()));
     }
-    // Every part runs for ever; one that ends has failed.
-    let _ = parts.join_next().await;
-    if shutdown.is_cancelled() { Ok(()) } else { Err(RunError::PartEnded) }
+    Ok((parts, workers))
 }
 
 fn renderer(settings: &Settings) -> Result<Renderer, RunError> {
-    let missing = |tool: &str| PathBuf::from(format!("/nonexistent/{tool}"));
-    let tools = Tools {
-        helm: settings.tools.helm.clone().unwrap_or_else(|| missing("helm")),
-        kustomize: settings.tools.kustomize.clone().unwrap_or_else(|| missing("kustomize")),
-    };
+    // A tool that was not found is named where it would have to be, so that the error of a render says what is missing.
+    let place = |tool: &Option<PathBuf>, name: &str| tool.clone().unwrap_or_else(|| PathBuf::from("/usr/local/bin").join(name));
+    let tools = Tools { helm: place(&settings.tools.helm, "helm"), kustomize: place(&settings.tools.kustomize, "kustomize") };
     let scratch = [PathBuf::from("/dev/shm"), settings.state.join("scratch")];
     std::fs::create_dir_all(&scratch[1])
         .map_err(|source| RunError::State { path: scratch[1].clone(), source })?;
     let renderer = Renderer::new(tools, &scratch)?;
+    for warning in renderer.warnings() {
+        warn!("{warning}");
+    }
     info!(isolation = ?renderer.isolation(), "rendering tools are jailed");
     Ok(renderer)
 }
@@ -336,6 +356,11 @@ async fn await_definitions(surface: &SurfaceCache, probes: &Probes) {
 
 fn assess(surface: Arc<SurfaceCache>, clock: Clock) -> crate::live::Assess {
     Arc::new(move |kind, object| {
+        if kind.group.is_empty() && kind.kind == "PersistentVolumeClaim" && health::waits_for_consumer(object) {
+            // A class that binds on first use waits for a pod, which a later wave may bring: waiting for the claim first
+            // would be waiting for ever.
+            return Some(Health::new(HealthStatus::Healthy, "waits for a pod that uses it"));
+        }
         let has_status = surface.current().kinds.get(kind).map(|info| info.has_status);
         health::assess(object, &AssessContext { now: clock.now(), has_status_subresource: has_status })
     })
@@ -378,8 +403,12 @@ async fn beat(probes: Probes, metrics: Arc<Metrics>, cache: Arc<Cache>) {
 }
 
 async fn work_queue(driver: Arc<Driver>, queue: Arc<Queue>, shutdown: CancellationToken) {
-    while !shutdown.is_cancelled() {
-        let name = queue.next().await;
+    loop {
+        let name = tokio::select! {
+            biased;
+            () = shutdown.cancelled() => return,
+            name = queue.next() => name,
+        };
         let started = driver.clock.monotonic();
         let span = info_span!("reconcile", application = %name);
         // A task of its own: a panic is this Application's failure and nobody else's.
@@ -388,17 +417,14 @@ async fn work_queue(driver: Arc<Driver>, queue: Arc<Queue>, shutdown: Cancellati
             async move { driver.reconcile(&name).await }.instrument(span)
         });
         let took = |driver: &Driver| driver.clock.monotonic().saturating_duration_since(started);
-        match work.await {
-            Ok(pause) => {
-                let result = if pause.is_some() { ReconcileResult::Waiting } else { ReconcileResult::Idle };
-                driver.metrics.reconciled(result, took(&driver));
-                queue.done(&name, pause);
-            }
-            Err(_) => {
-                driver.metrics.reconciled(ReconcileResult::Retry, took(&driver));
-                warn!(application = %name, "a reconcile panicked; it is tried again");
-                queue.done(&name, Some(Duration::from_secs(60)));
-            }
+        if let Ok(pause) = work.await {
+            let result = if pause.is_some() { ReconcileResult::Waiting } else { ReconcileResult::Idle };
+            driver.metrics.reconciled(result, took(&driver));
+            queue.done(&name, pause);
+        } else {
+            driver.metrics.reconciled(ReconcileResult::Retry, took(&driver));
+            warn!(application = %name, "a reconcile panicked; it is tried again");
+            queue.done(&name, Some(AFTER_PANIC));
         }
     }
 }

@@ -27,13 +27,13 @@ use crate::render::Renderer;
 use crate::status::{Assessment, Comparison, Failure, Observed, derive};
 
 /// How long a reconcile waits for a kind's first complete list.
-const LIST_DEADLINE: Duration = Duration::from_secs(60);
+const LIST_DEADLINE: Duration = Duration::from_mins(1);
 /// Discovery is not asked again sooner than this, however many Applications miss a kind.
 pub(super) const SURFACE_REFRESH: Duration = Duration::from_secs(5);
 /// Pause before a reconcile that failed for a passing reason is tried again; doubles.
 const FIRST_RETRY: Duration = Duration::from_secs(2);
 /// Longest pause before it is tried again.
-const LONGEST_RETRY: Duration = Duration::from_secs(60);
+const LONGEST_RETRY: Duration = Duration::from_mins(1);
 /// How many past syncs are kept unless the spec says otherwise: Argo CD's default.
 const HISTORY_LIMIT: usize = 10;
 /// Annotation that asks for a sync now; any new value asks again.
@@ -57,6 +57,7 @@ pub(super) struct Driver {
     pub(super) applier: Arc<Applier>,
     pub(super) reporter: Reporter,
     pub(super) inventories: InventoryStore,
+    pub(super) kinds_in_use: Mutex<HashMap<String, BTreeSet<GroupKind>>>,
     pub(super) memories: Mutex<HashMap<String, Arc<tokio::sync::Mutex<Memory>>>>,
 }
 
@@ -86,6 +87,10 @@ impl Driver {
             self.memories.lock().unwrap_or_else(PoisonError::into_inner).entry(name.to_owned()).or_default(),
         );
         let mut memory = memory.lock().await;
+        if memory.uid != application.metadata.uid {
+            // Another object of the same name: nothing of the former one holds for it.
+            *memory = Memory { uid: application.metadata.uid.clone(), ..Memory::default() };
+        }
         if let Err(failure) = self.recall(&application, &mut memory).await {
             return Some(self.failed(&application, &mut memory, &failure).await);
         }
@@ -96,11 +101,7 @@ impl Driver {
             Desired::Pending => None,
             Desired::Failed(failure) => Some(self.failed(&application, &mut memory, &failure).await),
             Desired::Known { held, source_failure } => {
-                let mut kinds: BTreeSet<GroupKind> =
-                    held.desired.objects.values().filter(|object| !object.kind_is_new).map(|object| object.key.group_kind()).collect();
-                kinds.extend(self.served_kinds_of(memory.inventory.as_ref()));
-                if let Err(error) = self.cache.ensure(&kinds, LIST_DEADLINE).await {
-                    let failure = Failure { reason: error.reason, message: error.to_string() };
+                if let Err(failure) = self.know(name, &held.desired, &memory).await {
                     return Some(self.failed(&application, &mut memory, &failure).await);
                 }
                 let due = self.sync(&application, &owner, &mut memory, &held.desired, held.hash, source_failure).await;
@@ -120,6 +121,29 @@ impl Driver {
         memory.inventory = Some(inventory);
         memory.inventory_chunks = chunks;
         Ok(())
+    }
+
+    /// Waits until everything about the kinds that an Application uses is known. Partial knowledge is never used.
+    async fn know(&self, name: &str, desired: &DesiredSet, memory: &Memory) -> Result<(), Failure> {
+        let recorded = self.served_kinds_of(memory.inventory.as_ref());
+        self.use_kinds(name, &desired.kinds().chain(recorded.iter().cloned()).collect());
+        let served = desired.objects.values().filter(|object| !object.kind_is_new);
+        let kinds: BTreeSet<GroupKind> = served.map(|object| object.key.group_kind()).chain(recorded).collect();
+        self.cache
+            .ensure(&kinds, LIST_DEADLINE)
+            .await
+            .map_err(|error| Failure { reason: error.reason, message: error.to_string() })
+    }
+
+    /// Takes note of the kinds that an Application uses; kinds that none uses any more are no longer watched.
+    pub(super) fn use_kinds(&self, name: &str, kinds: &BTreeSet<GroupKind>) {
+        let mut in_use = self.kinds_in_use.lock().unwrap_or_else(PoisonError::into_inner);
+        let before = if kinds.is_empty() { in_use.remove(name) } else { in_use.insert(name.to_owned(), kinds.clone()) };
+        let shrunk = before.is_some_and(|before| !before.is_subset(kinds));
+        if shrunk {
+            let all: BTreeSet<GroupKind> = in_use.values().flatten().cloned().collect();
+            self.cache.retain(&all);
+        }
     }
 
     /// Kinds of an inventory that are still served: objects of a kind that is not can't exist.
@@ -150,12 +174,17 @@ impl Driver {
         desired: &DesiredSet,
         prune: bool,
     ) -> Compared {
+        let recorded = memory.recorded_now.clone();
         let inventory = memory.inventory.get_or_insert_default();
         let keys = desired.objects.keys().chain(inventory.entries.keys());
         let live = self.cache.view(&owner.instance, keys);
         let mut differences = compare(desired, &live, inventory, owner);
-        // Objects with our marks that were not recorded (the record was lost, or the answer to a write) are recorded
-        // first; nothing is deleted in the same run.
+        // What was recorded in this very reconcile may be pruned in a later one only.
+        for key in recorded {
+            if let Some(extra @ Extra::Prunable { .. }) = differences.extras.get_mut(&key) {
+                *extra = Extra::Unrecorded;
+            }
+        }
         for (key, extra) in &differences.extras {
             if *extra == Extra::Unrecorded
                 && let Some(record) = live.objects.get(key)
@@ -166,6 +195,7 @@ impl Driver {
                     owned: record.owned.unwrap_or(Hash64(0)),
                 };
                 inventory.entries.insert(key.clone(), entry);
+                memory.recorded_now.insert(key.clone());
             }
         }
         // A recorded object of a kind that is no longer served can't exist.
@@ -196,13 +226,14 @@ impl Driver {
         source_failure: Option<Failure>,
     ) -> Option<Duration> {
         let now = self.clock.now();
+        memory.recorded_now.clear();
         let policy = Policy::new(application.spec.sync_policy.as_ref().and_then(|policy| policy.automated.as_ref()));
         let (request, operation) = match self.take_request(application, memory, policy).await {
             Ok(taken) => taken,
             Err(failure) => return Some(self.failed(application, memory, &failure).await),
         };
         let mut compared = self.compare(application, owner, memory, desired, policy.prune);
-        self.settle_reported_revision(memory, &compared.differences);
+        Self::settle_reported_revision(memory, &compared.differences);
         let target = target_of(hash, &compared.differences, policy.prune);
         let running = memory
             .attempt
@@ -263,10 +294,10 @@ impl Driver {
                 if prune != policy.prune {
                     compared = self.compare(application, owner, memory, desired, prune);
                 }
-                self.reopen_drifted(memory, &compared.differences, policy, now);
+                Self::reopen_drifted(memory, &compared.differences, policy, now);
                 self.carry_out(application, owner, memory, desired, &compared.plan).await;
                 compared = self.compare(application, owner, memory, desired, prune);
-                due = self.conclude(application, memory, target, now);
+                due = Self::conclude(application, memory, target, now);
             }
             Decision::Later(time) => due = until(time, now),
             Decision::Hold => {
@@ -286,11 +317,11 @@ impl Driver {
         };
         self.report(application, memory, Assessment::Compared { comparison, source_failure: source_failure.as_ref() })
             .await;
-        due
+        if memory.recorded_now.is_empty() { due } else { Some(due.unwrap_or(FIRST_RETRY).min(FIRST_RETRY)) }
     }
 
     /// A restart finds everything in sync and must not write just because commits that touch nothing came meanwhile.
-    fn settle_reported_revision(&self, memory: &mut Memory, differences: &Differences) {
+    fn settle_reported_revision(memory: &mut Memory, differences: &Differences) {
         let known = memory.status.sync.revision.clone();
         if memory.attempt.is_none()
             && !known.is_empty()
@@ -304,7 +335,7 @@ impl Driver {
 
     /// While an attempt waits at a gate, objects that it has applied may be changed in the cluster: they are applied
     /// again, within the limits of healing.
-    fn reopen_drifted(&self, memory: &mut Memory, differences: &Differences, policy: Policy, now: Timestamp) {
+    fn reopen_drifted(memory: &mut Memory, differences: &Differences, policy: Policy, now: Timestamp) {
         if !policy.self_heal || memory.heals.not_before().is_some_and(|time| time > now) {
             return;
         }
@@ -327,7 +358,6 @@ impl Driver {
 
     /// Takes note of how an attempt stands, and says when to look again.
     fn conclude(
-        &self,
         application: &Application,
         memory: &mut Memory,
         target: Hash64,
@@ -362,10 +392,10 @@ impl Driver {
                 });
                 attempt.phase = OperationPhase::Failed;
                 attempt.ended = Some(now);
-                self.note_failure(application, memory, target, now)
+                Self::note_failure(application, memory, target, now)
             }
             OperationPhase::Failed | OperationPhase::Error | OperationPhase::Terminating => {
-                self.note_failure(application, memory, target, now)
+                Self::note_failure(application, memory, target, now)
             }
             OperationPhase::Succeeded => {
                 if attempt.heal {
@@ -378,7 +408,6 @@ impl Driver {
     }
 
     fn note_failure(
-        &self,
         application: &Application,
         memory: &mut Memory,
         target: Hash64,
@@ -463,10 +492,11 @@ impl Driver {
     /// Forgets an Application that is gone.
     async fn forget(&self, name: &str) {
         self.memories.lock().unwrap_or_else(PoisonError::into_inner).remove(name);
+        self.use_kinds(name, &BTreeSet::new());
         // Losing interest opens nothing, so it can't fail.
         let _ = self.sources.set_interest(name, None).await;
         self.metrics.application_gone(&self.namespace, name);
-        self.reporter.forget(name);
+        info!("the Application is gone");
     }
 }
 

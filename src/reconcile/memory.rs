@@ -1,6 +1,7 @@
 //! What the operator remembers of one Application between reconciles. All of it can be lost: the inventory is read back
 //! from the cluster, the rest is made again.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -8,7 +9,7 @@ use jiff::Timestamp;
 
 use crate::api::{ApplicationStatus, Operation, OperationPhase};
 use crate::desired::DesiredSet;
-use crate::model::{Hash64, Inventory, Revision};
+use crate::model::{Hash64, Inventory, ObjectKey, Revision};
 use crate::plan::{LastAttempt, Outcomes, Waiting};
 use crate::render::{RenderInputs, Tool};
 use crate::status::{Attempt, Failure};
@@ -16,13 +17,17 @@ use crate::status::{Attempt, Failure};
 /// Healing may follow at once this often; then it is held back.
 const FREE_HEALS: u32 = 3;
 /// Longest pause between heals.
-const LONGEST_HEAL_PAUSE: Duration = Duration::from_secs(300);
+const LONGEST_HEAL_PAUSE: Duration = Duration::from_mins(5);
 /// A heal that lasted this long proves that nobody fights it.
-const HEAL_LASTED: Duration = Duration::from_secs(600);
+const HEAL_LASTED: Duration = Duration::from_mins(10);
 
 /// What is remembered of one Application.
 #[derive(Default)]
 pub(super) struct Memory {
+    /// `metadata.uid` of the Application that all this is about.
+    pub(super) uid: Option<String>,
+    /// Objects that were found with our marks and recorded in this reconcile.
+    pub(super) recorded_now: BTreeSet<ObjectKey>,
     /// The status as last written or read.
     pub(super) status: ApplicationStatus,
     /// What was applied; `None` before it was read.

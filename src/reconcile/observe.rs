@@ -57,6 +57,7 @@ impl Driver {
         project
             .permits_source(&source.repo_url)
             .map_err(|denied| Failure { reason: Reason::NotPermitted, message: denied.to_string() })?;
+        created_namespace_is_permitted(application, &project)?;
         let url = RepositoryUrl::parse(&source.repo_url)
             .map_err(|error| invalid(format!("spec.source.repoURL `{}`: {error}", source.repo_url)))?;
         let interval = application.spec.poll_interval.as_deref().and_then(parse_duration).unwrap_or(DEFAULT_INTERVAL);
@@ -316,6 +317,22 @@ fn own_cluster(application: &Application) -> Result<(), Failure> {
     })
 }
 
+/// Whether `CreateNamespace=true` is among the sync options.
+pub(super) fn creates_namespace(application: &Application) -> bool {
+    let options = application.spec.sync_policy.iter().flat_map(|policy| &policy.sync_options);
+    options.map(|option| option.trim()).any(|option| option == "CreateNamespace=true")
+}
+
+fn created_namespace_is_permitted(application: &Application, project: &ProjectRules) -> Result<(), Failure> {
+    let destination = &application.spec.destination;
+    match destination.namespace.as_deref().filter(|namespace| !namespace.is_empty()) {
+        Some(namespace) if creates_namespace(application) => project
+            .permits_namespace(destination, namespace)
+            .map_err(|message| Failure { reason: Reason::NotPermitted, message }),
+        _ => Ok(()),
+    }
+}
+
 fn parameters(application: &Application, source: &ApplicationSource, owner: &Owner, project: Hash64) -> Hash64 {
     let allow_empty =
         Policy::new(application.spec.sync_policy.as_ref().and_then(|policy| policy.automated.as_ref())).allow_empty;
@@ -352,7 +369,7 @@ fn failure_of(problems: &[Problem]) -> Failure {
     let mut message: String =
         problems.iter().take(3).map(|problem| problem.message.as_str()).collect::<Vec<_>>().join("; ");
     if problems.len() > 3 {
-        message.push_str(&format!("; and {} more", problems.len() - 3));
+        message = format!("{message}; and {} more", problems.len() - 3);
     }
     Failure { reason, message }
 }

@@ -103,11 +103,6 @@ impl Reporter {
         self.patch(application, body, false).await
     }
 
-    /// Forgets an Application that is gone.
-    pub(super) fn forget(&self, name: &str) {
-        info!(application = %name, "the Application is gone");
-    }
-
     async fn patch(&self, application: &Application, body: serde_json::Value, status: bool) -> Result<(), Failure> {
         let failure = |reason, message: String| Failure { reason, message };
         if !(self.fence)() {

@@ -21,7 +21,7 @@ use crate::model::{Hash64, Reason, Revision};
 use crate::status::Failure;
 
 /// Pause between polls unless an Application asks for another.
-pub const DEFAULT_INTERVAL: Duration = Duration::from_secs(60);
+pub const DEFAULT_INTERVAL: Duration = Duration::from_mins(1);
 /// First pause after a failure that may pass by itself; doubles up to the interval.
 const FIRST_RETRY: Duration = Duration::from_secs(2);
 
@@ -43,7 +43,7 @@ pub struct SourceState {
     pub revision: Option<Revision>,
     /// Why the last poll failed.
     pub failure: Option<Failure>,
-    /// Number of the last poll that ended; 0 before the first.
+    /// Number of the last poll that ended; 0 before the first that asked for this target.
     pub polls: u64,
     /// Where the objects are.
     pub store: Arc<Store>,
@@ -79,9 +79,8 @@ struct Tracker {
 struct TrackerState {
     /// Number of the last poll that ended.
     ended: u64,
-    /// Application names by target.
-    wanted: BTreeMap<String, BTreeSet<String>>,
-    interval: Option<Duration>,
+    /// Applications by target, with the longest pause that each accepts.
+    wanted: BTreeMap<String, BTreeMap<String, Duration>>,
     targets: BTreeMap<String, TargetState>,
     remote: Option<(Hash64, Arc<Remote>)>,
     /// Name of the Repository object that covers the URL.
@@ -89,6 +88,13 @@ struct TrackerState {
     stopped: bool,
     /// Applications that asked for a poll, with the number of the poll that answers them.
     asked: BTreeMap<String, u64>,
+}
+
+impl TrackerState {
+    /// The shortest pause that any Application accepts.
+    fn interval(&self) -> Option<Duration> {
+        self.wanted.values().flat_map(BTreeMap::values).min().copied()
+    }
 }
 
 #[derive(Clone, Default, PartialEq, Eq)]
@@ -177,11 +183,13 @@ impl Sources {
         let interest = inner.interests.get(application)?;
         let tracker = inner.trackers.get(interest.url.as_str())?;
         let state = lock(&tracker.state);
-        let target = state.targets.get(&interest.target).cloned().unwrap_or_default();
+        let known = state.targets.get(&interest.target).cloned();
+        let polls = if known.is_some() { state.ended } else { 0 };
+        let target = known.unwrap_or_default();
         Some(SourceState {
             revision: target.revision,
             failure: target.failure,
-            polls: state.ended,
+            polls,
             store: Arc::clone(&tracker.store),
         })
     }
@@ -212,10 +220,8 @@ impl Sources {
 impl Tracker {
     fn add_interest(&self, application: &str, interest: &Interest) {
         let mut state = lock(&self.state);
-        state.wanted.entry(interest.target.clone()).or_default().insert(application.to_owned());
-        let shortest = state.interval.map_or(interest.interval, |interval| interval.min(interest.interval));
-        let sooner = state.interval.is_some_and(|interval| shortest < interval);
-        state.interval = Some(shortest);
+        let sooner = state.interval().is_some_and(|interval| interest.interval < interval);
+        state.wanted.entry(interest.target.clone()).or_default().insert(application.to_owned(), interest.interval);
         if sooner || !state.targets.contains_key(&interest.target) {
             drop(state);
             self.poke.notify_one();
@@ -257,7 +263,7 @@ async fn run(sources: Weak<Sources>, tracker: Arc<Tracker>) {
             if state.stopped {
                 return;
             }
-            (state.wanted.keys().cloned().collect::<Vec<_>>(), state.interval.unwrap_or(DEFAULT_INTERVAL))
+            (state.wanted.keys().cloned().collect::<Vec<_>>(), state.interval().unwrap_or(DEFAULT_INTERVAL))
         };
         let (found, retry_after) = sources.poll_once(&tracker, &targets).await;
         let failed = found.values().any(|target| target.failure.is_some());
@@ -299,7 +305,7 @@ impl Sources {
                     new.revision.clone_from(&old.revision);
                 }
                 if first || new != old {
-                    due.extend(applications.iter().cloned());
+                    due.extend(applications.keys().cloned());
                 }
                 state.targets.insert(target, new);
             }

@@ -67,14 +67,11 @@ impl Workplace {
         canaries: &Canaries,
     ) -> Result<Vec<u8>, RenderError> {
         let limits = &bench.request.limits;
-        let bounds = Bounds {
-            timeout: limits.timeout,
-            output_bytes: limits.output_bytes,
-            memory_bytes: limits.memory_bytes,
-        };
+        let bounds =
+            Bounds { timeout: limits.timeout, output_bytes: limits.output_bytes, memory_bytes: limits.memory_bytes };
         let run = Run { tool, arguments, private: self.private.path(), bounds };
         let command = failure.command;
-        let output = bench.jail.run(run).map_err(|error| {
+        let output = bench.jail.run(&run).map_err(|error| {
             let reason = match &error {
                 ExecError::Start { .. } | ExecError::Read(_) => Reason::InternalError,
                 ExecError::Timeout(_) => Reason::RenderTimeout,

@@ -53,7 +53,8 @@ fn glob(field: &str, pattern: &str) -> Result<Option<GlobMatcher>, RenderError> 
         return Ok(None);
     }
     // As in Argo CD, `*` also matches `/`.
-    let built = GlobBuilder::new(pattern).literal_separator(false).backslash_escape(true).empty_alternates(true).build();
+    let built =
+        GlobBuilder::new(pattern).literal_separator(false).backslash_escape(true).empty_alternates(true).build();
     built.map(|glob| Some(glob.compile_matcher())).map_err(|error| {
         let message = format!("directory.{field} `{pattern}` is not a valid glob: {}", error.kind());
         RenderError::new(Reason::InvalidSpec, message)
@@ -91,7 +92,7 @@ impl Walk<'_> {
                         self.folder(&path, &relative, depth + 1)?;
                     }
                 }
-                EntryKind::Symlink => self.link(folder, &entry.name, &relative, path)?,
+                EntryKind::Symlink => self.link(folder, &entry.name, &relative, &path)?,
                 EntryKind::Submodule => {
                     if self.source.recurse {
                         self.warnings.push(format!("{path}: a submodule; its files are not read"));
@@ -103,25 +104,19 @@ impl Walk<'_> {
     }
 
     /// A symlink that leaves the tree is refused whatever its name: what it would show is not of this repository.
-    fn link(&mut self, folder: &str, name: &str, relative: &str, path: String) -> Result<(), RenderError> {
+    fn link(&mut self, folder: &str, name: &str, relative: &str, path: &str) -> Result<(), RenderError> {
         let target = locate(self.files, folder, name)?;
-        let wanted = self.wanted(name, relative, &path)?;
+        let wanted = self.wanted(name, relative, path)?;
         match target {
-            Some(target) if target.entry.kind == EntryKind::File => {
-                if wanted {
-                    self.take(target.path)?;
-                }
-            }
-            Some(_) => {
-                if self.source.recurse {
-                    self.warnings.push(format!("{path}: a symlink to a folder; such folders are not read"));
-                }
+            Some(target) if target.entry.kind == EntryKind::File && wanted => self.take(target.path)?,
+            Some(target) if target.entry.kind != EntryKind::File && self.source.recurse => {
+                self.warnings.push(format!("{path}: a symlink to a folder; such folders are not read"));
             }
             None if wanted => {
                 let message = "the symlink points to a file that does not exist";
-                return Err(RenderError::in_file(Reason::PathNotFound, &path, message));
+                return Err(RenderError::in_file(Reason::PathNotFound, path, message));
             }
-            None => {}
+            Some(_) | None => {}
         }
         Ok(())
     }
@@ -135,7 +130,8 @@ impl Walk<'_> {
             && !self.exclude.as_ref().is_some_and(|glob| glob.is_match(relative))
             && self.include.as_ref().is_none_or(|glob| glob.is_match(relative));
         if wanted && jsonnet {
-            let message = "Jsonnet is not supported: commit the file it produces, or exclude this one (directory.exclude)";
+            let message =
+                "Jsonnet is not supported: commit the file it produces, or exclude this one (directory.exclude)";
             return Err(RenderError::in_file(Reason::RenderUnsupported, path, message));
         }
         Ok(wanted)
@@ -175,7 +171,8 @@ fn read(
         yaml::decode(&content, &yaml_limits, limits.duplicate_keys).map_err(|error| RenderError::yaml(path, error))?;
     warnings.extend(decoded.warnings.into_iter().map(|warning| format!("{path}: {warning}")));
     if !decoded.documents.is_empty() && decoded.documents.iter().all(|document| is_foreign(&document.value)) {
-        warnings.push(format!("{path}: ignored, it has neither `apiVersion` nor `kind`; directory.exclude silences this"));
+        warnings
+            .push(format!("{path}: ignored, it has neither `apiVersion` nor `kind`; directory.exclude silences this"));
         return Ok(());
     }
     all.extend(manifests(decoded.documents, |document| Origin { file: path.to_owned(), line: document.line })?);
@@ -248,7 +245,10 @@ mod tests {
         assert_eq!(found.last().map(String::as_str), Some("other/f.yaml:1 f"));
         for target in ["../../secret.yaml", "/etc/passwd"] {
             let error = names(&tree().link("app/link", target), &DirectorySource::default()).unwrap_err();
-            assert_eq!(error, format!("PathEscape app/link: the symlink points to `{target}`, outside of the repository"));
+            assert_eq!(
+                error,
+                format!("PathEscape app/link: the symlink points to `{target}`, outside of the repository")
+            );
         }
         let error = names(&tree().link("app/link.yaml", "nothing"), &DirectorySource::default()).unwrap_err();
         assert_eq!(error, "PathNotFound app/link.yaml: the symlink points to a file that does not exist");
@@ -257,8 +257,14 @@ mod tests {
     #[test]
     fn errors_name_file_and_line() {
         let with = |content: &str| names(&tree().file("app/x.yaml", content), &DirectorySource::default()).unwrap_err();
-        assert_eq!(with("a: b\n c: d\n"), "InvalidYaml app/x.yaml:2: column 3: mapping values are not allowed in this context");
-        assert_eq!(with("a: 1\nb: 2\na: 3\n"), "DuplicateKey app/x.yaml:3: column 1: the key `a` appears twice in one mapping");
+        assert_eq!(
+            with("a: b\n c: d\n"),
+            "InvalidYaml app/x.yaml:2: column 3: mapping values are not allowed in this context"
+        );
+        assert_eq!(
+            with("a: 1\nb: 2\na: 3\n"),
+            "DuplicateKey app/x.yaml:3: column 1: the key `a` appears twice in one mapping"
+        );
         assert_eq!(
             with(&format!("{}---\nkind: A\n", object("x"))),
             "InvalidManifest app/x.yaml:6: `apiVersion` is missing in an object of kind A"
@@ -283,7 +289,8 @@ mod tests {
         let source = DirectorySource::default();
         let found = render(&files, "app", &source, &RenderLimits::default(), &mut warnings).unwrap();
         assert_eq!(found.len(), 4);
-        let warning = "app/values.yaml: ignored, it has neither `apiVersion` nor `kind`; directory.exclude silences this";
+        let warning =
+            "app/values.yaml: ignored, it has neither `apiVersion` nor `kind`; directory.exclude silences this";
         assert_eq!(warnings, [warning]);
     }
 }

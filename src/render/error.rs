@@ -37,7 +37,8 @@ impl RenderError {
 
     /// A file that is not the YAML it should be.
     pub fn yaml(file: &str, error: YamlError) -> Self {
-        let message = if error.column == 0 { error.message } else { format!("column {}: {}", error.column, error.message) };
+        let message =
+            if error.column == 0 { error.message } else { format!("column {}: {}", error.column, error.message) };
         Self { reason: error.reason, message, file: file.to_owned(), line: error.line }
     }
 

@@ -78,7 +78,7 @@ pub(super) struct Jail {
 
 impl Jail {
     /// Runs a tool. Blocks until it and its children are gone.
-    pub(super) fn run(&self, run: Run<'_>) -> Result<Output, ExecError> {
+    pub(super) fn run(&self, run: &Run<'_>) -> Result<Output, ExecError> {
         let start = |source| ExecError::Start { tool: run.tool.to_owned(), source };
         let (home, temporary) = (run.private.join("home"), run.private.join("tmp"));
         for directory in [&home, &temporary] {
@@ -95,11 +95,8 @@ impl Jail {
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .process_group(0);
-        let walls = Walls {
-            tool: run.tool.to_owned(),
-            private: run.private.to_owned(),
-            libraries: jail::is_dynamic(run.tool),
-        };
+        let walls =
+            Walls { tool: run.tool.to_owned(), private: run.private.to_owned(), libraries: jail::is_dynamic(run.tool) };
         let child = jail::spawn(command, &self.filters, &walls, self.isolation).map_err(start)?;
         supervise(child, run.bounds)
     }

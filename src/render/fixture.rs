@@ -44,8 +44,7 @@ pub(super) fn render(files: &MemoryFiles, source: &Value) -> Result<Rendered, Re
 
 /// `file kind name` of each manifest, in order.
 pub(super) fn summary(rendered: &Rendered) -> Vec<String> {
-    let line = |manifest: &crate::model::Manifest| {
-        format!("{} {} {}", manifest.origin, manifest.gvk().kind, manifest.name())
-    };
+    let line =
+        |manifest: &crate::model::Manifest| format!("{} {} {}", manifest.origin, manifest.gvk().kind, manifest.name());
     rendered.manifests.iter().map(line).collect()
 }

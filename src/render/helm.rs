@@ -9,7 +9,7 @@ use super::complaint::Canaries;
 use super::material::Material;
 use super::tree::{Located, join, locate};
 use super::yaml::{self, DuplicateKeys};
-use super::{RenderError, RecordingFiles};
+use super::{RecordingFiles, RenderError};
 use crate::api::HelmSource;
 use crate::model::{EntryKind, Files, Manifest, Origin, Reason};
 
@@ -51,7 +51,8 @@ pub(super) fn render(
     let mut file_parameters = Vec::new();
     for parameter in &source.file_parameters {
         let Some(found) = file(bench.files, &at.path, &parameter.path, "fileParameters")? else {
-            let message = format!("the file `{}` of helm.fileParameters does not exist at this revision", parameter.path);
+            let message =
+                format!("the file `{}` of helm.fileParameters does not exist at this revision", parameter.path);
             return Err(RenderError::new(Reason::PathNotFound, message));
         };
         material.add(&found)?;
@@ -122,6 +123,10 @@ pub(super) fn render(
     })
 }
 
+fn has_extension(path: &str, extension: &str) -> bool {
+    path.rsplit_once('.').is_some_and(|(_, found)| found == extension)
+}
+
 fn or<'a>(first: &'a str, second: &'a str) -> &'a str {
     if first.is_empty() { second } else { first }
 }
@@ -169,7 +174,9 @@ fn file(files: &RecordingFiles<'_>, chart: &str, name: &str, field: &str) -> Res
         return Err(RenderError::new(Reason::RenderUnsupported, message));
     }
     if name.starts_with('$') {
-        let message = format!("helm.{field} `{name}` refers to another source, which is not supported: use this repository's files");
+        let message = format!(
+            "helm.{field} `{name}` refers to another source, which is not supported: use this repository's files"
+        );
         return Err(RenderError::new(Reason::RenderUnsupported, message));
     }
     let (base, path) = name.strip_prefix('/').map_or((chart, name), |path| ("", path));
@@ -200,7 +207,7 @@ fn inline_values(source: &HelmSource) -> Result<Option<Value>, RenderError> {
 fn learn(files: &RecordingFiles<'_>, material: &Material<'_>, canaries: &mut Canaries) -> Result<(), RenderError> {
     for (_, path) in material.paths() {
         let name = path.rsplit('/').next().unwrap_or_default();
-        let is_yaml = [".yaml", ".yml", ".json"].iter().any(|extension| name.ends_with(extension));
+        let is_yaml = ["yaml", "yml", "json"].iter().any(|extension| has_extension(name, extension));
         if !is_yaml || path.contains("/templates/") {
             continue;
         }
@@ -215,7 +222,8 @@ fn learn(files: &RecordingFiles<'_>, material: &Material<'_>, canaries: &mut Can
 fn read_chart(files: &RecordingFiles<'_>, folder: &str) -> Result<Value, RenderError> {
     let found = locate(files, folder, "Chart.yaml")?.filter(|found| found.entry.kind == EntryKind::File);
     let Some(found) = found else {
-        let message = format!("`{folder}` is no Helm chart: it has no Chart.yaml; correct path, or remove the helm block");
+        let message =
+            format!("`{folder}` is no Helm chart: it has no Chart.yaml; correct path, or remove the helm block");
         return Err(RenderError::new(Reason::HelmFailed, message));
     };
     let content = files.read(&found.path)?.unwrap_or_default();
@@ -270,7 +278,7 @@ fn is_vendored(material: &Material<'_>, under: &str, name: &str) -> bool {
     let folder = format!("{charts}/{name}/Chart.yaml");
     let archive = format!("{charts}/{name}-");
     material.source_of(&folder).is_some()
-        || material.paths().any(|(path, _)| path.starts_with(&archive) && path.ends_with(".tgz"))
+        || material.paths().any(|(path, _)| path.starts_with(&archive) && has_extension(path, "tgz"))
         || vendored_under_another_name(material, &charts, name)
 }
 

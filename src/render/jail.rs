@@ -11,7 +11,7 @@ use std::process::{Child, Command};
 use std::thread;
 
 use landlock::{
-    ABI, Access, AccessFs, AccessNet, Compatible, CompatLevel, Ruleset, RulesetAttr, RulesetCreatedAttr, RulesetStatus,
+    ABI, Access, AccessFs, AccessNet, CompatLevel, Compatible, Ruleset, RulesetAttr, RulesetCreatedAttr, RulesetStatus,
     Scope, path_beneath_rules,
 };
 use seccompiler::{
@@ -87,12 +87,7 @@ pub(super) fn probe(filters: &Filters, walls: &Walls) -> Isolation {
 }
 
 /// Starts a command inside the walls that were found to work.
-pub(super) fn spawn(
-    mut command: Command,
-    filters: &Filters,
-    walls: &Walls,
-    isolation: Isolation,
-) -> io::Result<Child> {
+pub(super) fn spawn(mut command: Command, filters: &Filters, walls: &Walls, isolation: Isolation) -> io::Result<Child> {
     thread::scope(|scope| {
         let started = thread::Builder::new().name("render-jail".to_owned()).spawn_scoped(scope, move || {
             let found = enclose(filters, walls, isolation)?;
@@ -152,7 +147,8 @@ pub(super) fn is_dynamic(tool: &Path) -> bool {
     const HEAD: u64 = 4096;
     let mut head = Vec::new();
     let read = std::fs::File::open(tool).and_then(|file| file.take(HEAD).read_to_end(&mut head));
-    read.is_err() || [&b"/ld-linux"[..], b"/ld-musl"].iter().any(|name| head.windows(name.len()).any(|part| part == *name))
+    read.is_err()
+        || [&b"/ld-linux"[..], b"/ld-musl"].iter().any(|name| head.windows(name.len()).any(|part| part == *name))
 }
 
 fn programs(arch: TargetArch) -> Result<Vec<BpfProgram>, seccompiler::BackendError> {

@@ -310,11 +310,13 @@ mod tests {
     #[test]
     fn labels_are_overwritten_only_by_force_and_can_spare_selectors() {
         let before = json!({"commonLabels": {"a": "1"}});
-        let taken = "the label `a` is already in the kustomization: remove it there, or set kustomize.forceCommonLabels";
+        let taken =
+            "the label `a` is already in the kustomization: remove it there, or set kustomize.forceCommonLabels";
         assert_eq!(edited(before.clone(), &json!({"commonLabels": {"a": "2"}})), Err(taken.to_owned()));
         let forced = json!({"commonLabels": {"a": "2"}, "forceCommonLabels": true});
         assert_eq!(edited(before, &forced), Ok(json!({"commonLabels": {"a": "2"}})));
-        let spared = json!({"commonLabels": {"a": "1", "b": "2"}, "labelWithoutSelector": true, "labelIncludeTemplates": true});
+        let spared =
+            json!({"commonLabels": {"a": "1", "b": "2"}, "labelWithoutSelector": true, "labelIncludeTemplates": true});
         let set = json!({"pairs": {"a": "1", "b": "2"}, "includeSelectors": false, "includeTemplates": true});
         assert_eq!(edited(json!({}), &spared), Ok(json!({"labels": [set]})));
     }

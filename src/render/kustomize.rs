@@ -23,6 +23,9 @@ const PATH_FIELDS: [&str; 8] =
 /// Fields whose files may name further files.
 const PLUGIN_FIELDS: [&str; 3] = ["generators", "transformers", "validators"];
 
+/// A kustomization's file and its content.
+type Kustomization = (String, Map<String, Value>);
+
 /// Renders the kustomization at a place of the tree.
 pub(super) fn render(
     bench: &Bench<'_>,
@@ -88,7 +91,7 @@ struct Closure<'a> {
 
 impl Closure<'_> {
     /// The kustomization of a folder: its file and its content.
-    fn read_kustomization(&self, folder: &str) -> Result<Option<(String, Map<String, Value>)>, RenderError> {
+    fn read_kustomization(&self, folder: &str) -> Result<Option<Kustomization>, RenderError> {
         let mut found: Option<Located> = None;
         for name in KUSTOMIZATION_NAMES {
             let Some(at) = locate(self.files, folder, name)?.filter(|at| at.entry.kind == EntryKind::File) else {
@@ -167,12 +170,13 @@ impl Closure<'_> {
             let message = format!("the path `{text}` is absolute: paths of a kustomization are relative to it");
             return Err(RenderError::in_file(Reason::PathEscape, file, message));
         }
-        let found = match is_remote(text) {
-            // Of a URL's parts nothing can exist here, and its `..` mean nothing.
-            true if text.contains("://") => None,
-            _ => locate(self.files, folder, text).map_err(|error| {
+        // Of a URL's parts nothing can exist here, and its `..` mean nothing.
+        let found = if text.contains("://") {
+            None
+        } else {
+            locate(self.files, folder, text).map_err(|error| {
                 if error.file == folder { RenderError { file: file.to_owned(), ..error } } else { error }
-            })?,
+            })?
         };
         let Some(found) = found else {
             if is_remote(text) {

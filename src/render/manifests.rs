@@ -10,10 +10,7 @@ use crate::model::{Manifest, Origin, Reason};
 const DEEPEST_LIST: usize = 4;
 
 /// The manifests of a file's documents. `origin` gives the place of a document.
-pub fn manifests(
-    documents: Vec<Document>,
-    origin: impl Fn(&Document) -> Origin,
-) -> Result<Vec<Manifest>, RenderError> {
+pub fn manifests(documents: Vec<Document>, origin: impl Fn(&Document) -> Origin) -> Result<Vec<Manifest>, RenderError> {
     let mut found = Vec::with_capacity(documents.len());
     for document in documents {
         let origin = origin(&document);
@@ -103,7 +100,9 @@ fn check(object: &Value) -> Result<(), String> {
         };
         if let Some((key, value)) = entries.iter().find(|(_, value)| !value.is_string() && !value.is_null()) {
             let what = describe(value);
-            return Err(format!("{kind}: the value of `metadata.{field}.{key}` must be a text, it is {what}; put it in quotes"));
+            return Err(format!(
+                "{kind}: the value of `metadata.{field}.{key}` must be a text, it is {what}; put it in quotes"
+            ));
         }
     }
     if text(object, "/metadata/name").is_none() && text(object, "/metadata/generateName").is_none() {
@@ -152,8 +151,14 @@ mod tests {
                     ---\napiVersion: example.com/v1\nkind: AllowList\nmetadata: {name: d}\nitems: []\n";
         let place = |line| Origin { file: "a.yaml".to_owned(), line };
         let expected = vec![
-            Manifest { object: json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "a"}}), origin: place(1) },
-            Manifest { object: json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "b"}}), origin: place(5) },
+            Manifest {
+                object: json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "a"}}),
+                origin: place(1),
+            },
+            Manifest {
+                object: json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "b"}}),
+                origin: place(5),
+            },
             Manifest {
                 object: json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"generateName": "c-"}}),
                 origin: place(5),

@@ -8,8 +8,8 @@ use std::path::Path;
 
 use crate::model::{EntryKind, Files, Reason};
 
-use super::yaml::{self, DuplicateKeys};
 use super::tree::{Located, join, locate, parent};
+use super::yaml::{self, DuplicateKeys};
 use super::{RecordingFiles, RenderError, RenderLimits};
 
 /// Files and symlinks by the path under which the tool sees them.
@@ -88,8 +88,10 @@ impl<'a> Material<'a> {
         }
         self.bytes = self.bytes.saturating_add(files.size(path)?.unwrap_or_default());
         if self.bytes > self.limits.tree_bytes {
-            let message =
-                format!("with this file the sources exceed the limit of {} bytes for one render", self.limits.tree_bytes);
+            let message = format!(
+                "with this file the sources exceed the limit of {} bytes for one render",
+                self.limits.tree_bytes
+            );
             return Err(RenderError::in_file(Reason::InputTooLarge, path, message));
         }
         if self.chosen.len() >= self.limits.tree_files {

@@ -4,6 +4,7 @@
 //! none of it needs no render. Kustomize and Helm are the real tools, run as jailed children.
 
 mod bench;
+pub mod cache;
 mod complaint;
 mod directory;
 mod error;
@@ -27,6 +28,7 @@ mod fixture;
 #[cfg(test)]
 mod memory;
 
+pub use cache::{CachedRender, RenderCache};
 pub use error::RenderError;
 pub use inputs::{RecordingFiles, RenderInputs};
 pub use jail::Isolation;

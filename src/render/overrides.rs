@@ -21,11 +21,9 @@ pub(super) fn merge(
 ) -> Result<Option<ApplicationSource>, RenderError> {
     let mut merged: Option<Value> = None;
     for name in [".argocd-source.yaml".to_owned(), format!(".argocd-source-{}.yaml", request.application_name)] {
-        if name.contains('/') || !locate(files, path, &name)?.is_some_and(|at| at.entry.kind == EntryKind::File) {
-            continue;
-        }
+        let Some(at) = locate(files, path, &name)?.filter(|at| at.entry.kind == EntryKind::File) else { continue };
         let file = join(path, &name);
-        let content = locate(files, path, &name)?.map(|at| files.read(&at.path)).transpose()?.flatten();
+        let content = files.read(&at.path)?;
         let decoded = yaml::decode(&content.unwrap_or_default(), &request.limits.yaml, request.limits.duplicate_keys)
             .map_err(|error| RenderError::yaml(&file, error))?;
         for document in decoded.documents {

@@ -6,12 +6,12 @@ use std::time::Duration;
 use crate::api::{ApplicationSource, DirectorySource, HelmSource, KustomizeSource};
 use crate::model::{EntryKind, Files, Hash64, Manifest, Reason};
 
-use super::tree::{Located, locate};
-use super::yaml::{DuplicateKeys, YamlLimits};
 use super::bench::Bench;
 use super::exec::Jail;
 use super::jail::{self, Filters, Isolation, Walls};
 use super::scratch::Scratch;
+use super::tree::{Located, locate};
+use super::yaml::{DuplicateKeys, YamlLimits};
 use super::{RecordingFiles, RenderError, RenderInputs, directory, helm, kustomize, overrides};
 
 /// Names under which a kustomization is found, in the order of Kustomize.
@@ -251,8 +251,9 @@ fn source_path(source: &ApplicationSource) -> Result<Option<String>, RenderError
 
 fn folder(files: &dyn Files, path: &str) -> Result<Located, RenderError> {
     let wrong = |message: String| RenderError::new(Reason::PathNotFound, message);
-    let located = locate(files, "", path)?
-        .ok_or_else(|| wrong(format!("the folder `{path}` does not exist at this revision; check path and targetRevision")))?;
+    let located = locate(files, "", path)?.ok_or_else(|| {
+        wrong(format!("the folder `{path}` does not exist at this revision; check path and targetRevision"))
+    })?;
     match located.entry.kind {
         EntryKind::Directory => Ok(located),
         EntryKind::Submodule => Err(wrong(format!(
@@ -283,7 +284,9 @@ fn detect(files: &dyn Files, path: &str, source: &ApplicationSource) -> Result<J
             return Err(RenderError::new(Reason::InvalidSpec, message));
         }
     }
-    let is_file = |name: &str| Ok::<_, RenderError>(locate(files, path, name)?.is_some_and(|at| at.entry.kind == EntryKind::File));
+    let is_file = |name: &str| {
+        Ok::<_, RenderError>(locate(files, path, name)?.is_some_and(|at| at.entry.kind == EntryKind::File))
+    };
     if is_file("Chart.yaml")? {
         return Ok(Job::Helm(HelmSource::default()));
     }

@@ -33,19 +33,12 @@ pub(super) fn locate(files: &dyn Files, base: &str, path: &str) -> Result<Option
     let mut ahead: Vec<String> = base.split('/').chain(path.split('/')).rev().map(str::to_owned).collect();
     let mut real: Vec<String> = Vec::new();
     let mut links: Vec<(String, String)> = Vec::new();
-    let escape = |links: &[(String, String)]| match links.last() {
-        Some((link, target)) => {
+    let escape = |links: &[(String, String)]| {
+        if let Some((link, target)) = links.last() {
             let message = format!("the symlink points to `{target}`, outside of the repository");
-            RenderError::in_file(Reason::PathEscape, link, message)
+            return RenderError::in_file(Reason::PathEscape, link, message);
         }
-        None => {
-            let message = format!("the path `{path}` leaves the repository");
-            if base.is_empty() {
-                RenderError::new(Reason::PathEscape, message)
-            } else {
-                RenderError::in_file(Reason::PathEscape, base, message)
-            }
-        }
+        RenderError::in_file(Reason::PathEscape, base, format!("the path `{path}` leaves the repository"))
     };
     while let Some(name) = ahead.pop() {
         match name.as_str() {

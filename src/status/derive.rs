@@ -198,8 +198,7 @@ impl Verdict {
 
     fn of(observed: &Observed<'_>) -> Self {
         match observed.assessment {
-            Assessment::Failed(failure) => Self::failed(failure),
-            Assessment::Deleting { failure: Some(failure), .. } => Self::failed(failure),
+            Assessment::Failed(failure) | Assessment::Deleting { failure: Some(failure), .. } => Self::failed(failure),
             Assessment::Deleting { failure: None, waiting } => {
                 let first = waiting.first().map(|waiting| format!(": {} ({})", waiting.key, waiting.message));
                 Self::working(Reason::Progressing, format!("deleting what it owns{}", first.unwrap_or_default()))

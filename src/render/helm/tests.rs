@@ -101,7 +101,8 @@ fn values_files_must_exist_and_stay_in_the_repository() {
         ("https://example.com/v.yaml", Reason::RenderUnsupported, "is a URL"),
         ("$values/v.yaml", Reason::RenderUnsupported, "another source"),
     ] {
-        let error = failure(&chart(), &json!({"valueFiles": [name], "ignoreMissingValueFiles": name.starts_with("https")}));
+        let error =
+            failure(&chart(), &json!({"valueFiles": [name], "ignoreMissingValueFiles": name.starts_with("https")}));
         assert_eq!(error.reason, reason, "{error}");
         assert!(error.message.contains(part), "{error}");
     }
@@ -121,10 +122,9 @@ fn dependencies_are_vendored_or_of_the_same_repository_and_never_fetched() {
         )
     };
     let lib = |files: MemoryFiles, folder: &str| {
-        files.file(&format!("{folder}/Chart.yaml"), "apiVersion: v2\nname: lib\nversion: 1.2.0\n").file(
-            &format!("{folder}/templates/s.yaml"),
-            "apiVersion: v1\nkind: Service\nmetadata: {name: lib}\n",
-        )
+        files
+            .file(&format!("{folder}/Chart.yaml"), "apiVersion: v2\nname: lib\nversion: 1.2.0\n")
+            .file(&format!("{folder}/templates/s.yaml"), "apiVersion: v1\nkind: Service\nmetadata: {name: lib}\n")
     };
     let error = failure(&depends("https://charts.example.com"), &json!({}));
     assert_eq!((error.reason, error.file.as_str()), (Reason::HelmFailed, "apps/pay/Chart.yaml"));
@@ -152,7 +152,8 @@ fn failures_name_the_template_and_show_no_secret_and_no_private_path() {
     assert!(error.message.contains("pay/templates/bad.yaml:1:6"), "{error}");
     assert!(error.message.contains("tag.name is needed"), "{error}");
     assert!(!error.message.contains("tidelock-render"), "{error}");
-    let leaking = chart().file("apps/pay/templates/bad.yaml", "{{ fail (printf \"%s %s\" .Values.password .Values.tag) }}");
+    let leaking =
+        chart().file("apps/pay/templates/bad.yaml", "{{ fail (printf \"%s %s\" .Values.password .Values.tag) }}");
     let error = failure(&leaking, &json!({"parameters": [{"name": "password", "value": "canary-in-parameter"}]}));
     assert!(!error.message.contains("canary"), "{error}");
     assert!(error.message.contains("… v1"), "{error}");
@@ -165,10 +166,8 @@ fn failures_name_the_template_and_show_no_secret_and_no_private_path() {
 
 #[test]
 fn duplicate_keys_in_a_chart_are_a_warning() {
-    let files = chart().file(
-        "apps/pay/templates/dup.yaml",
-        "apiVersion: v1\nkind: Secret\nmetadata: {name: dup}\ntype: a\ntype: b\n",
-    );
+    let files = chart()
+        .file("apps/pay/templates/dup.yaml", "apiVersion: v1\nkind: Secret\nmetadata: {name: dup}\ntype: a\ntype: b\n");
     let rendered = render(&files, &json!({"path": "apps/pay"})).unwrap();
     let secret = rendered.manifests.iter().find(|manifest| manifest.name() == "dup").unwrap();
     assert_eq!(secret.object["type"], json!("b"));
@@ -190,7 +189,10 @@ fn what_a_chart_did_not_read_does_not_make_its_render_stale() {
 fn inline_values_are_checked_before_helm_sees_them() {
     let error = failure(&chart(), &json!({"values": "a: [canary"}));
     assert_eq!(error.reason, Reason::InvalidSpec);
-    assert!(error.message.starts_with("helm.values is not valid YAML: line 2") && !error.message.contains("canary"), "{error}");
+    assert!(
+        error.message.starts_with("helm.values is not valid YAML: line 2") && !error.message.contains("canary"),
+        "{error}"
+    );
     assert_eq!(failure(&chart(), &json!({"values": "text"})).reason, Reason::InvalidSpec);
     // What YAML says and what JSON says must stay the same thing on the way to Helm.
     let decoded = decode(b"a: 0644", &YamlLimits::default(), DuplicateKeys::Refuse).unwrap();

@@ -27,11 +27,17 @@ fn tree() -> MemoryFiles {
              configMapGenerator:\n- name: conf\n  files: [app.conf, key=sub/other.conf]\n  literals: [a=../../x]\n\
              secretGenerator:\n- name: creds\n  envs: [creds.env]\n",
         )
-        .file("prod/patch.yaml", "apiVersion: apps/v1\nkind: Deployment\nmetadata: {name: web}\nspec: {minReadySeconds: 3}\n")
+        .file(
+            "prod/patch.yaml",
+            "apiVersion: apps/v1\nkind: Deployment\nmetadata: {name: web}\nspec: {minReadySeconds: 3}\n",
+        )
         .file("prod/app.conf", "x=1")
         .file("prod/sub/other.conf", "y=2")
         .file("prod/creds.env", "password=canary-in-env\n")
-        .file("tls/kustomization.yaml", "apiVersion: kustomize.config.k8s.io/v1alpha1\nkind: Component\nresources: [c.yaml]\n")
+        .file(
+            "tls/kustomization.yaml",
+            "apiVersion: kustomize.config.k8s.io/v1alpha1\nkind: Component\nresources: [c.yaml]\n",
+        )
         .file("tls/c.yaml", "apiVersion: v1\nkind: Secret\nmetadata: {name: tls}\nstringData: {k: canary-in-secret}\n")
         .file("unrelated/big.bin", "zzz")
 }
@@ -49,7 +55,8 @@ fn an_overlay_renders_with_everything_it_refers_to() {
         .iter()
         .map(|manifest| (format!("{} {}", manifest.gvk().kind, manifest.name()), manifest.object.clone()))
         .collect();
-    let names: Vec<&str> = kinds.keys().map(|name| name.rsplit_once('-').map_or(name.as_str(), |_| name.as_str())).collect();
+    let names: Vec<&str> =
+        kinds.keys().map(|name| name.rsplit_once('-').map_or(name.as_str(), |_| name.as_str())).collect();
     assert_eq!(names.len(), 5, "{names:?}");
     assert_eq!(kinds["Deployment prod-web"]["spec"]["minReadySeconds"], json!(3));
     let (_, config) = kinds.iter().find(|(name, _)| name.starts_with("ConfigMap prod-conf-")).unwrap();
@@ -75,7 +82,10 @@ fn options_of_the_application_are_applied_to_its_private_copy() {
         "replicas": [{"name": "web", "count": 4}], "commonLabels": {"team": "a"}, "commonAnnotations": {"note": "b"},
         "patches": [{"path": "patch.yaml"}], "components": ["../tls", "../none"], "ignoreMissingComponents": true,
     });
-    let files = tree().file("base/patch.yaml", "apiVersion: apps/v1\nkind: Deployment\nmetadata: {name: web}\nspec: {paused: true}\n");
+    let files = tree().file(
+        "base/patch.yaml",
+        "apiVersion: apps/v1\nkind: Deployment\nmetadata: {name: web}\nspec: {paused: true}\n",
+    );
     let rendered = render(&files, &json!({"path": "base", "kustomize": options})).unwrap();
     let deployment = rendered.manifests.iter().find(|manifest| manifest.gvk().kind == "Deployment").unwrap();
     let object = &deployment.object;
@@ -110,7 +120,8 @@ fn edits_are_those_of_kustomize_edit() {
         let place = tempfile::tempdir().unwrap();
         std::fs::write(place.path().join("web.yaml"), DEPLOYMENT).unwrap();
         std::fs::write(place.path().join("kustomization.yaml"), before.to_string()).unwrap();
-        let ran = Command::new(tools().kustomize).arg("edit").args(arguments).current_dir(place.path()).output().unwrap();
+        let ran =
+            Command::new(tools().kustomize).arg("edit").args(arguments).current_dir(place.path()).output().unwrap();
         assert!(ran.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&ran.stderr));
         let text = std::fs::read(place.path().join("kustomization.yaml")).unwrap();
         let decoded = decode(&text, &YamlLimits::default(), DuplicateKeys::Refuse).unwrap();
@@ -131,12 +142,20 @@ fn edits_are_those_of_kustomize_edit() {
 #[test]
 fn nothing_is_downloaded_and_nothing_else_is_run() {
     for remote in [
-        "https://github.com/a/b//base?ref=v1", "github.com/a/b", "git@github.com:a/b.git", "git::https://x/y",
-        "https://raw.example.com/x.yaml", "git.example.com/a//b",
+        "https://github.com/a/b//base?ref=v1",
+        "github.com/a/b",
+        "git@github.com:a/b.git",
+        "git::https://x/y",
+        "https://raw.example.com/x.yaml",
+        "git.example.com/a//b",
     ] {
         let files = tree().file("prod/kustomization.yaml", format!("resources: ['{remote}']\n"));
         let error = failure(&files, &json!({"path": "prod"}));
-        assert_eq!((error.reason, error.file.as_str()), (Reason::RenderUnsupported, "prod/kustomization.yaml"), "{error}");
+        assert_eq!(
+            (error.reason, error.file.as_str()),
+            (Reason::RenderUnsupported, "prod/kustomization.yaml"),
+            "{error}"
+        );
         assert!(error.message.contains("copy it into this repository"), "{error}");
     }
     let password = tree().file("prod/kustomization.yaml", "resources: ['https://u:canary@x.example/y']\n");

@@ -62,7 +62,10 @@ fn what_can_not_be_rendered_says_why() {
 #[test]
 fn files_of_an_image_updater_override_parameters_but_not_the_place() {
     let files = tree()
-        .file("kust/.argocd-source.yaml", "repoURL: https://evil.example\nkustomize:\n  namePrefix: a-\n  nameSuffix: -z\n")
+        .file(
+            "kust/.argocd-source.yaml",
+            "repoURL: https://evil.example\nkustomize:\n  namePrefix: a-\n  nameSuffix: -z\n",
+        )
         .file("kust/.argocd-source-payments.yaml", "kustomize: {namePrefix: b-, nameSuffix: null}\n");
     let rendered = render(&files, &json!({"path": "kust"})).unwrap();
     assert_eq!(summary(&rendered), ["kust/kustomization.yml ConfigMap b-k"]);
@@ -80,10 +83,14 @@ fn a_tool_that_takes_too_long_or_says_too_much_is_stopped() {
     let limits = RenderLimits { timeout: Duration::from_millis(300), ..RenderLimits::default() };
     let files = tree().file("chart/templates/slow.yaml", slow);
     let error = render_with(&files, &json!({"path": "chart"}), limits).unwrap_err();
-    assert_eq!((error.reason, error.message.starts_with("`helm template`: it did not finish")), (Reason::RenderTimeout, true));
+    assert_eq!(
+        (error.reason, error.message.starts_with("`helm template`: it did not finish")),
+        (Reason::RenderTimeout, true)
+    );
     let long = format!("{}data: {{x: {{{{ repeat 100000 \"0123456789\" }}}}}}\n", object("long"));
     let limits = RenderLimits { output_bytes: 100_000, ..RenderLimits::default() };
-    let error = render_with(&tree().file("chart/templates/long.yaml", long), &json!({"path": "chart"}), limits).unwrap_err();
+    let error =
+        render_with(&tree().file("chart/templates/long.yaml", long), &json!({"path": "chart"}), limits).unwrap_err();
     assert_eq!(error.reason, Reason::RenderLimit, "{error}");
 }
 

@@ -12,7 +12,7 @@ use super::{Decoded, Document, DuplicateKeys, YamlError, YamlLimits};
 use crate::model::Reason;
 
 /// The parser buffers characters at four bytes each; a bounded reader keeps that from being done to the whole text.
-const CHUNK: usize = 16 * 1024;
+pub(super) const CHUNK: usize = 16 * 1024;
 /// More warnings than this about one text help nobody.
 const MOST_WARNINGS: usize = 20;
 /// Keys are shown in errors up to this many characters.
@@ -65,9 +65,21 @@ fn at(mark: Mark) -> (u32, u32) {
     (number(mark.line), number(mark.column))
 }
 
-fn invalid(mark: Mark, message: impl Into<String>) -> YamlError {
+pub(super) fn invalid(mark: Mark, message: impl Into<String>) -> YamlError {
     let (line, column) = at(mark);
     YamlError::new(Reason::InvalidYaml, line, column, message)
+}
+
+/// What the parser complains about. Its texts are constants: they hold nothing of the input.
+pub(super) fn refusal(error: &libyaml_safer::Error) -> YamlError {
+    let message = match error.context() {
+        Some(context) => format!("{} {context}", error.problem()),
+        None => error.problem().to_owned(),
+    };
+    match error.problem_mark() {
+        Some(mark) => invalid(mark, message),
+        None => YamlError::new(Reason::InvalidYaml, 0, 0, message),
+    }
 }
 
 fn budget(mark: Mark, message: impl Into<String>) -> YamlError {
@@ -84,17 +96,7 @@ fn shown(key: &str) -> String {
 
 impl Composer<'_> {
     fn event(&mut self) -> Result<Event, YamlError> {
-        self.parser.parse().map_err(|error| {
-            // The parser's texts are constants: they hold nothing of the input.
-            let message = match error.context() {
-                Some(context) => format!("{} {context}", error.problem()),
-                None => error.problem().to_owned(),
-            };
-            match error.problem_mark() {
-                Some(mark) => invalid(mark, message),
-                None => YamlError::new(Reason::InvalidYaml, 0, 0, message),
-            }
-        })
+        self.parser.parse().map_err(|error| refusal(&error))
     }
 
     fn stream(&mut self) -> Result<Vec<Document>, YamlError> {
@@ -281,8 +283,8 @@ impl Composer<'_> {
                     return Ok(None);
                 }
                 self.charge(mark, 1, depth + 1)?;
-                let resolved = scalar::resolve(value, tag.as_deref(), plain)
-                    .map_err(|error| invalid(mark, error.message()))?;
+                let resolved =
+                    scalar::resolve(value, tag.as_deref(), plain).map_err(|error| invalid(mark, error.message()))?;
                 if let Some(anchor) = anchor {
                     let value = resolved.clone().into_value().map_err(|error| invalid(mark, error.message()))?;
                     let bytes = value.as_str().map_or(0, str::len);

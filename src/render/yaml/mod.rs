@@ -8,6 +8,7 @@
 mod compose;
 mod json;
 mod scalar;
+mod tags;
 mod text;
 
 #[cfg(test)]
@@ -114,5 +115,6 @@ pub fn decode(text: &[u8], limits: &YamlLimits, duplicates: DuplicateKeys) -> Re
         return Ok(Decoded { documents, warnings: Vec::new() });
     }
     text::refuse_control_characters(&text)?;
+    tags::refuse_before_commas(&text)?;
     compose::decode(&text, limits, duplicates)
 }

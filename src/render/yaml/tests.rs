@@ -180,12 +180,26 @@ fn broken_text_is_refused_with_its_place_and_without_its_content() {
         (b"a: &x [*x]\n", 1, 8, "the value of anchor `x` contains itself"),
         (b"a: !!int hunter2\n", 1, 4, "the value does not fit its tag !!int"),
         (b"a: .inf\n", 1, 4, "infinity and NaN have no place in a Kubernetes object"),
+        (b"a: 1\nb: [!!str, c]\n", 2, 5, "a tag must be followed by a space or a line break"),
+        (b"{a: !<x>, b: 1}\n", 1, 5, "a tag must be followed by a space or a line break"),
+        (b"[!, b]\n", 1, 2, "a tag must be followed by a space or a line break"),
         (b"a: !!binary '?'\n", 1, 4, "the value of tag !!binary is not valid base64"),
     ] {
         let found = refused(text);
         assert_eq!(found, (Reason::InvalidYaml, line, column, message.to_owned()), "{}", text.escape_ascii());
     }
     assert_eq!(refused(b"a: !!binary /w==").0, Reason::InvalidYaml);
+}
+
+#[test]
+fn an_exclamation_mark_before_a_comma_is_fine_where_it_is_no_tag() {
+    for (text, expected) in [
+        ("[a!, 'b !c, d', \"!e, f\", g !h, i] # !j, k", json!(["a!", "b !c, d", "!e, f", "g !h", "i"])),
+        ("a: |\n  if (!b, !c, 'd') !!e, f\n", json!({"a": "if (!b, !c, 'd') !!e, f\n"})),
+        ("a: hey !you, there\nb: ['x!',!!str y]\n", json!({"a": "hey !you, there", "b": ["x!", "y"]})),
+    ] {
+        assert_eq!(decode_one(text), Ok(expected), "{text}");
+    }
 }
 
 #[test]
@@ -220,10 +234,54 @@ fn every_budget_has_its_own_refusal() {
 fn fragments() -> impl Strategy<Value = String> {
     let fragment = prop_oneof![
         prop::sample::select(vec![
-            "- ", "? ", ": ", "a", "a: ", "\n", "\n  ", "\n    ", "|", "|+\n", ">-\n", ">2", "&a ", "*a", "!!binary ",
-            "!", "!<", "!!", "%YAML 1.1", "%TAG ! tag:x,2000:", "---", "...", "'", "\"", "\\x4", "\\u12", "\\", "[",
-            "]", "{", "}", ",", "#", "\t", "\r", "\r\n", "<<: ", "0x", "1_0", "%", "@", "`", "\u{feff}", "\u{85}",
-            "\u{2028}", "é", "😀", "\0",
+            "- ",
+            "? ",
+            ": ",
+            "a",
+            "a: ",
+            "\n",
+            "\n  ",
+            "\n    ",
+            "|",
+            "|+\n",
+            ">-\n",
+            ">2",
+            "&a ",
+            "*a",
+            "!!binary ",
+            "!",
+            "!<",
+            "!!",
+            "%YAML 1.1",
+            "%TAG ! tag:x,2000:",
+            "---",
+            "...",
+            "'",
+            "\"",
+            "\\x4",
+            "\\u12",
+            "\\",
+            "[",
+            "]",
+            "{",
+            "}",
+            ",",
+            "#",
+            "\t",
+            "\r",
+            "\r\n",
+            "<<: ",
+            "0x",
+            "1_0",
+            "%",
+            "@",
+            "`",
+            "\u{feff}",
+            "\u{85}",
+            "\u{2028}",
+            "é",
+            "😀",
+            "\0",
         ])
         .prop_map(str::to_owned),
         "[ -~]{0,4}",
@@ -267,9 +325,10 @@ proptest! {
         let value = json!({ "v": value });
         let text = if pretty { serde_json::to_string_pretty(&value) } else { serde_json::to_string(&value) }.unwrap();
         prop_assert_eq!(decode_one(&text), Ok(value.clone()));
-        // Behind a comment it is the YAML reader that reads it; its grammar knows no surrogate pairs and no control
-        // characters, which `serde_json` writes raw above U+007E.
-        if text.chars().all(|character| !matches!(character, '\u{7f}'..='\u{9f}' | '\u{fffe}' | '\u{ffff}')) {
+        // Behind a comment it is the YAML reader that reads it. `serde_json` writes some characters raw that are control
+        // characters or line breaks to YAML 1.1.
+        let raw = |character| matches!(character, '\u{7f}'..='\u{9f}' | '\u{2028}' | '\u{2029}' | '\u{fffe}' | '\u{ffff}');
+        if !text.chars().any(raw) {
             prop_assert_eq!(decode_one(&format!("# yaml\n{text}")), Ok(value));
         }
     }

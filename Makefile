@@ -70,8 +70,8 @@ test: tools ## everything CI runs
 demo: tools ## the whole main job before your eyes; KEEP=1 leaves it up
 	@KEEP=$(KEEP) e2e/demo.sh
 
-bench: tools build ## measure speed and memory against a bare loader
-	$(BED) run --pods cargo bench --locked
+bench: tools build ## measure speed and memory against a bare loader (docs/benchmarks.md)
+	@TIDELOCK_BINARY=$(BINARY) BENCH_DIRECTORY=$(CARGO_TARGET_DIR)/bench e2e/bench/bench.sh
 
 clean: ## end the test bed, take its routes back, remove this checkout's build directory
 	-@$(BED) down --fence

@@ -37,6 +37,7 @@ build: ## build the release binary
 
 crds: ## write crds/ from the Rust types
 	cargo run --quiet --locked -- crds --directory crds
+	cargo run --quiet --locked -- crds --directory charts/tidelock-crds/files
 
 fmt: ## format the Rust and Go sources
 	cargo fmt

@@ -17,7 +17,7 @@ use super::sources::Sources;
 use crate::api::{AppProject, Application, OperationPhase};
 use crate::apply::Applier;
 use crate::clock::Clock;
-use crate::desired::{DesiredSet, unsupported_fields};
+use crate::desired::{DesiredSet, unsupported_fields, unsupported_project_fields};
 use crate::diff::{Cause, Difference, Differences, Extra, compare};
 use crate::live::{Cache, LiveView, SurfaceCache};
 use crate::metrics::Metrics;
@@ -209,9 +209,12 @@ impl Driver {
             }
             !unserved
         });
-        let revision = memory.held.as_ref().map(|held| held.revision.to_string()).unwrap_or_default();
+        // Both the newest commit and the one that the status shows are meant by a person who looks.
+        let revisions = memory.held.as_ref().map(|held| [held.revision.to_string(), held.reported.clone()]);
         let approved = application.metadata.annotations.as_ref().and_then(|all| all.get(APPROVE_PRUNE_ANNOTATION));
-        let prune_protected = approved.is_some_and(|approved| approved.len() >= 7 && revision.starts_with(approved.as_str()));
+        let prune_protected = approved.is_some_and(|approved| {
+            approved.len() >= 7 && revisions.iter().flatten().any(|revision| revision.starts_with(approved.as_str()))
+        });
         let plan = plan(PlanInput { desired, differences: &differences, live: &live, prune, prune_protected });
         Compared { live, differences, plan }
     }
@@ -241,7 +244,8 @@ impl Driver {
             .is_some_and(|attempt| attempt.is_running() && attempt.target == hash && request.is_none());
         let mut due = None;
         let retry = application.spec.sync_policy.as_ref().and_then(|policy| policy.retry.as_ref());
-        let decision = if application.spec.suspend && request.is_none() {
+        let requested = memory.attempt.as_ref().is_some_and(|attempt| running && !attempt.automated);
+        let decision = if application.spec.suspend && request.is_none() && !requested {
             Decision::Hold
         } else if running {
             let attempt = memory.attempt.as_ref();
@@ -255,6 +259,7 @@ impl Driver {
                 policy,
                 request,
                 differences: &compared.differences,
+                prunes: !compared.plan.prunes.is_empty(),
                 target,
                 last_failure: memory.last_failure.as_ref(),
                 retry,
@@ -456,7 +461,11 @@ impl Driver {
 
     /// Derives and writes the status.
     pub(super) async fn report(&self, application: &Application, memory: &mut Memory, assessment: Assessment<'_>) {
-        let unsupported = unsupported_fields(application);
+        let mut unsupported = unsupported_fields(application);
+        if let Some(Ok(project)) = self.projects.get(&application.spec.project) {
+            let fields = unsupported_project_fields(&project.spec);
+            unsupported.extend(fields.into_iter().map(|field| format!("AppProject {}: {field}", application.spec.project)));
+        }
         let mut warnings = memory.held.as_ref().map(|held| held.warnings.clone()).unwrap_or_default();
         if let Some(held) = &memory.held {
             warnings.extend(held.desired.warnings.iter().cloned());

@@ -93,14 +93,14 @@ impl Connections {
             if is_proxy {
                 let object = self.proxies.get_status(name).await?;
                 let current = object.status.unwrap_or_default().conditions;
-                let body = self.body(object.metadata.generation, current, status, reason, &message);
+                let body = self.body(object.metadata.generation, &current, status, reason, &message);
                 patch(&self.proxies, name, body).await
             } else {
                 let object = self.repositories.get_status(name).await?;
                 let refresh = object.annotations().get(REFRESH_ANNOTATION).cloned().unwrap_or_default();
                 let former = object.status.unwrap_or_default();
                 let handled = (former.last_handled_refresh != refresh).then_some(refresh);
-                let mut body = self.body(object.metadata.generation, former.conditions, status, reason, &message);
+                let mut body = self.body(object.metadata.generation, &former.conditions, status, reason, &message);
                 if let Some(handled) = handled {
                     body.get_or_insert_with(|| json!({ "status": {} }))["status"]["lastHandledRefresh"] = json!(handled);
                 }
@@ -121,12 +121,12 @@ impl Connections {
     fn body(
         &self,
         generation: Option<i64>,
-        current: Vec<Condition>,
+        current: &[Condition],
         status: ConditionStatus,
         reason: Reason,
         message: &str,
     ) -> Option<serde_json::Value> {
-        let mut conditions = current.clone();
+        let mut conditions = current.to_vec();
         set_condition(
             &mut conditions,
             Condition {

@@ -57,6 +57,9 @@ pub struct Sources {
     metrics: Arc<Metrics>,
     queue: Arc<Queue>,
     inner: Mutex<Inner>,
+    /// Open stores by URL. Applications of one repository come at once, and a tracker that ended may still be fetching:
+    /// one directory must never be opened twice.
+    stores: tokio::sync::Mutex<BTreeMap<String, Weak<Store>>>,
 }
 
 #[derive(Default)]
@@ -116,7 +119,15 @@ impl Sources {
         metrics: Arc<Metrics>,
         queue: Arc<Queue>,
     ) -> Arc<Self> {
-        Arc::new(Self { access, connections, directory, metrics, queue, inner: Mutex::default() })
+        Arc::new(Self {
+            access,
+            connections,
+            directory,
+            metrics,
+            queue,
+            inner: Mutex::default(),
+            stores: tokio::sync::Mutex::default(),
+        })
     }
 
     /// Says what an Application wants to know; `None` when it wants nothing any more. Cheap when nothing changes.
@@ -168,10 +179,19 @@ impl Sources {
     }
 
     async fn open(&self, url: &RepositoryUrl) -> Result<Arc<Store>, Failure> {
+        let mut stores = self.stores.lock().await;
+        if let Some(store) = stores.get(url.as_str()).and_then(Weak::upgrade) {
+            return Ok(store);
+        }
         let directory = self.directory.join(Hash64::of_bytes(url.as_str().as_bytes()).to_string());
         let opened = tokio::task::spawn_blocking(move || Store::open(&directory, StoreLimits::default())).await;
         match opened {
-            Ok(Ok(store)) => Ok(Arc::new(store)),
+            Ok(Ok(store)) => {
+                let store = Arc::new(store);
+                stores.retain(|_, store| store.strong_count() > 0);
+                stores.insert(url.as_str().to_owned(), Arc::downgrade(&store));
+                Ok(store)
+            }
             Ok(Err(error)) => Err(failure_of(&error)),
             Err(_) => Err(Failure { reason: Reason::InternalError, message: "opening the store panicked".to_owned() }),
         }

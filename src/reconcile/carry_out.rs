@@ -144,7 +144,8 @@ impl Driver {
             .collect();
         let heal = memory.attempt.as_ref().is_some_and(|attempt| attempt.heal);
         let runs_already = memory.inventory.as_ref().is_some_and(crate::model::Inventory::has_applied);
-        if runs_already && !heal {
+        // A single write is its own trial: there is nothing else that a refusal would leave half done.
+        if runs_already && !heal && applies.len() > 1 {
             for (key, outcome) in self.trial(&applies, desired).await {
                 if let Outcome::Failed { reason, message } = outcome {
                     return Err(Failure {

@@ -15,6 +15,7 @@ use tracing::{Instrument as _, info, info_span, warn};
 use super::access::AccessBuilder;
 use super::connections::Connections;
 use super::driver::Driver;
+use super::events;
 use super::inventory::InventoryStore;
 use super::lease::{Acquired, Fence, Holder, HolderError, LeaseError, LeaseKeeper};
 use super::objects::Objects;
@@ -222,6 +223,7 @@ async fn start(
         Arc::clone(&metrics),
         Arc::clone(&queue),
     );
+    let (event_outbox, event_writer) = events::outbox(&client, &identity);
     let driver = Arc::new(Driver {
         namespace: namespace.clone(),
         installation: settings.installation.clone(),
@@ -235,7 +237,7 @@ async fn start(
         surface,
         cache: Arc::clone(&cache),
         applier,
-        reporter: Reporter::new(&client, &namespace, &identity, Arc::clone(&metrics), may_write),
+        reporter: Reporter::new(&client, &namespace, event_outbox, Arc::clone(&metrics), may_write),
         inventories: InventoryStore::new(client.clone(), &namespace),
         kinds_in_use: Mutex::new(HashMap::new()),
         memories: Mutex::new(HashMap::new()),
@@ -305,6 +307,7 @@ async fn start(
 
     parts.spawn(wake_by_changes(changed, Arc::clone(&queue), names));
     parts.spawn(beat(probes, metrics, cache));
+    parts.spawn(event_writer.run());
     let mut workers = JoinSet::new();
     for _ in 0..WORKERS {
         workers.spawn(work_queue(Arc::clone(&driver), Arc::clone(&queue), shutdown.clone()));

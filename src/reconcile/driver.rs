@@ -302,7 +302,11 @@ impl Driver {
                 Self::reopen_drifted(memory, &compared.differences, policy, now);
                 self.carry_out(application, owner, memory, desired, &compared.plan).await;
                 compared = self.compare(application, owner, memory, desired, prune);
+                let now = self.clock.now();
                 due = Self::conclude(application, memory, target, now);
+                if let Some(rest) = memory.attempt.as_ref().and_then(|attempt| attempt.silent_for(now)) {
+                    return Some(due.map_or(rest, |due| due.min(rest)));
+                }
             }
             Decision::Later(time) => due = until(time, now),
             Decision::Hold => {

@@ -117,6 +117,8 @@ impl Driver {
             return Ok(());
         }
         memory.status = application.status.clone().unwrap_or_default();
+        memory.handled_refresh.clone_from(&memory.status.last_handled_refresh);
+        memory.handled_sync.clone_from(&memory.status.last_handled_sync);
         let (inventory, chunks) = self.inventories.load(application).await?;
         memory.inventory = Some(inventory);
         memory.inventory_chunks = chunks;
@@ -456,8 +458,8 @@ impl Driver {
             return Ok((Some(Request { prune: sync.prune, dry_run: sync.dry_run }), Some(operation.clone())));
         }
         let token = application.metadata.annotations.as_ref().and_then(|all| all.get(SYNC_ANNOTATION));
-        if let Some(token) = token.filter(|token| **token != memory.status.last_handled_sync) {
-            memory.status.last_handled_sync.clone_from(token);
+        if let Some(token) = token.filter(|token| **token != memory.handled_sync) {
+            memory.handled_sync.clone_from(token);
             return Ok((Some(Request { prune: policy.prune, dry_run: false }), None));
         }
         Ok((None, None))
@@ -492,6 +494,8 @@ impl Driver {
             suspended: application.spec.suspend,
             history_limit: limit.unwrap_or(HISTORY_LIMIT),
         });
+        status.last_handled_refresh.clone_from(&memory.handled_refresh);
+        status.last_handled_sync.clone_from(&memory.handled_sync);
         if let Some(inventory) = &memory.inventory {
             let stored = self.inventories.store(application, inventory, &mut status, &mut memory.inventory_chunks).await;
             if let Err(failure) = stored {

@@ -157,22 +157,13 @@ impl Environment {
     }
 }
 
-/// Where the rendering tools are.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// Where the rendering tools are. A tool that is `None` was not found: plain directories render without it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Tools {
     /// The helm program.
-    pub helm: Tool,
+    pub helm: Option<PathBuf>,
     /// The kustomize program.
-    pub kustomize: Tool,
-}
-
-/// Where one rendering tool is.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Tool {
-    /// The program, or the place where it was looked for first.
-    pub path: PathBuf,
-    /// Whether it is there. Plain directories render without any tool, so that its absence is no error by itself.
-    pub found: bool,
+    pub kustomize: Option<PathBuf>,
 }
 
 impl Tools {
@@ -182,7 +173,7 @@ impl Tools {
             let demand = |tool: &'static str| {
                 let path = directory.join(tool);
                 if is_executable(&path) {
-                    Ok(Tool { path: std::path::absolute(&path).unwrap_or(path), found: true })
+                    Ok(Some(std::path::absolute(&path).unwrap_or(path)))
                 } else {
                     Err(SettingsError::ToolMissing { tool, directory: directory.clone() })
                 }
@@ -190,15 +181,11 @@ impl Tools {
             return Ok(Self { helm: demand("helm")?, kustomize: demand("kustomize")? });
         }
         let path = environment.path.clone().unwrap_or_default();
-        let beside = environment.own_directory.iter().cloned();
-        let folders: Vec<PathBuf> =
-            beside.chain(std::env::split_paths(&path)).filter(|folder| folder.is_absolute()).collect();
+        let candidates: Vec<PathBuf> =
+            environment.own_directory.iter().cloned().chain(std::env::split_paths(&path)).collect();
         let search = |tool: &str| {
-            let mut candidates = folders.iter().map(|folder| folder.join(tool));
-            match candidates.clone().find(|path| is_executable(path)) {
-                Some(path) => Tool { path, found: true },
-                None => Tool { path: candidates.next().unwrap_or_else(|| PathBuf::from(tool)), found: false },
-            }
+            let absolute = candidates.iter().filter(|directory| directory.is_absolute());
+            absolute.map(|directory| directory.join(tool)).find(|path| is_executable(path))
         };
         Ok(Self { helm: search("helm"), kustomize: search("kustomize") })
     }
@@ -342,7 +329,7 @@ mod tests {
     }
 
     #[test]
-    fn tools_beside_the_program_win_over_path_and_a_missing_one_is_expected_there() {
+    fn tools_beside_the_program_win_over_path_and_a_missing_one_is_none() {
         let directory = tempfile::tempdir().unwrap();
         let beside = tool(&directory.path().join("beside"), "helm");
         let on_path = directory.path().join("bin");
@@ -353,8 +340,7 @@ mod tests {
             ..Environment::default()
         };
         let tools = Tools::locate(&ToolFlags::default(), &environment).unwrap();
-        let expected = Tool { path: directory.path().join("beside/kustomize"), found: false };
-        assert_eq!(tools, Tools { helm: Tool { path: beside, found: true }, kustomize: expected });
+        assert_eq!(tools, Tools { helm: Some(beside), kustomize: None });
     }
 
     #[test]

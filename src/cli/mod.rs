@@ -15,6 +15,8 @@
 mod controller;
 mod crds;
 mod health;
+mod render;
+mod yaml;
 
 use std::io::{self, BufWriter, Write};
 
@@ -28,6 +30,7 @@ use crate::telemetry::LogFormat;
 pub use controller::{ControllerArguments, ControllerError};
 pub use crds::{CrdsArguments, CrdsError, crd_documents};
 pub use health::{HealthArguments, HealthError};
+pub use render::{RenderArguments, RenderVerbError};
 
 /// The exit codes, for `--help`.
 const EXIT_CODES: &str = "\
@@ -56,6 +59,8 @@ pub enum Verb {
     Crds(CrdsArguments),
     /// Tell how well live objects do, a JSON line each: group, kind, namespace, name, status, message
     Health(HealthArguments),
+    /// Print the manifests that a folder, or an Application, renders to
+    Render(RenderArguments),
     /// Print the version
     Version,
 }
@@ -104,7 +109,7 @@ impl Verb {
     pub fn logs(&self) -> Logs {
         match self {
             Self::Controller(arguments) => arguments.logs(),
-            Self::Crds(_) | Self::Health(_) | Self::Version => {
+            Self::Crds(_) | Self::Health(_) | Self::Render(_) | Self::Version => {
                 Logs { format: LogFormat::Text, level: "warn".to_owned() }
             }
         }
@@ -114,7 +119,7 @@ impl Verb {
     pub const fn handles_secrets(&self) -> bool {
         match self {
             Self::Controller(_) => true,
-            Self::Crds(_) | Self::Health(_) | Self::Version => false,
+            Self::Crds(_) | Self::Health(_) | Self::Render(_) | Self::Version => false,
         }
     }
 }
@@ -128,6 +133,9 @@ pub enum CliError {
     /// `health`.
     #[error(transparent)]
     Health(#[from] HealthError),
+    /// `render`.
+    #[error(transparent)]
+    Render(#[from] RenderVerbError),
     /// stdout could not be written to.
     #[error("cannot write to stdout: {0}")]
     Write(#[source] io::Error),
@@ -144,6 +152,7 @@ pub async fn run(verb: Verb, clock: Clock, dropped_log_lines: Counter) -> Result
         }
         Verb::Crds(arguments) => crds::run(&arguments, &mut output).map_err(CliError::from),
         Verb::Health(arguments) => health::run(&arguments, &clock, &mut output).map_err(CliError::from),
+        Verb::Render(arguments) => render::run(&arguments, &mut output).map_err(CliError::from),
         Verb::Version => {
             writeln!(output, "tidelock {}", env!("CARGO_PKG_VERSION")).map(|()| Exit::Success).map_err(CliError::Write)
         }
@@ -164,8 +173,9 @@ fn is_closed_pipe(error: &CliError) -> bool {
     match error {
         CliError::Write(error)
         | CliError::Crds(CrdsError::Print(error))
-        | CliError::Health(HealthError::Print(error)) => error.kind() == io::ErrorKind::BrokenPipe,
-        CliError::Crds(_) | CliError::Health(_) => false,
+        | CliError::Health(HealthError::Print(error))
+        | CliError::Render(RenderVerbError::Print(error)) => error.kind() == io::ErrorKind::BrokenPipe,
+        CliError::Crds(_) | CliError::Health(_) | CliError::Render(_) => false,
     }
 }
 

@@ -1,5 +1,12 @@
 //! Desired set against live view. Pure.
 
 mod compare;
+mod fields;
+mod inferred;
+mod path;
+mod quantity;
+mod secret;
 
 pub use compare::{Cause, Difference, Differences, Extra, compare};
+pub use fields::{Change, FieldChange, ObjectChanges, Record, field_changes};
+pub use inferred::infer_inventory;

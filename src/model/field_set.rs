@@ -5,12 +5,15 @@
 //! an index, and `.` the node itself. A node without children is owned with everything below it: a scalar, or a list or
 //! map that is atomic.
 
+mod owned;
+
 use std::fmt::Write as _;
 
 use serde_json::{Map, Value};
 use thiserror::Error;
 
 use super::Hash64;
+pub use owned::Owned;
 
 /// How deep a tree may be. Deeper objects are refused by the API server long before.
 const MAX_DEPTH: usize = 256;

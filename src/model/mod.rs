@@ -15,7 +15,7 @@ mod revision;
 
 pub use api_surface::{ApiSurface, KindInfo};
 pub use duration::parse_duration;
-pub use field_set::{FieldSet, FieldSetError, entry_hash, own_entry};
+pub use field_set::{FieldSet, FieldSetError, Owned, entry_hash, own_entry};
 pub use files::{Entry, EntryKind, Files, FilesError};
 pub use hash::Hash64;
 pub use health::{Health, HealthStatus};

@@ -369,7 +369,7 @@ fn failure_of(problems: &[Problem]) -> Failure {
     let mut message: String =
         problems.iter().take(3).map(|problem| problem.message.as_str()).collect::<Vec<_>>().join("; ");
     if problems.len() > 3 {
-        message.push_str(&format!("; and {} more", problems.len() - 3));
+        message = format!("{message}; and {} more", problems.len() - 3);
     }
     Failure { reason, message }
 }

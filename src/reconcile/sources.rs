@@ -21,7 +21,7 @@ use crate::model::{Hash64, Reason, Revision};
 use crate::status::Failure;
 
 /// Pause between polls unless an Application asks for another.
-pub const DEFAULT_INTERVAL: Duration = Duration::from_secs(60);
+pub const DEFAULT_INTERVAL: Duration = Duration::from_mins(1);
 /// First pause after a failure that may pass by itself; doubles up to the interval.
 const FIRST_RETRY: Duration = Duration::from_secs(2);
 

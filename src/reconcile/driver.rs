@@ -492,6 +492,9 @@ impl Driver {
             suspended: application.spec.suspend,
             history_limit: limit.unwrap_or(HISTORY_LIMIT),
         });
+        if let Some(token) = &memory.handled_refresh {
+            status.last_handled_refresh.clone_from(token);
+        }
         if let Some(inventory) = &memory.inventory {
             let stored = self.inventories.store(application, inventory, &mut status, &mut memory.inventory_chunks).await;
             if let Err(failure) = stored {

@@ -50,6 +50,9 @@ pub(super) struct Memory {
     pub(super) heals: Heals,
     /// A refresh that was asked for and not answered yet: the annotation's value and the number of the poll.
     pub(super) refresh: Option<(String, u64)>,
+    /// The last refresh that was answered. Not kept in `status`, which must stay as it was written: else the answer
+    /// would never be seen as a change.
+    pub(super) handled_refresh: Option<String>,
     /// Consecutive reconciles that failed for a reason that may pass.
     pub(super) failures: u32,
 }

@@ -74,7 +74,7 @@ impl Driver {
         if let Some((token, number)) = &memory.refresh
             && polls >= *number
         {
-            memory.status.last_handled_refresh.clone_from(token);
+            memory.handled_refresh = Some(token.clone());
             memory.refresh = None;
         }
         let Some(revision) = revision else {
@@ -106,7 +106,8 @@ impl Driver {
 
     fn take_refresh(&self, application: &Application, owner: &Owner, memory: &mut Memory) {
         let token = application.metadata.annotations.as_ref().and_then(|all| all.get(REFRESH_ANNOTATION));
-        let Some(token) = token.filter(|token| **token != memory.status.last_handled_refresh) else { return };
+        let handled = memory.handled_refresh.as_ref().unwrap_or(&memory.status.last_handled_refresh);
+        let Some(token) = token.filter(|token| *token != handled) else { return };
         if memory.refresh.as_ref().is_none_or(|(pending, _)| pending != token)
             && let Some(number) = self.sources.poll(&owner.name)
         {

@@ -33,7 +33,8 @@ use crate::live::client::ClientError;
 use crate::live::{Cache, Change, LiveError, SurfaceCache, client};
 use crate::metrics::{Metrics, ReconcileResult};
 use crate::model::{GroupKind, Health, HealthStatus, InstanceId, Owner};
-use crate::render::{RenderError, Renderer, Tools};
+use crate::render::yaml::DuplicateKeys;
+use crate::render::{RenderError, RenderLimits, Renderer, Tools};
 use crate::server::probes::{Probes, Requirement};
 use crate::settings::Settings;
 
@@ -234,6 +235,10 @@ async fn start(
         sources: Arc::clone(&sources),
         renderer,
         renders: Semaphore::new(RENDERS),
+        render_limits: RenderLimits {
+            duplicate_keys: if settings.allow_duplicate_keys { DuplicateKeys::Warn } else { DuplicateKeys::Refuse },
+            ..RenderLimits::default()
+        },
         surface,
         cache: Arc::clone(&cache),
         applier,

@@ -23,7 +23,7 @@ use crate::live::{Cache, LiveView, SurfaceCache};
 use crate::metrics::Metrics;
 use crate::model::{GroupKind, Hash64, Inventory, InventoryEntry, ObjectKey, Owner, Reason, parse_duration};
 use crate::plan::{Decision, DecideInput, LastAttempt, PlanInput, Plan, Policy, Request, backoff, decide, plan};
-use crate::render::Renderer;
+use crate::render::{RenderLimits, Renderer};
 use crate::status::{Assessment, Comparison, Failure, Observed, derive};
 
 /// How long a reconcile waits for a kind's first complete list.
@@ -52,6 +52,7 @@ pub(super) struct Driver {
     pub(super) sources: Arc<Sources>,
     pub(super) renderer: Arc<Renderer>,
     pub(super) renders: Semaphore,
+    pub(super) render_limits: RenderLimits,
     pub(super) surface: Arc<SurfaceCache>,
     pub(super) cache: Arc<Cache>,
     pub(super) applier: Arc<Applier>,

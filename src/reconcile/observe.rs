@@ -11,7 +11,7 @@ use crate::git::{RepositoryUrl, SnapshotLimits, Store};
 use crate::metrics::{RenderResult, RenderTool};
 use crate::model::{ApiSurface, Hash64, Manifest, Owner, Reason, Revision, parse_duration};
 use crate::plan::Policy;
-use crate::render::{RenderLimits, RenderRequest, Rendered, Tool};
+use crate::render::{RenderRequest, Rendered, Tool};
 use crate::status::Failure;
 
 /// Annotation that asks for a poll now; any new value asks again.
@@ -206,7 +206,7 @@ impl Driver {
         let namespace = application.spec.destination.namespace.clone().unwrap_or_default();
         let (kube_version, api_versions) = (surface.server_version.clone(), surface.api_versions());
         let metrics = Arc::clone(&self.metrics);
-        let clock = self.clock.clone();
+        let (clock, limits) = (self.clock.clone(), self.render_limits);
         let done = tokio::task::spawn_blocking(move || {
             let snapshot = store
                 .snapshot(&revision, SnapshotLimits::default())
@@ -223,7 +223,7 @@ impl Driver {
                 destination_namespace: &namespace,
                 kube_version,
                 api_versions,
-                limits: RenderLimits::default(),
+                limits,
             };
             let started = clock.monotonic();
             let rendered = renderer.render(&snapshot, &request);

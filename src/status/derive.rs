@@ -158,7 +158,7 @@ pub fn derive(observed: &Observed<'_>) -> ApplicationStatus {
     conditions.set(RECONCILING, verdict.reconciling.into(), verdict.reason, &verdict.message);
     conditions.set(STALLED, verdict.stalled.into(), verdict.reason, &verdict.message);
     list_condition(&mut conditions, UNSUPPORTED_FIELD, Reason::UnsupportedField, observed.unsupported);
-    list_condition(&mut conditions, WARNING, Reason::Pending, observed.warnings);
+    list_condition(&mut conditions, WARNING, Reason::Warning, observed.warnings);
     status.conditions = conditions.into_list();
     status
 }

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
+use super::steps::Blocked;
 use crate::api::{Automated, Retry};
 use crate::diff::{Difference, Differences, Extra};
 use crate::model::{Hash64, parse_duration};
@@ -69,6 +70,8 @@ pub struct DecideInput<'a> {
     pub request: Option<Request>,
     /// What differs.
     pub differences: &'a Differences,
+    /// What the plan leaves alone although it differs: no reason to sync.
+    pub blocked: &'a [Blocked],
     /// What a sync would bring.
     pub target: Hash64,
     /// The last attempt that failed.
@@ -119,12 +122,12 @@ pub fn decide(input: DecideInput<'_>) -> Decision {
         }
     }
     // What is recorded and not seen is only struck off the record, which needs no consent to prune.
-    let extras = input.differences.extras.values().any(|extra| match extra {
-        Extra::Prunable { .. } => prune,
+    let extras = input.differences.extras.iter().any(|(key, extra)| match extra {
+        Extra::Prunable { .. } => prune && !input.blocked.iter().any(|blocked| blocked.key == *key),
         Extra::Unseen | Extra::Unrecorded => true,
         Extra::Kept | Extra::Terminating => false,
     });
-    let heal = drift && !from_git;
+    let heal = drift && !from_git && !extras;
     if !(from_git || extras || (drift && self_heal)) {
         return Decision::Hold;
     }

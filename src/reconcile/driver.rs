@@ -255,6 +255,7 @@ impl Driver {
                 policy,
                 request,
                 differences: &compared.differences,
+                blocked: &compared.plan.blocked,
                 target,
                 last_failure: memory.last_failure.as_ref(),
                 retry,

@@ -108,6 +108,10 @@ fn healthy(stages: &[Stage], last: usize, live: &LiveView) -> Prerequisite {
 /// Objects that are not well, and those that will be written first and whose health after that nobody can know.
 fn not_yet_healthy(stages: &[Stage], live: &LiveView, condition: &'static str) -> Vec<Waiting> {
     let mut found = unhealthy(stages, live, condition);
+    for gone in stages.iter().flat_map(|stage| being_deleted(stage, live)) {
+        found.retain(|waiting| waiting.key != gone.key);
+        found.push(gone);
+    }
     for step in stages.iter().flat_map(|stage| &stage.steps) {
         let Some(pending) = pending(step, condition) else { continue };
         match found.iter_mut().find(|waiting| waiting.key == step.key) {

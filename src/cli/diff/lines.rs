@@ -25,7 +25,7 @@ pub(super) fn unified(before: &str, after: &str) -> Vec<String> {
     let mut left_out = 0;
     let tell_left_out = |lines: &mut Vec<String>, left_out: &mut usize| {
         if *left_out > 0 {
-            lines.push(format!("  ({left_out} equal lines)"));
+            lines.push(format!("  ({left_out} equal {})", if *left_out == 1 { "line" } else { "lines" }));
             *left_out = 0;
         }
     };
@@ -91,7 +91,7 @@ mod tests {
     fn changed_lines_come_with_two_lines_around_them() {
         let before = "a\nb\nc\nd\ne\nf\ng\nh";
         assert_eq!(unified(before, "a\nb\nc\nd\nE\nf\ng\nh"), [
-            "  (2 equal lines)", "  c", "  d", "- e", "+ E", "  f", "  g", "  (1 equal lines)"
+            "  (2 equal lines)", "  c", "  d", "- e", "+ E", "  f", "  g", "  (1 equal line)"
         ]);
         assert_eq!(unified("a\nb", "b\nc"), ["- a", "  b", "+ c"]);
         assert_eq!(unified("", "x"), ["-", "+ x"]);

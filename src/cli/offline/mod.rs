@@ -56,7 +56,6 @@ pub struct OfflineArguments {
     #[arg(long, value_name = "NAME", default_value = "tidelock")]
     pub installation: String,
     #[command(flatten)]
-    #[expect(missing_docs, reason = "a doc comment would become the help heading")]
     pub tools: ToolFlags,
 }
 

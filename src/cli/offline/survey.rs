@@ -30,8 +30,6 @@ pub struct Survey {
     pub desired: DesiredSet,
     /// What is there.
     pub live: LiveView,
-    /// Whether live objects were given at all.
-    pub live_given: bool,
     /// What differs.
     pub differences: Differences,
     /// What applying would change, of objects that are both wanted and there.
@@ -53,7 +51,6 @@ pub fn survey(
     let mut subject = Subject::load(arguments.application.as_deref(), &arguments.desired)?;
     let owner = subject.owner(&arguments.installation);
     let objects = live.map(input::objects).transpose()?;
-    let live_given = objects.is_some();
     let objects = objects.unwrap_or_default();
     let mut surface = kinds::built_in_kinds()?;
     kinds::add_live_kinds(&mut surface, &objects);
@@ -85,7 +82,7 @@ pub fn survey(
         PlanInput { desired: &desired, differences: &differences, live: &live, prune: policy.prune, prune_protected };
     let plan = plan(input);
     let gate_last_wave = application.spec.gate.as_ref().and_then(|gate| gate.last_wave).unwrap_or(true);
-    Ok(Survey { owner, desired, live, live_given, differences, changes, plan, gate_last_wave, warnings: notes })
+    Ok(Survey { owner, desired, live, differences, changes, plan, gate_last_wave, warnings: notes })
 }
 
 /// Field by field what differs of the objects that are both wanted and there.

@@ -70,7 +70,7 @@ fn now(next: &NextReport) -> String {
             (Some(only), _) => format!("next: step {only} runs"),
             _ => "next: nothing".to_owned(),
         },
-        "wait" => format!("next: nothing runs before {}", listed(waiting)),
+        "wait" => format!("next: waits for {}", listed(waiting)),
         _ => "next: nothing; all is done".to_owned(),
     }
 }

@@ -195,6 +195,18 @@ impl Tools {
     }
 }
 
+impl Tools {
+    /// Where helm is, or would have to be: the error of a render then names what is missing.
+    pub fn helm_path(&self) -> PathBuf {
+        self.helm.clone().unwrap_or_else(|| PathBuf::from("/usr/local/bin/helm"))
+    }
+
+    /// Where kustomize is, or would have to be.
+    pub fn kustomize_path(&self) -> PathBuf {
+        self.kustomize.clone().unwrap_or_else(|| PathBuf::from("/usr/local/bin/kustomize"))
+    }
+}
+
 fn is_executable(path: &Path) -> bool {
     use std::os::unix::fs::PermissionsExt;
     fs::metadata(path).is_ok_and(|found| found.is_file() && found.permissions().mode() & 0o111 != 0)

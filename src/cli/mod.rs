@@ -10,11 +10,16 @@
 //! | 3 | Done, and not (yet) as wanted. `diff`: there are differences. `health`: something is progressing or missing, nothing is worse. |
 //! | 4 | `health` only: something is degraded or can't be assessed. |
 //!
+//! `docs/cli.md` tells every verb, flag and the shapes of JSON output.
+//!
 //! A reader of stdout that closes early (`| head`) is no error.
 
 mod controller;
 mod crds;
+mod diff;
 mod health;
+mod offline;
+mod plan;
 mod render;
 mod yaml;
 
@@ -29,8 +34,11 @@ use crate::telemetry::LogFormat;
 
 pub use controller::{ControllerArguments, ControllerError};
 pub use crds::{CrdsArguments, CrdsError, crd_documents};
+pub use diff::DiffArguments;
 pub use health::{HealthArguments, HealthError};
-pub use render::{RenderArguments, RenderVerbError};
+pub use offline::OfflineError;
+pub use plan::PlanArguments;
+pub use render::RenderArguments;
 
 /// The exit codes, for `--help`.
 const EXIT_CODES: &str = "\
@@ -59,8 +67,12 @@ pub enum Verb {
     Crds(CrdsArguments),
     /// Tell how well live objects do, a JSON line each: group, kind, namespace, name, status, message
     Health(HealthArguments),
-    /// Print the manifests that a folder, or an Application, renders to
+    /// Print what a directory renders to, as YAML documents: Secrets in clear
     Render(RenderArguments),
+    /// Print what a sync would do with a directory: ordered steps, and what each waits for
+    Plan(PlanArguments),
+    /// Print what a sync would change, field by field; the content of Secrets is hidden
+    Diff(DiffArguments),
     /// Print the version
     Version,
 }
@@ -109,7 +121,7 @@ impl Verb {
     pub fn logs(&self) -> Logs {
         match self {
             Self::Controller(arguments) => arguments.logs(),
-            Self::Crds(_) | Self::Health(_) | Self::Render(_) | Self::Version => {
+            Self::Crds(_) | Self::Health(_) | Self::Render(_) | Self::Plan(_) | Self::Diff(_) | Self::Version => {
                 Logs { format: LogFormat::Text, level: "warn".to_owned() }
             }
         }
@@ -119,7 +131,7 @@ impl Verb {
     pub const fn handles_secrets(&self) -> bool {
         match self {
             Self::Controller(_) => true,
-            Self::Crds(_) | Self::Health(_) | Self::Render(_) | Self::Version => false,
+            Self::Crds(_) | Self::Health(_) | Self::Render(_) | Self::Plan(_) | Self::Diff(_) | Self::Version => false,
         }
     }
 }
@@ -133,9 +145,9 @@ pub enum CliError {
     /// `health`.
     #[error(transparent)]
     Health(#[from] HealthError),
-    /// `render`.
+    /// `render`, `plan` or `diff`.
     #[error(transparent)]
-    Render(#[from] RenderVerbError),
+    Offline(#[from] OfflineError),
     /// stdout could not be written to.
     #[error("cannot write to stdout: {0}")]
     Write(#[source] io::Error),
@@ -153,6 +165,8 @@ pub async fn run(verb: Verb, clock: Clock, dropped_log_lines: Counter) -> Result
         Verb::Crds(arguments) => crds::run(&arguments, &mut output).map_err(CliError::from),
         Verb::Health(arguments) => health::run(&arguments, &clock, &mut output).map_err(CliError::from),
         Verb::Render(arguments) => render::run(&arguments, &mut output).map_err(CliError::from),
+        Verb::Plan(arguments) => plan::run(&arguments, &clock, &mut output).map_err(CliError::from),
+        Verb::Diff(arguments) => diff::run(&arguments, &clock, &mut output).map_err(CliError::from),
         Verb::Version => {
             writeln!(output, "tidelock {}", env!("CARGO_PKG_VERSION")).map(|()| Exit::Success).map_err(CliError::Write)
         }
@@ -174,8 +188,8 @@ fn is_closed_pipe(error: &CliError) -> bool {
         CliError::Write(error)
         | CliError::Crds(CrdsError::Print(error))
         | CliError::Health(HealthError::Print(error))
-        | CliError::Render(RenderVerbError::Print(error)) => error.kind() == io::ErrorKind::BrokenPipe,
-        CliError::Crds(_) | CliError::Health(_) | CliError::Render(_) => false,
+        | CliError::Offline(OfflineError::Print(error)) => error.kind() == io::ErrorKind::BrokenPipe,
+        CliError::Crds(_) | CliError::Health(_) | CliError::Offline(_) => false,
     }
 }
 

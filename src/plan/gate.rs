@@ -105,12 +105,12 @@ pub fn next(input: GateInput<'_>) -> Next {
         if !ready.is_empty() {
             return Next::Run(ready);
         }
-        let terminating = await_gone(stage, input);
+        let terminating = being_deleted(stage, input.live);
         if !terminating.is_empty() {
             return Next::Wait(terminating);
         }
         if stage.defines_kinds && !has_failure(std::slice::from_ref(stage), input.outcomes) {
-            let waiting = unhealthy(std::slice::from_ref(stage), input, "established");
+            let waiting = unhealthy(std::slice::from_ref(stage), input.live, "established");
             if !waiting.is_empty() {
                 return Next::Wait(waiting);
             }
@@ -125,7 +125,7 @@ pub fn next(input: GateInput<'_>) -> Next {
             return Next::Failed;
         }
         if index + 1 < stages.len() || input.gate_last_wave {
-            let waiting = unhealthy(wave, input, "healthy");
+            let waiting = unhealthy(wave, input.live, "healthy");
             if !waiting.is_empty() {
                 return Next::Wait(waiting);
             }
@@ -169,12 +169,13 @@ fn has_failure(stages: &[Stage], outcomes: &Outcomes) -> bool {
         .any(|step| matches!(outcomes.get(&step.key), Some(Outcome::Failed { .. })))
 }
 
-fn await_gone(stage: &Stage, input: GateInput<'_>) -> Vec<Waiting> {
+pub(super) fn being_deleted(stage: &Stage, live: &LiveView) -> Vec<Waiting> {
     stage
         .steps
         .iter()
         .filter(|step| step.action == Action::AwaitGone)
-        .filter(|step| input.live.objects.get(&step.key).is_some_and(|record| record.deleting))
+        // Once it is gone a new plan makes it again; until then nothing may count on it.
+        .filter(|step| live.objects.get(&step.key).is_none_or(|record| record.deleting))
         .map(|step| Waiting {
             key: step.key.clone(),
             condition: "gone",
@@ -184,12 +185,12 @@ fn await_gone(stage: &Stage, input: GateInput<'_>) -> Vec<Waiting> {
         .collect()
 }
 
-fn unhealthy(stages: &[Stage], input: GateInput<'_>, condition: &'static str) -> Vec<Waiting> {
+pub(super) fn unhealthy(stages: &[Stage], live: &LiveView, condition: &'static str) -> Vec<Waiting> {
     stages
         .iter()
         .flat_map(|stage| &stage.steps)
         .filter_map(|step| {
-            let health = effective_health(&step.key, input.live.objects.get(&step.key).map(AsRef::as_ref));
+            let health = effective_health(&step.key, live.objects.get(&step.key).map(AsRef::as_ref));
             let reason = match health.status {
                 HealthStatus::Healthy => return None,
                 HealthStatus::Degraded => Reason::HealthDegraded,

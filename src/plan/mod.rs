@@ -1,11 +1,16 @@
 //! Decides everything: which steps, in which order, behind which gates. Pure; the clock is passed in.
 
 mod decide;
+mod explain;
 mod gate;
 mod order;
 mod steps;
 
 pub use decide::{Decision, DecideInput, LastAttempt, Policy, Request, backoff, decide};
+pub use explain::{Condition, Prerequisite, prerequisites};
 pub use gate::{GateInput, Next, Outcome, Outcomes, Waiting, next};
 pub use order::kind_rank;
 pub use steps::{Action, Blocked, Plan, PlanInput, Stage, Step, plan, plan_deletion};
+
+#[cfg(test)]
+mod tests;

@@ -188,8 +188,9 @@ pub fn plan_deletion(objects: impl IntoIterator<Item = (ObjectKey, Option<String
 
 fn reversed(objects: Vec<(ObjectKey, Option<String>)>, live: &LiveView) -> Vec<Stage> {
     let mut stages: BTreeMap<(i32, u16), Vec<Step>> = BTreeMap::new();
-    for (key, uid) in objects {
-        let wave = live.objects.get(&key).map_or(0, |record| record.wave);
+    let wave_of = |key: &ObjectKey| live.objects.get(key).map_or(0, |record| record.wave);
+    let waves: Vec<i32> = objects.iter().map(|(key, _)| first_wave_within(key, &objects, wave_of)).collect();
+    for ((key, uid), wave) in objects.into_iter().zip(waves) {
         stages
             .entry((wave, kind_rank(&key.group, &key.kind)))
             .or_default()
@@ -200,6 +201,24 @@ fn reversed(objects: Vec<(ObjectKey, Option<String>)>, live: &LiveView) -> Vec<S
         .rev()
         .map(|((wave, rank), steps)| Stage { wave, rank, defines_kinds: false, steps })
         .collect()
+}
+
+/// The wave of an object that goes: a Namespace and a definition outlive what depends on them, as they came before it.
+/// A definition is named after its group, which is all that is known of it here.
+fn first_wave_within(
+    key: &ObjectKey,
+    objects: &[(ObjectKey, Option<String>)],
+    wave_of: impl Fn(&ObjectKey) -> i32,
+) -> i32 {
+    let holds = |other: &ObjectKey| {
+        if is_definition(key) {
+            key.name.split_once('.').is_some_and(|(_, group)| group == other.group)
+        } else {
+            key.group.is_empty() && key.kind == "Namespace" && other.namespace == key.name
+        }
+    };
+    let first = objects.iter().map(|(other, _)| other).filter(|other| holds(other)).map(&wave_of).min();
+    first.map_or(wave_of(key), |first| first.min(wave_of(key)))
 }
 
 /// Waves as stated, but a Namespace no later than the first object inside it, and a definition no later than the

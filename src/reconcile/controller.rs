@@ -321,9 +321,7 @@ async fn start(
 }
 
 fn renderer(settings: &Settings) -> Result<Renderer, RunError> {
-    // A tool that was not found is named where it would have to be, so that the error of a render says what is missing.
-    let place = |tool: &Option<PathBuf>, name: &str| tool.clone().unwrap_or_else(|| PathBuf::from("/usr/local/bin").join(name));
-    let tools = Tools { helm: place(&settings.tools.helm, "helm"), kustomize: place(&settings.tools.kustomize, "kustomize") };
+    let tools = Tools { helm: settings.tools.helm_path(), kustomize: settings.tools.kustomize_path() };
     // The first that is in memory is taken. In a pod `/tmp` is a volume of a chosen size, `/dev/shm` a small one.
     let own = settings.state.join("scratch");
     std::fs::create_dir_all(&own).map_err(|source| RunError::State { path: own.clone(), source })?;

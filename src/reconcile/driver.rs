@@ -262,7 +262,7 @@ impl Driver {
                 policy,
                 request,
                 differences: &compared.differences,
-                prunes: !compared.plan.prunes.is_empty(),
+                blocked: &compared.plan.blocked,
                 target,
                 last_failure: memory.last_failure.as_ref(),
                 retry,

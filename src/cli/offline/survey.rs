@@ -1,0 +1,143 @@
+//! Everything that can be told about an Application from files: what is wanted, what is there, what differs, the plan.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use serde_json::Value;
+
+use super::application::Subject;
+use super::live::{Dump, dump};
+use super::{OfflineArguments, OfflineError, input, kinds, render, unknown_kind_note};
+use crate::api::{AppProjectSpec, Application, ProjectDestination, ResourceRule};
+use crate::desired::{AssembleInput, DesiredSet, ProjectRules, assemble};
+use crate::diff::{Differences, ObjectChanges, compare, field_changes, infer_inventory};
+use crate::live::LiveView;
+use crate::model::{GroupVersionKind, ObjectKey, Owner};
+use crate::plan::{Plan, PlanInput, Policy, plan};
+use crate::render::Rendered;
+
+/// Annotation that consents to prune kinds that hold more than themselves, at one revision.
+const APPROVE_PRUNE_ANNOTATION: &str = "tidelock.dev/approve-prune";
+/// A consent names at least this much of a commit id, as git's short ids do.
+const SHORTEST_CONSENT: usize = 7;
+
+/// What is known of an Application.
+#[derive(Debug)]
+pub struct Survey {
+    /// Who owns the objects.
+    pub owner: Owner,
+    /// What is wanted.
+    pub desired: DesiredSet,
+    /// What is there.
+    pub live: LiveView,
+    /// What differs.
+    pub differences: Differences,
+    /// What applying would change, of objects that are both wanted and there.
+    pub changes: BTreeMap<ObjectKey, ObjectChanges>,
+    /// What would be done.
+    pub plan: Plan,
+    /// Whether the last wave must be healthy too.
+    pub gate_last_wave: bool,
+    /// What a person should know.
+    pub warnings: Vec<String>,
+}
+
+/// Surveys an Application.
+pub fn survey(
+    arguments: &OfflineArguments,
+    live: Option<&Path>,
+    now: jiff::Timestamp,
+) -> Result<Survey, OfflineError> {
+    let mut subject = Subject::load(arguments.application.as_deref(), &arguments.desired)?;
+    let owner = subject.owner(&arguments.installation);
+    let objects = live.map(input::objects).transpose()?;
+    let objects = objects.unwrap_or_default();
+    let mut surface = kinds::built_in_kinds()?;
+    kinds::add_live_kinds(&mut surface, &objects);
+
+    let Rendered { manifests, warnings, tool: _, inputs: _ } =
+        render(&arguments.desired, &mut subject, &surface, &arguments.tools)?;
+    let Subject { application, warnings: mut notes, .. } = subject;
+    notes.extend(warnings);
+    let automated = application.spec.sync_policy.as_ref().and_then(|policy| policy.automated.as_ref());
+    let policy = Policy::new(automated);
+    if manifests.is_empty() && !policy.allow_empty {
+        return Err(OfflineError::EmptyRender { path: arguments.desired.clone() });
+    }
+    if arguments.assume_namespaced {
+        notes.extend(kinds::assume_namespaced(&mut surface, &manifests).iter().map(unknown_kind_note));
+    }
+    let (destination, project) = (&application.spec.destination, permissive());
+    let input = AssembleInput { owner: &owner, destination, surface: &surface, project: &project };
+    let desired = assemble(manifests, input).map_err(OfflineError::Desired)?;
+    notes.extend(desired.warnings.iter().cloned());
+
+    let Dump { view: live, bodies } = dump(objects, &surface, now)?;
+    let changes = changes(&desired, &bodies, &mut notes);
+    let inventory = infer_inventory(&desired, &live, &changes, &owner);
+    let differences = compare(&desired, &live, &inventory, &owner);
+    notes.extend(namespace_note(&application, &desired, &live));
+    let prune_protected = has_consent(&application, arguments.revision.as_deref());
+    let input =
+        PlanInput { desired: &desired, differences: &differences, live: &live, prune: policy.prune, prune_protected };
+    let plan = plan(input);
+    let gate_last_wave = application.spec.gate.as_ref().and_then(|gate| gate.last_wave).unwrap_or(true);
+    Ok(Survey { owner, desired, live, differences, changes, plan, gate_last_wave, warnings: notes })
+}
+
+/// Field by field what differs of the objects that are both wanted and there.
+fn changes(
+    desired: &DesiredSet,
+    bodies: &BTreeMap<ObjectKey, Value>,
+    notes: &mut Vec<String>,
+) -> BTreeMap<ObjectKey, ObjectChanges> {
+    let mut all = BTreeMap::new();
+    for (key, object) in &desired.objects {
+        let Some(live) = bodies.get(key) else { continue };
+        // Bodies are JSON by construction.
+        let wanted: Value = serde_json::from_slice(&object.body).unwrap_or_default();
+        let api_version = live.get("apiVersion").and_then(Value::as_str).unwrap_or_default();
+        let given = GroupVersionKind::from_api_version(api_version, &key.kind);
+        if given.version != object.gvk.version {
+            notes.push(format!(
+                "{key}: git states it in {}, the live object is given in {}: fields may have other names, so dump it \
+                 in the same version (kubectl get {}.{}.{})",
+                object.gvk.api_version(),
+                given.api_version(),
+                key.kind.to_ascii_lowercase(),
+                object.gvk.version,
+                key.group
+            ));
+        }
+        all.insert(key.clone(), field_changes(key, &wanted, live));
+    }
+    all
+}
+
+fn permissive() -> ProjectRules {
+    let any = || "*".to_owned();
+    let spec = AppProjectSpec {
+        source_repos: vec![any()],
+        destinations: vec![ProjectDestination { server: any(), name: String::new(), namespace: any() }],
+        cluster_resource_whitelist: vec![ResourceRule { group: any(), kind: any(), name: String::new() }],
+        ..AppProjectSpec::default()
+    };
+    ProjectRules::new("offline", &spec, &[])
+}
+
+fn has_consent(application: &Application, revision: Option<&str>) -> bool {
+    let annotations = application.metadata.annotations.as_ref();
+    let consent = annotations.and_then(|annotations| annotations.get(APPROVE_PRUNE_ANNOTATION));
+    matches!((consent, revision), (Some(consent), Some(revision))
+        if consent.len() >= SHORTEST_CONSENT && revision.starts_with(consent.as_str()))
+}
+
+/// `CreateNamespace=true` is carried out beside the plan, before its first write.
+fn namespace_note(application: &Application, desired: &DesiredSet, live: &LiveView) -> Option<String> {
+    let options = application.spec.sync_policy.as_ref().map(|policy| policy.sync_options.as_slice()).unwrap_or_default();
+    let namespace = application.spec.destination.namespace.as_deref().filter(|name| !name.is_empty())?;
+    let key = ObjectKey::new("", "Namespace", "", namespace);
+    let asked = options.iter().any(|option| option.trim() == "CreateNamespace=true");
+    (asked && !desired.objects.contains_key(&key) && !live.objects.contains_key(&key))
+        .then(|| format!("the namespace `{namespace}` is made before the first write if it is missing (CreateNamespace=true)"))
+}

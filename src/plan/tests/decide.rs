@@ -1,0 +1,183 @@
+use std::time::Duration;
+
+use jiff::{SignedDuration, Timestamp};
+
+use super::*;
+use crate::api::{Automated, Backoff, Retry};
+use crate::diff::Cause;
+
+const TARGET: Hash64 = Hash64(7);
+
+fn now() -> Timestamp {
+    Timestamp::from_second(1_700_000_000).unwrap()
+}
+
+fn in_seconds(seconds: i64) -> Timestamp {
+    now().checked_add(SignedDuration::from_secs(seconds)).unwrap()
+}
+
+/// Automated with prune and self-healing, nothing asked, nothing failed.
+#[derive(Clone, Default)]
+struct Situation {
+    policy: Policy,
+    request: Option<Request>,
+    differences: Differences,
+    blocked: Vec<Blocked>,
+    last_failure: Option<LastAttempt>,
+    retry: Option<Retry>,
+    heal_not_before: Option<Timestamp>,
+}
+
+impl Situation {
+    fn automated(differences: &Differences) -> Self {
+        let policy = Policy { automated: true, prune: true, self_heal: true, allow_empty: false };
+        Self { policy, differences: differences.clone(), ..Self::default() }
+    }
+
+    fn without(mut self, change: impl FnOnce(&mut Policy)) -> Self {
+        change(&mut self.policy);
+        self
+    }
+
+    fn failed(mut self, seconds_ago: i64, failures: u32, limit: Option<i64>) -> Self {
+        self.last_failure = Some(LastAttempt { target: TARGET, ended: in_seconds(-seconds_ago), failures });
+        self.retry = limit.map(|limit| Retry { limit: Some(limit), ..Retry::default() });
+        self
+    }
+
+    fn decide(&self) -> Decision {
+        decide(DecideInput {
+            policy: self.policy,
+            request: self.request,
+            differences: &self.differences,
+            blocked: &self.blocked,
+            target: TARGET,
+            last_failure: self.last_failure.as_ref(),
+            retry: self.retry.as_ref(),
+            heal_not_before: self.heal_not_before,
+            now: now(),
+        })
+    }
+}
+
+fn differing(items: impl IntoIterator<Item = Item>) -> Differences {
+    Case::of(items).differences
+}
+
+const SYNC: Decision = Decision::Sync { prune: true, dry_run: false, heal: false };
+const HEAL: Decision = Decision::Sync { prune: true, dry_run: false, heal: true };
+const SYNC_WITHOUT_PRUNE: Decision = Decision::Sync { prune: false, dry_run: false, heal: false };
+
+#[test]
+fn what_is_synced_without_being_asked() {
+    let new = differing([wanted(config("a"), 0, absent())]);
+    let drift = differing([wanted(config("a"), 0, Difference::Changed(Cause::Live))]);
+    let both = differing([
+        wanted(config("a"), 0, Difference::Changed(Cause::Live)),
+        wanted(config("b"), 0, Difference::Changed(Cause::Desired)),
+    ]);
+    let in_sync = differing([wanted(config("a"), 0, Difference::InSync)]);
+    let conflict = differing([wanted(config("a"), 0, Difference::Conflict { application: "x/y".into() })]);
+    let left = differing([extra(config("a"), 0, prunable())]);
+    let kept = differing([extra(config("a"), 0, Extra::Kept), extra(config("b"), 0, Extra::Terminating)]);
+    let unseen = differing([extra(config("a"), 0, Extra::Unseen)]);
+    let drift_and_left = differing([
+        wanted(config("a"), 0, Difference::Changed(Cause::Live)),
+        extra(config("b"), 0, prunable()),
+    ]);
+    let automated = Situation::automated;
+    let blocked = Case::of([extra(namespace("a"), 0, prunable())]);
+    let mut waiting_for_consent = automated(&blocked.differences);
+    waiting_for_consent.blocked = blocked.plan(true, false).blocked;
+    for (situation, decision, what) in [
+        (automated(&new), SYNC, "git has something new"),
+        (automated(&new).without(|policy| policy.automated = false), Decision::Hold, "manual only"),
+        (automated(&new).without(|policy| policy.prune = false), SYNC_WITHOUT_PRUNE, "pruning is off"),
+        (automated(&in_sync), Decision::Hold, "nothing differs"),
+        (automated(&conflict), Decision::Hold, "another Application's object"),
+        (automated(&drift), HEAL, "a hand edit"),
+        (automated(&drift).without(|policy| policy.self_heal = false), Decision::Hold, "self-healing is off"),
+        (automated(&both), SYNC, "a hand edit and a commit"),
+        (automated(&both).without(|policy| policy.self_heal = false), SYNC, "a commit heals along"),
+        (automated(&left), SYNC, "something to prune only"),
+        (automated(&left).without(|policy| policy.prune = false), Decision::Hold, "something to prune, pruning is off"),
+        (automated(&drift_and_left), SYNC, "a hand edit and something to prune"),
+        (automated(&kept), Decision::Hold, "kept or going objects"),
+        (
+            automated(&unseen).without(|policy| policy.prune = false),
+            SYNC_WITHOUT_PRUNE,
+            "a record that has to be struck off",
+        ),
+        (waiting_for_consent, Decision::Hold, "a prune that waits for consent"),
+    ] {
+        assert_eq!(situation.decide(), decision, "{what}");
+    }
+}
+
+#[test]
+fn a_person_is_obeyed_at_once_whatever_policy_and_failures_say() {
+    let mut situation = Situation::automated(&Differences::default()).failed(0, 9, Some(1));
+    situation.policy = Policy::default();
+    for (prune, dry_run) in [(true, false), (false, true)] {
+        situation.request = Some(Request { prune, dry_run });
+        assert_eq!(situation.decide(), Decision::Sync { prune, dry_run, heal: false });
+    }
+}
+
+#[test]
+fn a_failure_is_tried_again_after_a_pause_that_grows_up_to_a_limit_of_attempts() {
+    let new = differing([wanted(config("a"), 0, absent())]);
+    let failed = |seconds_ago, failures, limit| Situation::automated(&new).failed(seconds_ago, failures, limit).decide();
+    assert_eq!(failed(0, 1, None), Decision::Later(in_seconds(5)));
+    assert_eq!(failed(2, 2, None), Decision::Later(in_seconds(8)));
+    assert_eq!(failed(0, 40, None), Decision::Later(in_seconds(180)));
+    assert_eq!(failed(5, 1, None), SYNC);
+    assert_eq!(failed(999, 1, Some(0)), Decision::Hold);
+    assert_eq!(failed(999, 3, Some(3)), SYNC);
+    assert_eq!(failed(999, 4, Some(3)), Decision::Hold);
+    assert_eq!(failed(999, u32::MAX, Some(-1)), SYNC);
+    let mut of_another_target = Situation::automated(&new).failed(0, 9, Some(0));
+    of_another_target.last_failure = of_another_target.last_failure.map(|last| LastAttempt { target: Hash64(8), ..last });
+    assert_eq!(of_another_target.decide(), SYNC);
+}
+
+#[test]
+fn healing_that_does_not_last_is_held_back_and_a_commit_is_not() {
+    let drift = differing([wanted(config("a"), 0, Difference::Changed(Cause::Replaced))]);
+    let mut situation = Situation::automated(&drift);
+    situation.heal_not_before = Some(in_seconds(30));
+    assert_eq!(situation.decide(), Decision::Later(in_seconds(30)));
+    situation.heal_not_before = Some(now());
+    assert_eq!(situation.decide(), HEAL);
+    situation.heal_not_before = Some(in_seconds(30));
+    situation.differences.objects.insert(config("b"), absent());
+    assert_eq!(situation.decide(), SYNC);
+}
+
+#[test]
+fn every_switch_is_off_unless_set_but_automation_itself() {
+    assert_eq!(Policy::new(None), Policy::default());
+    let on = Automated::default();
+    assert_eq!(Policy::new(Some(&on)), Policy { automated: true, ..Policy::default() });
+    let off = Automated { enabled: Some(false), prune: Some(true), self_heal: Some(true), allow_empty: Some(true) };
+    assert_eq!(Policy::new(Some(&off)), Policy { allow_empty: true, ..Policy::default() });
+}
+
+#[test]
+fn the_pause_follows_what_the_retry_states() {
+    let backoff_of = |duration: &str, factor, longest: &str| Retry {
+        backoff: Some(Backoff {
+            duration: Some(duration.into()),
+            factor: Some(factor),
+            max_duration: Some(longest.into()),
+        }),
+        ..Retry::default()
+    };
+    let pauses = |retry: &Retry| -> Vec<u64> {
+        (1..5).filter_map(|failures| backoff(failures, Some(retry))).map(|pause| pause.as_secs()).collect()
+    };
+    assert_eq!(pauses(&backoff_of("1s", 3, "10s")), [1, 3, 9, 10]);
+    assert_eq!(pauses(&backoff_of("2s", 0, "1m")), [2, 2, 2, 2]);
+    assert_eq!(pauses(&backoff_of("nonsense", 2, "nonsense")), [5, 10, 20, 40]);
+    assert_eq!(backoff(u32::MAX, None), Some(Duration::from_secs(180)));
+}

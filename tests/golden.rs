@@ -1,0 +1,95 @@
+//! Each folder of `tests/golden` is a case that reads as a specification: what git wants, what the cluster holds, and what
+//! `tidelock plan` and `tidelock diff` say. `UPDATE_GOLDEN=1 cargo test --test golden` writes down what they say now.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+/// Hidden in every Secret of the cases; no output may show it.
+const CANARIES: [&str; 2] = ["canary", "Y2FuYXJ5LW"];
+
+fn cases() -> Vec<PathBuf> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden");
+    let mut cases: Vec<PathBuf> = fs::read_dir(root).unwrap().map(|entry| entry.unwrap().path()).collect();
+    cases.sort();
+    cases
+}
+
+/// What a verb prints about a case, and how it ends.
+fn said(case: &Path, verb: &str, output: &str) -> String {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_tidelock"));
+    command.current_dir(case).args([verb, "--desired", "desired", "--output", output]);
+    for (flag, file) in [("--live", "live.yaml"), ("--application", "application.yaml")] {
+        if case.join(file).exists() {
+            command.args([flag, file]);
+        }
+    }
+    let done = command.output().unwrap();
+    let text = [done.stdout, done.stderr].map(|bytes| String::from_utf8(bytes).unwrap()).concat();
+    format!("{text}\nexit code {}\n", done.status.code().unwrap())
+}
+
+fn is_updating() -> bool {
+    std::env::var_os("UPDATE_GOLDEN").is_some()
+}
+
+/// Compares with the file, or writes it. Returns what is wrong.
+fn check(file: &Path, text: &str) -> Option<String> {
+    if is_updating() {
+        fs::write(file, text).unwrap();
+        return None;
+    }
+    let wanted = fs::read_to_string(file).unwrap_or_default();
+    (wanted != text).then(|| format!("{}\n--- wanted\n{wanted}\n--- said\n{text}", file.display()))
+}
+
+#[test]
+fn every_case_is_told_as_written_down() {
+    let mut wrong = Vec::new();
+    for case in cases() {
+        wrong.extend(check(&case.join("plan.txt"), &said(&case, "plan", "text")));
+        if case.join("live.yaml").exists() {
+            wrong.extend(check(&case.join("diff.txt"), &said(&case, "diff", "text")));
+        }
+    }
+    assert!(wrong.is_empty(), "{}\n(UPDATE_GOLDEN=1 accepts)", wrong.join("\n\n"));
+}
+
+#[test]
+fn the_shapes_of_json_are_as_written_down() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden");
+    let mut wrong = Vec::new();
+    for (case, verb) in [("unhealthy-first-wave", "plan"), ("protected-kinds-wait-for-consent", "plan"), ("drift", "diff"), ("secrets-masked", "diff")] {
+        let case = root.join(case);
+        let text = said(&case, verb, "json");
+        let (json, _exit) = text.rsplit_once("\nexit code ").unwrap();
+        wrong.extend(check(&case.join(format!("{verb}.json")), json));
+    }
+    assert!(wrong.is_empty(), "{}\n(UPDATE_GOLDEN=1 accepts)", wrong.join("\n\n"));
+}
+
+#[test]
+fn no_output_shows_the_content_of_a_secret() {
+    let case = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/secrets-masked");
+    for verb in ["plan", "diff"] {
+        for output in ["text", "json"] {
+            let text = said(&case, verb, output);
+            for canary in CANARIES {
+                assert!(!text.contains(canary), "{verb} -o {output} shows a Secret:\n{text}");
+            }
+        }
+    }
+}
+
+#[test]
+fn wrong_arguments_end_with_2_and_what_cannot_be_done_with_1() {
+    let code = |arguments: &[&str]| {
+        let output = Command::new(env!("CARGO_BIN_EXE_tidelock")).args(arguments).output().unwrap();
+        (output.status.code(), String::from_utf8(output.stderr).unwrap())
+    };
+    assert_eq!(code(&["diff", "--desired", "."]).0, Some(2), "--live is missing");
+    assert_eq!(code(&["plan", "--desired", ".", "-o", "xml"]).0, Some(2));
+    let (exit, said) = code(&["plan", "--desired", "/nonexistent"]);
+    assert_eq!(exit, Some(1));
+    assert!(said.contains("/nonexistent is not a directory that can be read"), "{said}");
+}

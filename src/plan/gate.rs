@@ -136,6 +136,7 @@ pub fn next(input: GateInput<'_>) -> Next {
 
 fn next_prune(input: GateInput<'_>) -> Next {
     let mut failed = false;
+    let mut held = Vec::new();
     for stage in &input.plan.prunes {
         let ready: Vec<Step> =
             stage.steps.iter().filter(|step| !input.outcomes.contains_key(&step.key)).cloned().collect();
@@ -143,7 +144,7 @@ fn next_prune(input: GateInput<'_>) -> Next {
             return Next::Run(ready);
         }
         failed |= has_failure(std::slice::from_ref(stage), input.outcomes);
-        let waiting: Vec<Waiting> = stage
+        let (users_first, waiting): (Vec<Waiting>, Vec<Waiting>) = stage
             .steps
             .iter()
             .filter(|step| matches!(input.outcomes.get(&step.key), Some(Outcome::Pruned { gone: false })))
@@ -154,12 +155,23 @@ fn next_prune(input: GateInput<'_>) -> Next {
                 message: "its deletion was accepted; a finalizer or an owned object may hold it".to_owned(),
                 reason: Reason::PruneWaiting,
             })
-            .collect();
+            .partition(|waiting| goes_after_its_users(&waiting.key));
         if !waiting.is_empty() {
             return Next::Wait(waiting);
         }
+        held.extend(users_first);
     }
-    if failed { Next::Failed } else { Next::Done }
+    match (failed, held.is_empty()) {
+        (true, _) => Next::Failed,
+        (false, false) => Next::Wait(held),
+        (false, true) => Next::Done,
+    }
+}
+
+/// Kinds that the cluster itself keeps until nothing uses them any more. Their users may be in a later stage (a claim
+/// goes with its Namespace, the last of all), so that to wait here could be to wait for ever.
+fn goes_after_its_users(key: &ObjectKey) -> bool {
+    key.group.is_empty() && matches!(key.kind.as_str(), "PersistentVolume" | "PersistentVolumeClaim")
 }
 
 fn has_failure(stages: &[Stage], outcomes: &Outcomes) -> bool {

@@ -33,6 +33,10 @@ pub struct ControllerFlags {
     /// Name that tells this installation's objects from those of another controller on the same cluster
     #[arg(long, value_name = "NAME", default_value = "tidelock")]
     pub installation: String,
+    /// Accept a key that appears twice in a mapping of a plain YAML file (the last one wins) and warn, instead of refusing
+    /// the file
+    #[arg(long)]
+    pub allow_duplicate_keys: bool,
     #[command(flatten)]
     #[expect(missing_docs, reason = "a doc comment would become the help heading")]
     pub tools: ToolFlags,
@@ -209,6 +213,8 @@ pub struct Settings {
     pub listen: SocketAddr,
     /// Name of this installation.
     pub installation: String,
+    /// Whether a key that appears twice in plain YAML is a warning instead of an error.
+    pub allow_duplicate_keys: bool,
     /// The rendering tools.
     pub tools: Tools,
     /// Name of the host, or of the pod.
@@ -220,7 +226,7 @@ pub struct Settings {
 impl Settings {
     /// Validates the flags against what is around the process, and makes the state directory.
     pub fn gather(flags: ControllerFlags, environment: Environment) -> Result<Self, SettingsError> {
-        let ControllerFlags { kubeconfig, namespace, state, listen, installation, tools } = flags;
+        let ControllerFlags { kubeconfig, namespace, state, listen, installation, allow_duplicate_keys, tools } = flags;
         let tools = Tools::locate(&tools, &environment)?;
         let Environment { path: _, own_directory: _, host_name, namespace_file, proxy } = environment;
         if let Some(path) = &kubeconfig {
@@ -234,7 +240,7 @@ impl Settings {
         let installation = dns_label("installation", installation)?;
         prepare_state(&state)?;
         let state = fs::canonicalize(&state).map_err(|source| SettingsError::CreateState { path: state, source })?;
-        Ok(Self { kubeconfig, namespace, state, listen, installation, tools, host_name, proxy })
+        Ok(Self { kubeconfig, namespace, state, listen, installation, allow_duplicate_keys, tools, host_name, proxy })
     }
 }
 
@@ -284,6 +290,7 @@ mod tests {
             state: state.to_owned(),
             listen: SocketAddr::from(([127, 0, 0, 1], 0)),
             installation: "tidelock".to_owned(),
+            allow_duplicate_keys: false,
             tools: ToolFlags::default(),
         }
     }

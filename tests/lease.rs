@@ -1,5 +1,7 @@
 //! The lease against an API server that answers as a real one does about one Lease: versions, conflicts, silence.
 
+#![expect(clippy::unwrap_used, reason = "a step that fails fails the test")]
+
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -83,7 +85,7 @@ struct Process {
     keeper: LeaseKeeper,
     identity: String,
     hands: ManualClock,
-    _state: TempDir,
+    state: TempDir,
 }
 
 fn process(client: &Client) -> Process {
@@ -92,7 +94,7 @@ fn process(client: &Client) -> Process {
     let identity = holder.to_string();
     let (clock, hands) = Clock::manual(Timestamp::from_second(1_700_000_000).unwrap());
     let keeper = LeaseKeeper::new(client.clone(), "tidelock", holder, clock).at_pace(PACE);
-    Process { keeper, identity, hands, _state: state }
+    Process { keeper, identity, hands, state }
 }
 
 fn holder_of(store: &Shared) -> String {
@@ -157,7 +159,7 @@ async fn a_rival_stands_by_without_writing_and_takes_over_only_when_the_lease_ra
         (acquired.unwrap(), rival.identity)
     });
     until("the rival to look", || *seen.lock().unwrap() >= 3).await;
-    hands.advance(LEASE_DURATION - Duration::from_secs(1));
+    hands.advance(LEASE_DURATION.saturating_sub(Duration::from_secs(1)));
     let looks = *seen.lock().unwrap();
     until("the rival to look again", || *seen.lock().unwrap() >= looks + 3).await;
     assert!(!fence.may_write());
@@ -174,9 +176,9 @@ async fn a_process_restarted_on_the_same_state_goes_on_at_once() {
     let (client, store) = api_server().await;
     let mut killed = process(&client);
     acquire(&mut killed).await.unwrap();
-    let Process { keeper, identity, hands: _, _state } = killed;
+    let Process { keeper, identity, hands: _, state } = killed;
     drop(keeper);
-    let holder = Holder::claim(_state.path(), "host").unwrap();
+    let holder = Holder::claim(state.path(), "host").unwrap();
     let mut restarted = LeaseKeeper::new(client.clone(), "tidelock", holder, Clock::system()).at_pace(PACE);
     let acquired = restarted.acquire(&CancellationToken::new(), |holder| panic!("waited for {holder}")).await.unwrap();
     assert_eq!((acquired, holder_of(&store)), (Acquired::Held, identity));

@@ -117,6 +117,11 @@ pub(super) fn run(arguments: &RenderArguments, output: &mut impl Write) -> Resul
     for warning in &rendered.warnings {
         tracing::warn!("{warning}");
     }
+    if rendered.manifests.is_empty() {
+        tracing::warn!(
+            "nothing to deploy was found; the folders below are read only when the Application sets directory.recurse"
+        );
+    }
     print(&rendered.manifests, output)?;
     Ok(Exit::Success)
 }
@@ -217,14 +222,16 @@ fn read_application(file: &Path) -> Result<Application, RenderVerbError> {
 
 /// A folder's name as Helm takes it for a release.
 fn release_name(folder: &str) -> String {
-    let mut name: String = folder
+    let name: String = folder
         .to_ascii_lowercase()
         .chars()
         .map(|character| if character.is_ascii_alphanumeric() { character } else { '-' })
         .take(53)
         .collect();
-    name = name.trim_matches('-').to_owned();
-    if name.is_empty() { "render".to_owned() } else { name }
+    match name.trim_matches('-') {
+        "" => "render".to_owned(),
+        name => name.to_owned(),
+    }
 }
 
 /// One YAML document an object, each with the place that it came from.

@@ -69,6 +69,11 @@ impl AccessBuilder {
         }
     }
 
+    /// Reads every Secret again next time.
+    pub fn forget_all_secrets(&self) {
+        self.secrets.forget_all();
+    }
+
     /// How to reach a URL.
     pub async fn access(&self, url: &RepositoryUrl) -> Result<Access, Failure> {
         let covering = covering(url, self.repositories.all())?;

@@ -33,7 +33,8 @@ use crate::live::client::ClientError;
 use crate::live::{Cache, Change, LiveError, SurfaceCache, client};
 use crate::metrics::{Metrics, ReconcileResult};
 use crate::model::{GroupKind, Health, HealthStatus, InstanceId, Owner};
-use crate::render::{RenderError, Renderer, Tools};
+use crate::render::yaml::DuplicateKeys;
+use crate::render::{RenderError, RenderLimits, Renderer, Tools};
 use crate::server::probes::{Probes, Requirement};
 use crate::settings::Settings;
 
@@ -145,6 +146,7 @@ async fn work(
         started = starting => started?,
     };
     tokio::select! {
+        biased;
         () = shutdown.cancelled() => {}
         // Every part runs for ever; one that ends has failed.
         _ = parts.join_next() => return Err(RunError::PartEnded),
@@ -233,6 +235,10 @@ async fn start(
         sources: Arc::clone(&sources),
         renderer,
         renders: Semaphore::new(RENDERS),
+        render_limits: RenderLimits {
+            duplicate_keys: if settings.allow_duplicate_keys { DuplicateKeys::Warn } else { DuplicateKeys::Refuse },
+            ..RenderLimits::default()
+        },
         surface,
         cache: Arc::clone(&cache),
         applier,
@@ -261,8 +267,13 @@ async fn start(
     }));
     parts.spawn(Arc::clone(&projects).run(client.clone(), namespace.clone(), {
         let (queue, applications) = (Arc::clone(&queue), Arc::clone(&applications));
+        let (client, namespace, clock) = (client.clone(), namespace.clone(), driver.clock.clone());
         move |name, before: Option<&AppProject>, after: Option<&AppProject>| {
             if before.map(|project| &project.spec) != after.map(|project| &project.spec) {
+                if let Some(project) = after {
+                    let (client, namespace) = (client.clone(), namespace.clone());
+                    tokio::spawn(projects::report_unsupported(client, namespace, project.clone(), clock.now()));
+                }
                 for (application, object) in applications.all() {
                     if object.spec.project == name || (object.spec.project.is_empty() && name == "default") {
                         queue.now(&application);
@@ -313,9 +324,10 @@ fn renderer(settings: &Settings) -> Result<Renderer, RunError> {
     // A tool that was not found is named where it would have to be, so that the error of a render says what is missing.
     let place = |tool: &Option<PathBuf>, name: &str| tool.clone().unwrap_or_else(|| PathBuf::from("/usr/local/bin").join(name));
     let tools = Tools { helm: place(&settings.tools.helm, "helm"), kustomize: place(&settings.tools.kustomize, "kustomize") };
-    let scratch = [PathBuf::from("/dev/shm"), settings.state.join("scratch")];
-    std::fs::create_dir_all(&scratch[1])
-        .map_err(|source| RunError::State { path: scratch[1].clone(), source })?;
+    // The first that is in memory is taken. In a pod `/tmp` is a volume of a chosen size, `/dev/shm` a small one.
+    let own = settings.state.join("scratch");
+    std::fs::create_dir_all(&own).map_err(|source| RunError::State { path: own.clone(), source })?;
+    let scratch = [PathBuf::from("/tmp"), PathBuf::from("/dev/shm"), own];
     let renderer = Renderer::new(tools, &scratch)?;
     for warning in renderer.warnings() {
         warn!("{warning}");

@@ -17,13 +17,13 @@ use super::sources::Sources;
 use crate::api::{AppProject, Application, OperationPhase};
 use crate::apply::Applier;
 use crate::clock::Clock;
-use crate::desired::{DesiredSet, unsupported_fields};
+use crate::desired::{DesiredSet, unsupported_fields, unsupported_project_fields};
 use crate::diff::{Cause, Difference, Differences, Extra, compare};
 use crate::live::{Cache, LiveView, SurfaceCache};
 use crate::metrics::Metrics;
 use crate::model::{GroupKind, Hash64, Inventory, InventoryEntry, ObjectKey, Owner, Reason, parse_duration};
 use crate::plan::{Decision, DecideInput, LastAttempt, PlanInput, Plan, Policy, Request, backoff, decide, plan};
-use crate::render::Renderer;
+use crate::render::{RenderLimits, Renderer};
 use crate::status::{Assessment, Comparison, Failure, Observed, derive};
 
 /// How long a reconcile waits for a kind's first complete list.
@@ -52,6 +52,7 @@ pub(super) struct Driver {
     pub(super) sources: Arc<Sources>,
     pub(super) renderer: Arc<Renderer>,
     pub(super) renders: Semaphore,
+    pub(super) render_limits: RenderLimits,
     pub(super) surface: Arc<SurfaceCache>,
     pub(super) cache: Arc<Cache>,
     pub(super) applier: Arc<Applier>,
@@ -117,6 +118,8 @@ impl Driver {
             return Ok(());
         }
         memory.status = application.status.clone().unwrap_or_default();
+        memory.handled_refresh.clone_from(&memory.status.last_handled_refresh);
+        memory.handled_sync.clone_from(&memory.status.last_handled_sync);
         let (inventory, chunks) = self.inventories.load(application).await?;
         memory.inventory = Some(inventory);
         memory.inventory_chunks = chunks;
@@ -209,9 +212,12 @@ impl Driver {
             }
             !unserved
         });
-        let revision = memory.held.as_ref().map(|held| held.revision.to_string()).unwrap_or_default();
+        // Both the newest commit and the one that the status shows are meant by a person who looks.
+        let revisions = memory.held.as_ref().map(|held| [held.revision.to_string(), held.reported.clone()]);
         let approved = application.metadata.annotations.as_ref().and_then(|all| all.get(APPROVE_PRUNE_ANNOTATION));
-        let prune_protected = approved.is_some_and(|approved| approved.len() >= 7 && revision.starts_with(approved.as_str()));
+        let prune_protected = approved.is_some_and(|approved| {
+            approved.len() >= 7 && revisions.iter().flatten().any(|revision| revision.starts_with(approved.as_str()))
+        });
         let plan = plan(PlanInput { desired, differences: &differences, live: &live, prune, prune_protected });
         Compared { live, differences, plan }
     }
@@ -241,7 +247,8 @@ impl Driver {
             .is_some_and(|attempt| attempt.is_running() && attempt.target == hash && request.is_none());
         let mut due = None;
         let retry = application.spec.sync_policy.as_ref().and_then(|policy| policy.retry.as_ref());
-        let decision = if application.spec.suspend && request.is_none() {
+        let requested = memory.attempt.as_ref().is_some_and(|attempt| running && !attempt.automated);
+        let decision = if application.spec.suspend && request.is_none() && !requested {
             Decision::Hold
         } else if running {
             let attempt = memory.attempt.as_ref();
@@ -255,6 +262,7 @@ impl Driver {
                 policy,
                 request,
                 differences: &compared.differences,
+                prunes: !compared.plan.prunes.is_empty(),
                 target,
                 last_failure: memory.last_failure.as_ref(),
                 retry,
@@ -451,8 +459,8 @@ impl Driver {
             return Ok((Some(Request { prune: sync.prune, dry_run: sync.dry_run }), Some(operation.clone())));
         }
         let token = application.metadata.annotations.as_ref().and_then(|all| all.get(SYNC_ANNOTATION));
-        if let Some(token) = token.filter(|token| **token != memory.status.last_handled_sync) {
-            memory.status.last_handled_sync.clone_from(token);
+        if let Some(token) = token.filter(|token| **token != memory.handled_sync) {
+            memory.handled_sync.clone_from(token);
             return Ok((Some(Request { prune: policy.prune, dry_run: false }), None));
         }
         Ok((None, None))
@@ -460,7 +468,11 @@ impl Driver {
 
     /// Derives and writes the status.
     pub(super) async fn report(&self, application: &Application, memory: &mut Memory, assessment: Assessment<'_>) {
-        let unsupported = unsupported_fields(application);
+        let mut unsupported = unsupported_fields(application);
+        if let Some(Ok(project)) = self.projects.get(&application.spec.project) {
+            let fields = unsupported_project_fields(&project.spec);
+            unsupported.extend(fields.into_iter().map(|field| format!("AppProject {}: {field}", application.spec.project)));
+        }
         let mut warnings = memory.held.as_ref().map(|held| held.warnings.clone()).unwrap_or_default();
         if let Some(held) = &memory.held {
             warnings.extend(held.desired.warnings.iter().cloned());
@@ -483,6 +495,8 @@ impl Driver {
             suspended: application.spec.suspend,
             history_limit: limit.unwrap_or(HISTORY_LIMIT),
         });
+        status.last_handled_refresh.clone_from(&memory.handled_refresh);
+        status.last_handled_sync.clone_from(&memory.handled_sync);
         if let Some(inventory) = &memory.inventory {
             let stored = self.inventories.store(application, inventory, &mut status, &mut memory.inventory_chunks).await;
             if let Err(failure) = stored {

@@ -51,6 +51,9 @@ impl Reporter {
             warn!(reason = %failure.reason, message = %failure.message, "the status could not be written");
             return;
         }
+        if before.health.status != current.health.status {
+            self.metrics.health_changed(current.health.status);
+        }
         for event in events(&before, current) {
             info!(reason = %event.reason, note = event.note.as_deref().unwrap_or_default(), "event");
             self.outbox.put(event, application.object_ref(&()));

@@ -59,6 +59,11 @@ impl Secrets {
         self.held.lock().unwrap_or_else(PoisonError::into_inner).remove(name);
     }
 
+    /// Reads every Secret again the next time it is asked for.
+    pub fn forget_all(&self) {
+        self.held.lock().unwrap_or_else(PoisonError::into_inner).clear();
+    }
+
     /// The values of a Secret. `referrer` is the field that names it, for the error.
     ///
     /// # Errors

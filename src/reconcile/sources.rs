@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
@@ -75,6 +75,8 @@ struct Tracker {
     poke: Notify,
     /// Number of the last poll that started.
     started: AtomicU64,
+    /// Whether a poll was asked for, so that Secrets are read again too: whoever asks has changed something.
+    asked: AtomicBool,
     state: Mutex<TrackerState>,
 }
 
@@ -160,6 +162,7 @@ impl Sources {
                     store,
                     poke: Notify::new(),
                     started: AtomicU64::new(0),
+                    asked: AtomicBool::new(false),
                     state: Mutex::default(),
                 });
                 inner.trackers.insert(identity, Arc::clone(&tracker));
@@ -267,6 +270,7 @@ impl Tracker {
 
     fn poll(&self) -> u64 {
         let next = self.started.load(Ordering::Acquire) + 1;
+        self.asked.store(true, Ordering::Release);
         self.poke.notify_one();
         next
     }
@@ -344,6 +348,9 @@ impl Sources {
 
     async fn poll_once(&self, tracker: &Tracker, targets: &[String]) -> (BTreeMap<String, TargetState>, Option<Duration>) {
         self.metrics.polled();
+        if tracker.asked.swap(false, Ordering::AcqRel) {
+            self.access.forget_all_secrets();
+        }
         let access = self.access.access(&tracker.url).await;
         let mut result = match access {
             Ok(access) => self.ask(tracker, access, targets).await,

@@ -5,6 +5,7 @@ use crate::support::audit::lines;
 use crate::support::cluster::CONFIG_MAP;
 use crate::support::git::{Change, file};
 use crate::support::installation::Installation;
+use crate::support::journals::{git_mark, git_requests};
 use crate::support::manifests::config_map;
 
 #[tokio::test]
@@ -33,7 +34,7 @@ async fn a_commit_writes_only_the_objects_it_changes_and_renders_only_the_applic
         ("a/cm-5.yaml", file(format!("# a comment\n{}", config_map("cm-5", "first")))),
     ]);
     installation.follow("a", &second).await;
-    installation.synced("b", &second).await;
+    installation.refresh("b").await;
     let changed = installation.cluster.must_get(CONFIG_MAP, &target, "cm-3").await;
     assert_eq!(changed["data"]["value"], "second");
     assert_eq!(
@@ -44,9 +45,11 @@ async fn a_commit_writes_only_the_objects_it_changes_and_renders_only_the_applic
     assert!((renders() - renders_before - 1.0).abs() < 0.5, "one render, of the Application that was touched");
 
     let (audit, renders_before) = (installation.audit(), renders());
+    let git = git_mark();
     let third = repository.commit([("docs/notes.md", file("nothing for the cluster\n"))]);
-    installation.follow("a", &third).await;
-    installation.synced("b", &third).await;
+    installation.refresh("a").await;
+    installation.refresh("b").await;
+    assert!(git_requests(&git, &repository.path).iter().any(|request| request.command == "fetch"), "{third} was not fetched");
     assert!((renders() - renders_before).abs() < 0.5, "no render for a commit that touches no Application");
     assert_eq!(lines(&audit.writes_in(&target)), Vec::<String>::new());
     assert_eq!(lines(&audit.writes_in(&other)), Vec::<String>::new());

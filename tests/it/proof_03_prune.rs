@@ -51,7 +51,8 @@ async fn a_removed_file_is_pruned_and_foreign_objects_and_copied_labels_are_not(
         ("one/renamed.yaml", file(config_map("new-name", "1"))),
     ]);
     installation.follow("one", &second).await;
-    installation.synced("two", &second).await;
+    installation.refresh("two").await;
+    installation.synced("two", &first).await;
 
     assert_eq!(
         {

@@ -11,6 +11,7 @@ import (
 	"io"
 	"net/http"
 	"os"
+	"strings"
 	"time"
 )
 
@@ -144,21 +145,33 @@ func (c *Cluster) list(ctx context.Context, path string) (list, error) {
 
 // watch calls back for every object there is and for every change until the context ends; then err is nil.
 func (c *Cluster) watch(ctx context.Context, path string, changed func(Object)) error {
-	found, err := c.list(ctx, path)
-	if err != nil {
-		return err
-	}
-	for _, object := range found.Items {
-		changed(object)
-	}
 	separator := "?"
-	if bytes.ContainsRune([]byte(path), '?') {
+	if strings.Contains(path, "?") {
 		separator = "&"
 	}
-	stream, err := c.open(ctx, http.MethodGet, path+separator+"watch=true&timeoutSeconds=3600&resourceVersion="+found.Metadata.ResourceVersion, "", nil)
-	if err != nil {
-		return err
+	for {
+		found, err := c.list(ctx, path)
+		if err != nil {
+			return unlessDone(ctx, err)
+		}
+		for _, object := range found.Items {
+			changed(object)
+		}
+		version := found.Metadata.ResourceVersion
+		stream, err := c.open(ctx, http.MethodGet, path+separator+"watch=true&timeoutSeconds=3600&resourceVersion="+version, "", nil)
+		if err != nil {
+			return unlessDone(ctx, err)
+		}
+		err = follow(stream, changed)
+		// The API server ends the watches of a kind when its definition changes, which it does once more after it is
+		// established.
+		if err != io.EOF && err != io.ErrUnexpectedEOF {
+			return unlessDone(ctx, fmt.Errorf("the watch of %s ended: %w", path, err))
+		}
 	}
+}
+
+func follow(stream io.ReadCloser, changed func(Object)) error {
 	defer stream.Close()
 	decoder := json.NewDecoder(stream)
 	for {
@@ -167,16 +180,20 @@ func (c *Cluster) watch(ctx context.Context, path string, changed func(Object)) 
 			Object Object
 		}
 		if err := decoder.Decode(&event); err != nil {
-			if ctx.Err() != nil {
-				return nil
-			}
-			return fmt.Errorf("the watch of %s ended: %w", path, err)
+			return err
 		}
 		if event.Type == "ERROR" {
-			return fmt.Errorf("the watch of %s failed", path)
+			return errors.New("the API server sent an error")
 		}
 		changed(event.Object)
 	}
+}
+
+func unlessDone(ctx context.Context, err error) error {
+	if ctx.Err() != nil {
+		return nil
+	}
+	return err
 }
 
 // each runs act for 0..count-1, inFlight at a time, and returns the first error.

@@ -149,14 +149,17 @@ impl Driver {
         store: Arc<Store>,
     ) -> Result<Held, Failure> {
         let surface = self.surface.current();
-        let refused_for = Hash64::of_bytes(format!("{parameters}{}", hash_of_surface(&surface)).as_bytes());
+        // Not worked out unless it is needed: a commit to a shared repository makes every one of its Applications look.
+        let refused_for = || Hash64::of_bytes(format!("{parameters}{}", hash_of_surface(&surface)).as_bytes());
         if let Some(refused) = &memory.refused
-            && refused.parameters == refused_for
             && refused.revision == *revision
+            && refused.parameters == refused_for()
         {
             return Err(refused.failure.clone());
         }
-        let rendered = self.render_files(application, source, owner, memory, revision, parameters, &surface, store).await;
+        let rendered = self
+            .render_files(application, source, owner, memory, revision, parameters, Arc::clone(&surface), store)
+            .await;
         let result = match rendered {
             Ok(Files::Same(held)) => return Ok(held),
             Ok(Files::New(rendered)) => {
@@ -179,7 +182,7 @@ impl Driver {
             Err(failure) => {
                 if failure.reason.is_terminal() {
                     memory.refused =
-                        Some(Refused { parameters: refused_for, revision: revision.clone(), failure: failure.clone() });
+                        Some(Refused { parameters: refused_for(), revision: revision.clone(), failure: failure.clone() });
                 }
                 Err(failure)
             }
@@ -195,7 +198,7 @@ impl Driver {
         memory: &Memory,
         revision: &Revision,
         parameters: Hash64,
-        surface: &ApiSurface,
+        surface: Arc<ApiSurface>,
         store: Arc<Store>,
     ) -> Result<Files, Failure> {
         // A render holds a file tree and a tool's output in memory; more of them than cores gain nothing.
@@ -204,7 +207,6 @@ impl Driver {
         let held = memory.held.clone().filter(|held| held.parameters == parameters && self.still_current(held));
         let (revision, source, name) = (revision.clone(), source.clone(), owner.name.clone());
         let namespace = application.spec.destination.namespace.clone().unwrap_or_default();
-        let (kube_version, api_versions) = (surface.server_version.clone(), surface.api_versions());
         let metrics = Arc::clone(&self.metrics);
         let (clock, limits) = (self.clock.clone(), self.render_limits);
         let done = tokio::task::spawn_blocking(move || {
@@ -221,8 +223,8 @@ impl Driver {
                 source: &source,
                 application_name: &name,
                 destination_namespace: &namespace,
-                kube_version,
-                api_versions,
+                kube_version: surface.server_version.clone(),
+                api_versions: surface.api_versions(),
                 limits,
             };
             let started = clock.monotonic();

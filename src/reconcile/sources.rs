@@ -316,7 +316,7 @@ async fn run(sources: Weak<Sources>, tracker: Arc<Tracker>) {
 
 impl Sources {
     fn publish(&self, tracker: &Tracker, number: u64, found: BTreeMap<String, TargetState>) {
-        let mut due = BTreeSet::new();
+        let (mut asking, mut due) = (BTreeMap::new(), BTreeSet::new());
         {
             let mut state = lock(&tracker.state);
             let first = state.ended == 0;
@@ -337,10 +337,12 @@ impl Sources {
             let (answered, open) = asked.into_iter().partition(|(_, wanted)| *wanted <= number);
             state.asked = open;
             let answered: BTreeMap<String, u64> = answered;
-            due.extend(answered.into_keys());
+            asking.extend(answered);
         }
-        for application in due {
-            self.queue.now(&application);
+        // Who asked comes before those that only have to find that nothing of theirs has changed.
+        due.retain(|application| !asking.contains_key(application));
+        for application in asking.keys().chain(&due) {
+            self.queue.now(application);
         }
     }
 

@@ -228,10 +228,20 @@ fn clean(object: &mut Map<String, Value>, key: &ObjectKey) {
             *data = Value::Object(Map::new());
         }
         if let Value::Object(data) = data {
+            let mut refused = Map::new();
             for (name, value) in plain {
-                if let Value::String(value) = value {
-                    data.insert(name, Value::String(BASE64.encode(value)));
+                match value {
+                    Value::String(value) => {
+                        data.insert(name, Value::String(BASE64.encode(value)));
+                    }
+                    // Not text: left where it is, for the API server to refuse. To drop it would lose it unseen.
+                    other => {
+                        refused.insert(name, other);
+                    }
                 }
+            }
+            if !refused.is_empty() {
+                object.insert("stringData".to_owned(), Value::Object(refused));
             }
         }
     }
@@ -386,6 +396,17 @@ mod tests {
         let body: Value = serde_json::from_slice(&set.objects.values().next().unwrap().body).unwrap();
         assert_eq!(body["data"], json!({"a": "eA==", "b": "bmV3"}));
         assert_eq!(body.get("stringData"), None);
+    }
+
+    #[test]
+    fn a_value_of_string_data_that_is_no_text_is_not_dropped() {
+        let set = assembled(vec![manifest(
+            1,
+            json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "s"}, "stringData": {"port": 5432, "user": "a"}}),
+        )])
+        .unwrap();
+        let body: Value = serde_json::from_slice(&set.objects.values().next().unwrap().body).unwrap();
+        assert_eq!((&body["data"], &body["stringData"]), (&json!({"user": "YQ=="}), &json!({"port": 5432})));
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! A commit costs what it changes, and nothing more.
 
 use crate::support::application::Application;
-use crate::support::audit::lines;
+use crate::support::audit::{lines, sorted};
 use crate::support::cluster::CONFIG_MAP;
 use crate::support::git::{Change, file};
 use crate::support::installation::Installation;
@@ -38,7 +38,7 @@ async fn a_commit_writes_only_the_objects_it_changes_and_renders_only_the_applic
     let changed = installation.cluster.must_get(CONFIG_MAP, &target, "cm-3").await;
     assert_eq!(changed["data"]["value"], "second");
     assert_eq!(
-        lines(&audit.writes_in(&target)),
+        sorted(&audit.writes_in(&target)),
         [format!("patch configmaps {target}/cm-3"), format!("patch configmaps {target}/cm-8")]
     );
     assert_eq!(lines(&audit.writes_in(&other)), Vec::<String>::new(), "writes for the Application that was not touched");

@@ -3,7 +3,7 @@
 use serde_json::json;
 
 use crate::support::application::{Application, condition, ready_reason, sync_state};
-use crate::support::audit::lines;
+use crate::support::audit::{lines, sorted};
 use crate::support::cluster::{APPLICATION, CONFIG_MAP, uid_of};
 use crate::support::git::{Change, file};
 use crate::support::installation::Installation;
@@ -55,11 +55,7 @@ async fn a_removed_file_is_pruned_and_foreign_objects_and_copied_labels_are_not(
     installation.synced("two", &first).await;
 
     assert_eq!(
-        {
-            let mut deleted = lines(&audit.deletions());
-            deleted.sort();
-            deleted
-        },
+        sorted(&audit.deletions()),
         [format!("delete configmaps {target}/old-name"), format!("delete configmaps {target}/removed")]
     );
     for deletion in audit.deletions() {

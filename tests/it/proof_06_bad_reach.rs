@@ -75,18 +75,27 @@ fn cases(installation: &Installation) -> Vec<Case> {
     let with = |name: &str, field: &str, value: Value| {
         let mut object = repository(name, &url_of(installation, name));
         object["spec"][field] = value;
-        Break::Objects(vec![object])
+        object
     };
+    let mut wrong_proxy = proxy("proxy-password", &bed.proxy_url);
+    wrong_proxy["spec"]["credentialsSecretRef"] = json!({"name": "proxy-password-wrong"});
     vec![
         case(
             "git-password",
-            Break::Objects(vec![login("git-password", "git", &bed.git_username, "wrong")]),
+            // Another Secret, because one that works is not read again for a while.
+            Break::Objects(vec![
+                login("git-password", "wrong", &bed.git_username, "wrong"),
+                with("git-password", "credentialsSecretRef", json!({"name": "git-password-wrong"})),
+            ]),
             "AuthFailed",
             &[bed.git_host(), "401"],
         ),
         case(
             "proxy-password",
-            Break::Objects(vec![login("proxy-password", "proxy", &bed.proxy_username, "wrong")]),
+            Break::Objects(vec![
+                login("proxy-password", "wrong", &bed.proxy_username, "wrong"),
+                wrong_proxy,
+            ]),
             "ProxyAuthRequired",
             &[&address(&bed.proxy_url), "407"],
         ),
@@ -106,7 +115,7 @@ fn cases(installation: &Installation) -> Vec<Case> {
             "TlsUntrusted",
             &["Interception CA", bed.git_host()],
         ),
-        case("no-repository", Break::Url("https://git.elsewhere.test/x.git".to_owned()), "RepositoryUnknown", &["git.elsewhere.test"]),
+        case("no-repository", Break::Url("https://git.elsewhere.test/x.git".to_owned()), "DnsFailed", &["git.elsewhere.test", "direct"]),
         case("not-found", Break::Url(url_of(installation, "never-made")), "RepositoryNotFound", &["never-made"]),
         case("server-down", Break::Fault("down"), "ConnectionCut", &[bed.git_host()]),
         case("server-error", Break::Fault("status:503"), "ServerError", &[bed.git_host(), "503"]),
@@ -114,11 +123,16 @@ fn cases(installation: &Installation) -> Vec<Case> {
         case("server-cuts", Break::Fault("cut:20"), "ConnectionCut", &[bed.git_host()]),
         case("not-git", Break::Fault("status:200"), "ProtocolError", &[bed.git_host()]),
         case("redirect", Break::Fault("redirect:https://mirror.corp.test"), "RedirectRefused", &["mirror.corp.test"]),
-        case("no-secret", with("no-secret", "credentialsSecretRef", json!({"name": "nowhere"})), "SecretNotFound", &["nowhere"]),
+        case(
+            "no-secret",
+            Break::Objects(vec![with("no-secret", "credentialsSecretRef", json!({"name": "nowhere"}))]),
+            "SecretNotFound",
+            &["nowhere"],
+        ),
         case(
             "no-proxy",
-            with("no-proxy", "egress", json!({"proxyRef": {"name": "nowhere"}})),
-            "ReferenceNotFound",
+            Break::Objects(vec![with("no-proxy", "egress", json!({"proxyRef": {"name": "nowhere"}}))]),
+            "EgressDenied",
             &["nowhere"],
         ),
     ]
@@ -146,8 +160,6 @@ async fn every_way_not_to_reach_git_has_its_reason_and_neither_writes_nor_delete
 
     let audit = installation.audit();
     for (case, (git, _)) in cases.iter().zip(&repositories) {
-        // What would be written and pruned if the break were not noticed.
-        git.commit([("app/keeper.yaml", file(config_map(&format!("{}-other", case.name), "bad")))]);
         break_it(&installation, case, git, &target).await;
     }
     for case in &cases {
@@ -177,6 +189,16 @@ async fn every_way_not_to_reach_git_has_its_reason_and_neither_writes_nor_delete
             let text = ready_message(&reports[0]);
             assert!(has_fingerprint(text), "no SHA-256 fingerprint in: {text}");
         }
+    }
+    // What would be written and pruned if git could be reached.
+    for (case, (git, _)) in cases.iter().zip(&repositories) {
+        git.commit([("app/keeper.yaml", file(config_map(&format!("{}-other", case.name), "bad")))]);
+        installation.ask_refresh(APPLICATION, case.name).await;
+    }
+    for case in &cases {
+        installation.refresh(case.name).await;
+        let object = installation.application(case.name).await;
+        assert_eq!(ready_reason(&object), case.reason, "{}: {}", case.name, ready_message(&object));
     }
     assert_eq!(lines(&audit.writes_in(&target)), Vec::<String>::new(), "writes although git is out of reach");
     assert_eq!(installation.cluster.list(CONFIG_MAP, &target).await.iter().filter(|object| object["data"]["value"] == "good").count(), cases.len());

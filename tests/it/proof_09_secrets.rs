@@ -5,10 +5,10 @@ use base64::engine::general_purpose::STANDARD as BASE64;
 use serde_json::{Value, json};
 
 use crate::support::application::{Application, condition, ready_reason};
-use crate::support::cluster::{APPLICATION, EVENT, Kind, REPOSITORY, SECRET};
+use crate::support::cluster::{APPLICATION, EGRESS_PROXY, EVENT, Kind, REPOSITORY, SECRET};
 use crate::support::git::{Change, file};
 use crate::support::git_faults;
-use crate::support::installation::{CORP, GIT_CA, GIT_CREDENTIALS, Installation, PROXY, PROXY_CREDENTIALS, egress_proxy};
+use crate::support::installation::{CORP, GIT_CA, GIT_CREDENTIALS, Installation, PROXY, egress_proxy};
 use crate::support::journals::alone_at_the_proxy;
 use crate::support::testbed::Testbed;
 
@@ -206,11 +206,15 @@ async fn provoke(installation: &Installation, repository_path: &str, step: Reach
     installation.apply_access().await;
     let (reason, application) = match step {
         Reach::WrongGitPassword => {
-            installation.apply_login(GIT_CREDENTIALS, &bed.git_username, GIT_CANARY).await;
+            installation.apply_login("git-canary", &bed.git_username, GIT_CANARY).await;
+            let patch = json!({"spec": {"credentialsSecretRef": {"name": "git-canary"}}});
+            installation.cluster.merge(REPOSITORY, &installation.namespace, CORP, patch).await;
             ("AuthFailed", "drift")
         }
         Reach::WrongProxyPassword => {
-            installation.apply_login(PROXY_CREDENTIALS, &bed.proxy_username, PROXY_CANARY).await;
+            installation.apply_login("proxy-canary", &bed.proxy_username, PROXY_CANARY).await;
+            let patch = json!({"spec": {"credentialsSecretRef": {"name": "proxy-canary"}}});
+            installation.cluster.merge(EGRESS_PROXY, &installation.namespace, PROXY, patch).await;
             ("ProxyAuthRequired", "drift")
         }
         Reach::Forbidden => {

@@ -161,6 +161,13 @@ impl Audit {
     }
 }
 
+/// Requests as lines, sorted: for those whose order is nobody's business.
+pub fn sorted(requests: &[Request]) -> Vec<String> {
+    let mut lines = lines(requests);
+    lines.sort();
+    lines
+}
+
 /// Requests as lines, for assertions on whole values.
 pub fn lines(requests: &[Request]) -> Vec<String> {
     requests.iter().map(Request::line).collect()

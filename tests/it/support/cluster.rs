@@ -17,6 +17,7 @@ pub struct Kind(pub &'static str, pub &'static str);
 
 pub const APPLICATION: Kind = Kind("tidelock.dev/v1alpha1", "Application");
 pub const REPOSITORY: Kind = Kind("tidelock.dev/v1alpha1", "Repository");
+pub const EGRESS_PROXY: Kind = Kind("tidelock.dev/v1alpha1", "EgressProxy");
 pub const CONFIG_MAP: Kind = Kind("v1", "ConfigMap");
 pub const SECRET: Kind = Kind("v1", "Secret");
 pub const SERVICE: Kind = Kind("v1", "Service");

@@ -11,7 +11,7 @@ use crate::model::{Hash64, parse_duration};
 
 /// Pause before the first retry, its growth and its limit: Argo CD's defaults.
 const FIRST_PAUSE: Duration = Duration::from_secs(5);
-const LONGEST_PAUSE: Duration = Duration::from_secs(180);
+const LONGEST_PAUSE: Duration = Duration::from_mins(3);
 const GROWTH: f64 = 2.0;
 
 /// What may be done without being asked.

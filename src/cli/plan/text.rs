@@ -40,7 +40,7 @@ fn counts(summary: &BTreeMap<String, usize>) -> String {
 
 fn row(step: &StepReport) -> [String; 8] {
     let StepReport { step, stage, phase, wave, kind_rank, action, object, origin: _, waits_for } = step;
-    let waits: Vec<String> = waits_for.iter().map(|wait| condition(wait)).collect();
+    let waits: Vec<String> = waits_for.iter().map(condition).collect();
     [
         step.to_string(),
         stage.to_string(),

@@ -5,8 +5,10 @@ SHELL := /bin/bash
 .DELETE_ON_ERROR:
 
 export TIDELOCK_CACHE ?= $(HOME)/.cache/tidelock
-# A target directory for each checkout, so that two of them do not rebuild each other's crates.
-export CARGO_TARGET_DIR ?= $(TIDELOCK_CACHE)/target-$(shell pwd | sha256sum | cut -c1-12)
+# One target directory for all checkouts: dependencies are built once, and cargo tells the checkouts' own crates apart.
+export CARGO_TARGET_DIR ?= $(TIDELOCK_CACHE)/target
+# Where tests find helm and kustomize; set by `make tools`.
+TOOLS = $(shell e2e/tools/build.sh)
 export CARGO_TERM_COLOR ?= $(if $(MAKE_TERMOUT),always,auto)
 
 # A faster linker where there is one. Only here: a plain `cargo build` needs neither.
@@ -35,6 +37,7 @@ build: ## build the release binary
 
 crds: ## write crds/ from the Rust types
 	cargo run --quiet --locked -- crds --directory crds
+	cargo run --quiet --locked -- crds --directory charts/tidelock-crds/files
 
 fmt: ## format the Rust and Go sources
 	cargo fmt
@@ -54,24 +57,26 @@ generated: ## fail when crds/ differs from what the Rust types say
 	cargo run --quiet --locked -- crds --directory "$$fresh"; \
 	diff -r crds "$$fresh" || { echo "crds/ is not what the types say: run make crds and commit" >&2; exit 1; }
 
-unit: ## unit tests and the layering test: no root, no network
-	cargo test --locked --lib --bins --test layering
+unit: tools ## unit tests, golden files and the layering test: no cluster
+	TIDELOCK_TOOLS=$(TOOLS) cargo test --locked --lib --bins --test layering --test golden --test generated
 
 integration: tools ## integration tests on a real API server, proxy and git server
-	$(BED) run --pods cargo test --locked --test '*'
+	cargo test --locked --no-run
+	TIDELOCK_TOOLS=$(TOOLS) $(BED) run --pods cargo test --locked --test it --test lease
 
 e2e: tools ## the test bed's own promises, checked
 	$(BED) run --pods e2e/check.sh
 
 test: tools ## everything CI runs
 	@$(MAKE) --no-print-directory lint
-	$(BED) run --pods bash -c 'e2e/check.sh && cargo test --locked'
+	cargo test --locked --no-run
+	TIDELOCK_TOOLS=$(TOOLS) $(BED) run --pods bash -c 'e2e/check.sh && cargo test --locked'
 
 demo: tools ## the whole main job before your eyes; KEEP=1 leaves it up
 	@KEEP=$(KEEP) e2e/demo.sh
 
-bench: tools build ## measure speed and memory against a bare loader
-	$(BED) run --pods cargo bench --locked
+bench: tools build ## measure speed and memory against a bare loader (docs/benchmarks.md)
+	@TIDELOCK_BINARY=$(BINARY) BENCH_DIRECTORY=$(CARGO_TARGET_DIR)/bench e2e/bench/bench.sh
 
 clean: ## end the test bed, take its routes back, remove this checkout's build directory
 	-@$(BED) down --fence

@@ -97,6 +97,7 @@ secret git-ca --from-file=ca.crt="$(of git_ca)"
 samples=$repository/config/samples
 sed "s|http://proxy.corp.test:3128|$(of proxy_url)|" "$samples/10-egress-proxy.yaml" | kubectl apply -f - | detail
 kubectl apply -f "$samples/20-repositories.yaml" -f "$samples/30-project-shop.yaml" | detail
+operator_began=$(clock_now)
 start_operator
 good "operator ready: tidelock controller --kubeconfig … --namespace $NAMESPACE"
 proxy_start=$(size_of "$PROXY_LOG") audit_start=$(size_of "$AUDIT_LOG") dns_start=$(size_of "$(of dns_log)") git_start=$(size_of "$GIT_LOG")
@@ -166,17 +167,26 @@ show_writes "$audit_mark"
 # ---------------------------------------------------------------- the evidence
 
 step "What the others saw"
+line "operator: $(resident_memory) resident, $(tail -c "+$((audit_start + 1))" "$AUDIT_LOG" | jq -r --arg user "$OPERATOR_USER" 'select(.user.username == $user and .stage == "ResponseComplete") | .verb' | wc -l) requests to the API server in $(spell "$(milliseconds_since "$operator_began")")"
+began=$(clock_now)
+stop_operator
+line "operator stopped in $(spell "$(milliseconds_since "$began")"): Squid logs a tunnel when it ends"
+targets=$(tail -c "+$((proxy_start + 1))" "$PROXY_LOG" | awk -v operator="$OPERATOR_ADDRESS" '$2 == operator {target = $8; sub(/\?.*/, "", target); k = $4 " " $5 " " $7 " " target; n[k] += 1; bytes[k] += $9} END {for (k in n) printf "%4d × %s, %.0f KiB\n", n[k], k, bytes[k] / 1024}' | sort -rn)
 line "Squid's own log of the operator, by user, answer and target:"
-tail -c "+$((proxy_start + 1))" "$PROXY_LOG" | awk -v operator="$OPERATOR_ADDRESS" '$2 == operator {n[$4 " " $5 " " $7 " " $8] += 1; bytes[$4 " " $5 " " $7 " " $8] += $9} END {for (k in n) printf "%4d × %s, %.0f KiB\n", n[k], k, bytes[k] / 1024}' | sort -rn | detail
-strangers=$(tail -c "+$((proxy_start + 1))" "$PROXY_LOG" | awk -v operator="$OPERATOR_ADDRESS" '$2 == operator && $8 !~ /^(https?:\/\/)?git\.corp\.test(:|\/|$)/' | wc -l)
+detail <<<"$targets"
+strangers=$(grep -cvE ' (https?://)?git\.corp\.test(:|/|,)' <<<"$targets" || :)
 past=$(($("$bed" dialled | jq -s 'map(.packets) | add // 0') - blackholed))
 questions=$(tail -c "+$((dns_start + 1))" "$(of dns_log)" | wc -l)
-[ "$strangers" = 0 ] || give_up "$strangers requests went to hosts other than git.corp.test"
+[ -n "$targets" ] || give_up "Squid saw nothing of the operator"
+[ "$strangers" = 0 ] || give_up "requests went to hosts other than git.corp.test"
 [ "$past" = 0 ] || give_up "$past packets went past the proxy: $("$bed" dialled | tr '\n' ' ')"
 [ "$questions" = 0 ] || give_up "$questions names were looked up in the operator's place"
 good "no other host, no packet past the proxy, no name looked up by the operator itself"
 line "git server: $(tail -c "+$((git_start + 1))" "$GIT_LOG" | jq -r '.command // empty' | sort | uniq -c | awk '{printf "%s%d × %s", sep, $1, $2; sep=", "}') for three repositories"
-line "operator: $(resident_memory) resident, $(tail -c "+$((audit_start + 1))" "$AUDIT_LOG" | jq -r --arg user "$OPERATOR_USER" 'select(.user.username == $user and .stage == "ResponseComplete") | .verb' | wc -l) requests to the API server in $(spell "$(milliseconds_since "$DEMO_BEGAN")")"
+if [ "${KEEP:-}" = 1 ]; then
+  start_operator
+  good "operator started again"
+fi
 
 step "Summary"
 printf '  %-34s %s\n' \

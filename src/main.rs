@@ -2,7 +2,6 @@
 
 use std::process::ExitCode;
 
-use anyhow::Context;
 use clap::Parser;
 use tidelock::cli::{self, Arguments, Exit};
 use tidelock::clock::Clock;
@@ -25,14 +24,17 @@ fn run(arguments: Arguments) -> anyhow::Result<Exit> {
     let logs = arguments.verb.logs();
     let clock = Clock::system();
     if arguments.verb.handles_secrets() {
-        keep_memory_private().context("cannot keep this process's memory out of core dumps")?;
+        keep_memory_private()
+            .map_err(|error| anyhow::anyhow!("cannot keep this process's memory out of core dumps: {error}"))?;
     }
     rustls::crypto::ring::default_provider()
         .install_default()
         .map_err(|_| anyhow::anyhow!("another TLS provider was installed before"))?;
     let telemetry = Telemetry::start(logs.format, &logs.level, clock.clone())?;
-    let runtime =
-        tokio::runtime::Builder::new_multi_thread().enable_all().build().context("cannot start the async runtime")?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| anyhow::anyhow!("cannot start the async runtime: {error}"))?;
     let result = runtime.block_on(cli::run(arguments.verb, clock, telemetry.dropped_lines()));
     // Tasks that hang in a blocking call must not keep a process alive whose work is done.
     runtime.shutdown_background();
@@ -49,5 +51,5 @@ fn keep_memory_private() -> std::io::Result<()> {
 
 #[expect(clippy::print_stderr, reason = "logs have ended, or have not begun")]
 fn complain(error: &anyhow::Error) {
-    eprintln!("tidelock: {error:#}");
+    eprintln!("tidelock: {error}");
 }

@@ -33,6 +33,10 @@ pub struct ControllerFlags {
     /// Name that tells this installation's objects from those of another controller on the same cluster
     #[arg(long, value_name = "NAME", default_value = "tidelock")]
     pub installation: String,
+    /// Accept a key that appears twice in a mapping of a plain YAML file (the last one wins) and warn, instead of refusing
+    /// the file
+    #[arg(long)]
+    pub allow_duplicate_keys: bool,
     #[command(flatten)]
     #[expect(missing_docs, reason = "a doc comment would become the help heading")]
     pub tools: ToolFlags,
@@ -157,22 +161,13 @@ impl Environment {
     }
 }
 
-/// Where the rendering tools are.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// Where the rendering tools are. A tool that is `None` was not found: plain directories render without it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Tools {
     /// The helm program.
-    pub helm: Tool,
+    pub helm: Option<PathBuf>,
     /// The kustomize program.
-    pub kustomize: Tool,
-}
-
-/// Where one rendering tool is.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Tool {
-    /// The program, or the place where it was looked for first.
-    pub path: PathBuf,
-    /// Whether it is there. Plain directories render without any tool, so that its absence is no error by itself.
-    pub found: bool,
+    pub kustomize: Option<PathBuf>,
 }
 
 impl Tools {
@@ -182,7 +177,7 @@ impl Tools {
             let demand = |tool: &'static str| {
                 let path = directory.join(tool);
                 if is_executable(&path) {
-                    Ok(Tool { path: std::path::absolute(&path).unwrap_or(path), found: true })
+                    Ok(Some(std::path::absolute(&path).unwrap_or(path)))
                 } else {
                     Err(SettingsError::ToolMissing { tool, directory: directory.clone() })
                 }
@@ -190,15 +185,11 @@ impl Tools {
             return Ok(Self { helm: demand("helm")?, kustomize: demand("kustomize")? });
         }
         let path = environment.path.clone().unwrap_or_default();
-        let beside = environment.own_directory.iter().cloned();
-        let folders: Vec<PathBuf> =
-            beside.chain(std::env::split_paths(&path)).filter(|folder| folder.is_absolute()).collect();
+        let candidates: Vec<PathBuf> =
+            environment.own_directory.iter().cloned().chain(std::env::split_paths(&path)).collect();
         let search = |tool: &str| {
-            let mut candidates = folders.iter().map(|folder| folder.join(tool));
-            match candidates.clone().find(|path| is_executable(path)) {
-                Some(path) => Tool { path, found: true },
-                None => Tool { path: candidates.next().unwrap_or_else(|| PathBuf::from(tool)), found: false },
-            }
+            let absolute = candidates.iter().filter(|directory| directory.is_absolute());
+            absolute.map(|directory| directory.join(tool)).find(|path| is_executable(path))
         };
         Ok(Self { helm: search("helm"), kustomize: search("kustomize") })
     }
@@ -222,6 +213,8 @@ pub struct Settings {
     pub listen: SocketAddr,
     /// Name of this installation.
     pub installation: String,
+    /// Whether a key that appears twice in plain YAML is a warning instead of an error.
+    pub allow_duplicate_keys: bool,
     /// The rendering tools.
     pub tools: Tools,
     /// Name of the host, or of the pod.
@@ -233,7 +226,7 @@ pub struct Settings {
 impl Settings {
     /// Validates the flags against what is around the process, and makes the state directory.
     pub fn gather(flags: ControllerFlags, environment: Environment) -> Result<Self, SettingsError> {
-        let ControllerFlags { kubeconfig, namespace, state, listen, installation, tools } = flags;
+        let ControllerFlags { kubeconfig, namespace, state, listen, installation, allow_duplicate_keys, tools } = flags;
         let tools = Tools::locate(&tools, &environment)?;
         let Environment { path: _, own_directory: _, host_name, namespace_file, proxy } = environment;
         if let Some(path) = &kubeconfig {
@@ -247,7 +240,7 @@ impl Settings {
         let installation = dns_label("installation", installation)?;
         prepare_state(&state)?;
         let state = fs::canonicalize(&state).map_err(|source| SettingsError::CreateState { path: state, source })?;
-        Ok(Self { kubeconfig, namespace, state, listen, installation, tools, host_name, proxy })
+        Ok(Self { kubeconfig, namespace, state, listen, installation, allow_duplicate_keys, tools, host_name, proxy })
     }
 }
 
@@ -297,6 +290,7 @@ mod tests {
             state: state.to_owned(),
             listen: SocketAddr::from(([127, 0, 0, 1], 0)),
             installation: "tidelock".to_owned(),
+            allow_duplicate_keys: false,
             tools: ToolFlags::default(),
         }
     }
@@ -342,7 +336,7 @@ mod tests {
     }
 
     #[test]
-    fn tools_beside_the_program_win_over_path_and_a_missing_one_is_expected_there() {
+    fn tools_beside_the_program_win_over_path_and_a_missing_one_is_none() {
         let directory = tempfile::tempdir().unwrap();
         let beside = tool(&directory.path().join("beside"), "helm");
         let on_path = directory.path().join("bin");
@@ -353,8 +347,7 @@ mod tests {
             ..Environment::default()
         };
         let tools = Tools::locate(&ToolFlags::default(), &environment).unwrap();
-        let expected = Tool { path: directory.path().join("beside/kustomize"), found: false };
-        assert_eq!(tools, Tools { helm: Tool { path: beside, found: true }, kustomize: expected });
+        assert_eq!(tools, Tools { helm: Some(beside), kustomize: None });
     }
 
     #[test]

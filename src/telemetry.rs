@@ -78,7 +78,7 @@ impl Telemetry {
     }
 }
 
-/// Levels that no setting can raise, by target. `kube_client::client` logs bodies of answers, which may be Secrets;
+/// Levels that no setting can raise, by target. `kube_client` logs bodies of answers, which may be Secrets, at every level;
 /// the HTTP and TLS libraries log headers, which may be credentials.
 const CAPS: [(&str, LevelFilter); 7] = [
     ("kube_client", LevelFilter::OFF),

@@ -5,7 +5,7 @@ start_operator() {
   OPERATOR_LOG=$STATE/tidelock.log
   # An empty environment: what it knows it knows from its flags and from the cluster. A session of its own: Ctrl-C is for the demo.
   setsid env -i PATH=/usr/bin:/bin "${OPERATOR_PLACE[@]}" "$BINARY" controller --kubeconfig "$STATE/operator.conf" --namespace "$NAMESPACE" \
-    --state "$STATE/tidelock" --listen "$OPERATOR_ADDRESS:8080" --tools "$BIN" </dev/null >>"$OPERATOR_LOG" 2>&1 &
+    --state "$STATE/tidelock" --listen "$OPERATOR_ADDRESS:8080" --tools "$BIN" </dev/null >>"$OPERATOR_LOG" 2>&1 {SCREEN}>&- &
   OPERATOR_PID=$!
   local deadline=$((SECONDS + 30))
   until curl -sf -o /dev/null -m 2 --noproxy '*' "http://$OPERATOR_ADDRESS:8080/readyz"; do

@@ -223,7 +223,7 @@ service() {
       while in_node kill -0 "$pid" 2>/dev/null; do sleep 0.05; done
       ;;
     start)
-      in_node bash "$TESTBED" __start "$name"
+      (close_inherited && in_node bash "$TESTBED" __start "$name")
       [ "$name" = dns-witness ] || wait_for "$name is back" 20 proxy_ready
       ;;
     *) fail "service $name takes stop or start" ;;

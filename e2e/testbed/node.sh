@@ -36,9 +36,21 @@ in_node() {
   nsenter -t "$pid" -m -n -p -u -- "$@"
 }
 
-# Starts the node's first process, without the lock of this one; it stays outside the caller's session so that Ctrl-C ends `up` alone, which then cleans up.
+# What the caller has open, its lock and its pipes, is not the node's to hold.
+close_inherited() {
+  local descriptor
+  for descriptor in /proc/"$BASHPID"/fd/*; do
+    descriptor=${descriptor##*/}
+    if [ "$descriptor" -gt 2 ]; then eval "exec $descriptor>&-"; fi
+  done
+}
+
+# Starts the node's first process; it stays outside the caller's session so that Ctrl-C ends `up` alone, which then cleans up.
 start_node() {
-  setsid unshare --pid --fork --kill-child bash "$TESTBED" "$NODE_COMMAND" "$STATE" </dev/null >>"$STATE/log/node.log" 2>&1 9<&- &
+  (
+    close_inherited
+    exec setsid unshare --pid --fork --kill-child bash "$TESTBED" "$NODE_COMMAND" "$STATE" </dev/null >>"$STATE/log/node.log" 2>&1
+  ) &
   local deadline=$((SECONDS + 10))
   until node_pid >/dev/null; do
     [ "$SECONDS" -lt "$deadline" ] || fail "the node did not start:" "$(tail -n 5 "$STATE/log/node.log")"
@@ -103,7 +115,7 @@ remove_mount_points() {
 start() {
   local name=$1
   shift
-  "$@" >>"$STATE/log/$name.log" 2>&1 &
+  "$@" </dev/null >>"$STATE/log/$name.log" 2>&1 &
   echo "$name $!" >>"$STATE/processes"
 }
 

@@ -126,8 +126,8 @@ fn announce(settings: &Settings) {
     );
     let tools = [("helm", &settings.tools.helm), ("kustomize", &settings.tools.kustomize)];
     for (tool, found) in tools {
-        if found.found {
-            tracing::info!(tool, path = %found.path.display(), "found a rendering tool");
+        if let Some(path) = found {
+            tracing::info!(tool, path = %path.display(), "found a rendering tool");
         } else {
             tracing::warn!(tool, "not found: sources that need it can't be rendered; give --tools DIR");
         }

@@ -1,6 +1,6 @@
 //! Fields that are accepted because Argo CD has them and that this version does not act on.
 
-use crate::api::{Application, ApplicationSource, ApplicationSpec, Gate, Operation, SyncOperation, SyncPolicy};
+use crate::api::{AppProjectSpec, Application, ApplicationSource, ApplicationSpec, Gate, Operation, SyncOperation, SyncPolicy};
 
 /// Sync options that this version acts on, or that say what it does anyway.
 const SUPPORTED_OPTIONS: [&str; 6] = [
@@ -60,11 +60,50 @@ pub fn unsupported_fields(application: &Application) -> Vec<String> {
             "spec.source.kustomize.version",
         );
         note(
+            kustomize
+                .as_ref()
+                .is_some_and(|kustomize| !(kustomize.kube_version.is_empty() && kustomize.api_versions.is_empty())),
+            "spec.source.kustomize.kubeVersion and apiVersions",
+        );
+        note(
             kustomize.as_ref().is_some_and(|kustomize| kustomize.common_annotations_envsubst),
             "spec.source.kustomize.commonAnnotationsEnvsubst",
         );
     }
     fields
+}
+
+/// The paths of all fields that a project sets and that have no effect. Rules that would hold something back are among
+/// them, so whoever relies on one must be told.
+pub fn unsupported_project_fields(spec: &AppProjectSpec) -> Vec<&'static str> {
+    let AppProjectSpec {
+        description: _,
+        source_repos: _,
+        destinations: _,
+        source_namespaces,
+        cluster_resource_whitelist: _,
+        cluster_resource_blacklist: _,
+        namespace_resource_whitelist: _,
+        namespace_resource_blacklist: _,
+        roles,
+        sync_windows,
+        orphaned_resources,
+        signature_keys,
+        destination_service_accounts,
+        permit_only_project_scoped_clusters,
+    } = spec;
+    [
+        (!source_namespaces.is_empty(), "spec.sourceNamespaces"),
+        (!roles.is_empty(), "spec.roles"),
+        (!sync_windows.is_empty(), "spec.syncWindows"),
+        (orphaned_resources.is_some(), "spec.orphanedResources"),
+        (!signature_keys.is_empty(), "spec.signatureKeys"),
+        (!destination_service_accounts.is_empty(), "spec.destinationServiceAccounts"),
+        (*permit_only_project_scoped_clusters, "spec.permitOnlyProjectScopedClusters"),
+    ]
+    .into_iter()
+    .filter_map(|(set, field)| set.then_some(field))
+    .collect()
 }
 
 /// The paths of the fields of a requested operation that this version does not act on. Such an operation is refused:
@@ -130,6 +169,19 @@ mod tests {
             ]
         );
         assert!(unsupported_fields(&Application::default()).is_empty());
+    }
+
+    #[test]
+    fn project_rules_that_do_not_hold_are_named() {
+        let spec = AppProjectSpec {
+            sync_windows: vec![crate::api::SyncWindow::default()],
+            permit_only_project_scoped_clusters: true,
+            ..AppProjectSpec::default()
+        };
+        assert_eq!(
+            unsupported_project_fields(&spec),
+            ["spec.syncWindows", "spec.permitOnlyProjectScopedClusters"]
+        );
     }
 
     #[test]

@@ -5,6 +5,7 @@
 //! along names the object it was copied from.
 
 use std::fmt;
+use std::fmt::Write as _;
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -29,7 +30,8 @@ impl InstanceId {
         let digest = Sha256::digest(format!("{installation}\n{namespace}\n{name}"));
         let mut text = String::with_capacity(20);
         for byte in &digest[..10] {
-            text.push_str(&format!("{byte:02x}"));
+            // Writing to a String can't fail.
+            let _ = write!(text, "{byte:02x}");
         }
         Self(text)
     }

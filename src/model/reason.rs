@@ -159,6 +159,8 @@ reasons! {
     Connected,
     /// Not yet looked at.
     Pending,
+    /// Something a person should know although it stops nothing.
+    Warning,
     /// A mistake in this program; please report it.
     InternalError,
 }

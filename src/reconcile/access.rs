@@ -3,6 +3,7 @@
 //! leave past it.
 
 use std::collections::BTreeMap;
+use std::fmt::Write as _;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -66,6 +67,11 @@ impl AccessBuilder {
         for name in names {
             self.secrets.forget(name);
         }
+    }
+
+    /// Reads every Secret again next time.
+    pub fn forget_all_secrets(&self) {
+        self.secrets.forget_all();
     }
 
     /// How to reach a URL.
@@ -155,7 +161,8 @@ impl AccessBuilder {
     ) -> Result<Arc<SecretValues>, Failure> {
         let values = self.secrets.get(&reference.name, referrer).await?;
         secrets.push(reference.name.clone());
-        fingerprint.push_str(&format!("{referrer} {} {}\n", reference.name, values.fingerprint));
+        // Writing to a String can't fail.
+        let _ = writeln!(fingerprint, "{referrer} {} {}", reference.name, values.fingerprint);
         Ok(values)
     }
 

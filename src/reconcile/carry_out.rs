@@ -64,11 +64,11 @@ impl Driver {
                 Next::Run(steps) => {
                     attempt.waiting.clear();
                     attempt.waiting_since = None;
-                    if !attempt.cleared {
-                        if let Err(failure) = self.clear(application, memory, desired, plan).await {
-                            self.end(memory, OperationPhase::Failed, Some(failure));
-                            return;
-                        }
+                    if !attempt.cleared
+                        && let Err(failure) = self.clear(application, memory, desired, plan).await
+                    {
+                        self.end(memory, OperationPhase::Failed, Some(failure));
+                        return;
                     }
                     let done = self.run(steps, desired, owner, memory, &live).await;
                     let mut lost = false;
@@ -144,7 +144,8 @@ impl Driver {
             .collect();
         let heal = memory.attempt.as_ref().is_some_and(|attempt| attempt.heal);
         let runs_already = memory.inventory.as_ref().is_some_and(crate::model::Inventory::has_applied);
-        if runs_already && !heal {
+        // A single write is its own trial: there is nothing else that a refusal would leave half done.
+        if runs_already && !heal && applies.len() > 1 {
             for (key, outcome) in self.trial(&applies, desired).await {
                 if let Outcome::Failed { reason, message } = outcome {
                     return Err(Failure {
@@ -228,7 +229,7 @@ impl Driver {
                     Err(error) if error.message.contains("does not support dry run") => {
                         Outcome::Skipped { message: error.message }
                     }
-                    Err(error) => failed(&object, error),
+                    Err(error) => failed(&object, &error),
                 };
                 (object.key.clone(), outcome)
             })
@@ -300,7 +301,7 @@ impl Driver {
             Ok(applied) => applied,
             Err(error) => {
                 self.metrics.wrote(WriteVerb::Apply, WriteOutcome::Failed);
-                let outcome = failed(object, error);
+                let outcome = failed(object, &error);
                 warn!(object = %key, outcome = outcome.as_str(), "step");
                 return Done { key, outcome, entry: Entry::Same };
             }
@@ -452,7 +453,7 @@ impl Driver {
     }
 }
 
-fn failed(object: &DesiredObject, error: ApplyError) -> Outcome {
+fn failed(object: &DesiredObject, error: &ApplyError) -> Outcome {
     Outcome::Failed {
         reason: error.reason,
         message: format!("{} `{}` ({}): {}", object.gvk.kind, object.key.name, object.origin, error.message),

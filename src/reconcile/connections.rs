@@ -3,13 +3,15 @@
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
 
-use kube::Client;
+use kube::{Client, ResourceExt as _};
 use kube::api::{Api, Patch, PatchParams};
 use serde_json::json;
 use tracing::warn;
 
 use crate::api::{Condition, ConditionStatus, EgressProxy, Repository, set_condition};
+use super::observe::REFRESH_ANNOTATION;
 use crate::clock::Clock;
+use crate::live::client::DEFAULT_DEADLINE;
 use crate::model::Reason;
 use crate::status::{Failure, READY, shorten};
 
@@ -27,10 +29,19 @@ pub struct Connections {
 
 #[derive(Clone, PartialEq, Eq)]
 struct Reported {
-    generation: Option<i64>,
     status: ConditionStatus,
     reason: Reason,
     message: String,
+}
+
+async fn patch<K>(api: &Api<K>, name: &str, body: Option<serde_json::Value>) -> Result<(), kube::Error>
+where
+    K: Clone + serde::de::DeserializeOwned + std::fmt::Debug,
+{
+    if let Some(body) = body {
+        api.patch_status(name, &PatchParams::default(), &Patch::Merge(body)).await?;
+    }
+    Ok(())
 }
 
 /// Failures that lie at the proxy, not behind it.
@@ -78,36 +89,44 @@ impl Connections {
         if known.as_ref().is_some_and(same) {
             return;
         }
-        let written = if is_proxy {
-            let object = self.proxies.get_status(name).await;
-            self.patch(&self.proxies, name, object.map(|object| (object.metadata.generation, object.status.unwrap_or_default().conditions)), status, reason, &message).await
-        } else {
-            let object = self.repositories.get_status(name).await;
-            self.patch(&self.repositories, name, object.map(|object| (object.metadata.generation, object.status.unwrap_or_default().conditions)), status, reason, &message).await
+        let written = async {
+            if is_proxy {
+                let object = self.proxies.get_status(name).await?;
+                let current = object.status.unwrap_or_default().conditions;
+                let body = self.body(object.metadata.generation, &current, status, reason, &message);
+                patch(&self.proxies, name, body).await
+            } else {
+                let object = self.repositories.get_status(name).await?;
+                let refresh = object.annotations().get(REFRESH_ANNOTATION).cloned().unwrap_or_default();
+                let former = object.status.unwrap_or_default();
+                let handled = (former.last_handled_refresh != refresh).then_some(refresh);
+                let mut body = self.body(object.metadata.generation, &former.conditions, status, reason, &message);
+                if let Some(handled) = handled {
+                    body.get_or_insert_with(|| json!({ "status": {} }))["status"]["lastHandledRefresh"] = json!(handled);
+                }
+                patch(&self.repositories, name, body).await
+            }
         };
-        match written {
-            Ok(generation) => {
-                let reported = Reported { generation, status, reason, message };
+        match tokio::time::timeout(DEFAULT_DEADLINE, written).await {
+            Ok(Ok(())) => {
+                let reported = Reported { status, reason, message };
                 self.reported.lock().unwrap_or_else(PoisonError::into_inner).insert(key, reported);
             }
-            Err(error) => warn!(%name, %error, "the status of a connection could not be written"),
+            Ok(Err(error)) => warn!(%name, %error, "the status of a connection could not be written"),
+            Err(_) => warn!(%name, "the status of a connection could not be written in time"),
         }
     }
 
-    async fn patch<K>(
+    /// The patch that brings the condition, or `None` when it says so already.
+    fn body(
         &self,
-        api: &Api<K>,
-        name: &str,
-        current: Result<(Option<i64>, Vec<Condition>), kube::Error>,
+        generation: Option<i64>,
+        current: &[Condition],
         status: ConditionStatus,
         reason: Reason,
         message: &str,
-    ) -> Result<Option<i64>, kube::Error>
-    where
-        K: Clone + serde::de::DeserializeOwned + std::fmt::Debug,
-    {
-        let (generation, mut conditions) = current?;
-        let before = conditions.clone();
+    ) -> Option<serde_json::Value> {
+        let mut conditions = current.to_vec();
         set_condition(
             &mut conditions,
             Condition {
@@ -119,11 +138,8 @@ impl Connections {
                 observed_generation: generation,
             },
         );
-        if conditions != before {
-            let body = json!({ "status": { "observedGeneration": generation, "conditions": conditions } });
-            api.patch_status(name, &PatchParams::default(), &Patch::Merge(body)).await?;
-        }
-        Ok(generation)
+        (conditions != current)
+            .then(|| json!({ "status": { "observedGeneration": generation, "conditions": conditions } }))
     }
 
     /// Forgets what was reported about an object, because its spec has changed.

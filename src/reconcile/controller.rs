@@ -15,6 +15,7 @@ use tracing::{Instrument as _, info, info_span, warn};
 use super::access::AccessBuilder;
 use super::connections::Connections;
 use super::driver::Driver;
+use super::events;
 use super::inventory::InventoryStore;
 use super::lease::{Acquired, Fence, Holder, HolderError, LeaseError, LeaseKeeper};
 use super::objects::Objects;
@@ -32,7 +33,8 @@ use crate::live::client::ClientError;
 use crate::live::{Cache, Change, LiveError, SurfaceCache, client};
 use crate::metrics::{Metrics, ReconcileResult};
 use crate::model::{GroupKind, Health, HealthStatus, InstanceId, Owner};
-use crate::render::{RenderError, Renderer, Tools};
+use crate::render::yaml::DuplicateKeys;
+use crate::render::{RenderError, RenderLimits, Renderer, Tools};
 use crate::server::probes::{Probes, Requirement};
 use crate::settings::Settings;
 
@@ -43,6 +45,8 @@ const WORKERS: usize = 24;
 const RENDERS: usize = 4;
 /// Live changes of one Application within this time are one wake-up.
 const SETTLE: Duration = Duration::from_millis(10);
+/// Pause after a reconcile that panicked.
+const AFTER_PANIC: Duration = Duration::from_mins(1);
 /// How long reconciles may take to end after a signal.
 const STOP_GRACE: Duration = Duration::from_secs(8);
 /// How often the watchdog is fed; and how often a missing requirement of the start is looked at again.
@@ -142,6 +146,7 @@ async fn work(
         started = starting => started?,
     };
     tokio::select! {
+        biased;
         () = shutdown.cancelled() => {}
         // Every part runs for ever; one that ends has failed.
         _ = parts.join_next() => return Err(RunError::PartEnded),
@@ -219,6 +224,7 @@ async fn start(
         Arc::clone(&metrics),
         Arc::clone(&queue),
     );
+    let (event_outbox, event_writer) = events::outbox(&client, &identity);
     let driver = Arc::new(Driver {
         namespace: namespace.clone(),
         installation: settings.installation.clone(),
@@ -229,10 +235,14 @@ async fn start(
         sources: Arc::clone(&sources),
         renderer,
         renders: Semaphore::new(RENDERS),
+        render_limits: RenderLimits {
+            duplicate_keys: if settings.allow_duplicate_keys { DuplicateKeys::Warn } else { DuplicateKeys::Refuse },
+            ..RenderLimits::default()
+        },
         surface,
         cache: Arc::clone(&cache),
         applier,
-        reporter: Reporter::new(&client, &namespace, &identity, Arc::clone(&metrics), may_write),
+        reporter: Reporter::new(&client, &namespace, event_outbox, Arc::clone(&metrics), may_write),
         inventories: InventoryStore::new(client.clone(), &namespace),
         kinds_in_use: Mutex::new(HashMap::new()),
         memories: Mutex::new(HashMap::new()),
@@ -257,8 +267,13 @@ async fn start(
     }));
     parts.spawn(Arc::clone(&projects).run(client.clone(), namespace.clone(), {
         let (queue, applications) = (Arc::clone(&queue), Arc::clone(&applications));
+        let (client, namespace, clock) = (client.clone(), namespace.clone(), driver.clock.clone());
         move |name, before: Option<&AppProject>, after: Option<&AppProject>| {
             if before.map(|project| &project.spec) != after.map(|project| &project.spec) {
+                if let Some(project) = after {
+                    let (client, namespace) = (client.clone(), namespace.clone());
+                    tokio::spawn(projects::report_unsupported(client, namespace, project.clone(), clock.now()));
+                }
                 for (application, object) in applications.all() {
                     if object.spec.project == name || (object.spec.project.is_empty() && name == "default") {
                         queue.now(&application);
@@ -297,6 +312,7 @@ async fn start(
 
     parts.spawn(wake_by_changes(changed, Arc::clone(&queue), names));
     parts.spawn(beat(probes, metrics, cache));
+    parts.spawn(event_writer.run());
     let mut workers = JoinSet::new();
     for _ in 0..WORKERS {
         workers.spawn(work_queue(Arc::clone(&driver), Arc::clone(&queue), shutdown.clone()));
@@ -305,10 +321,13 @@ async fn start(
 }
 
 fn renderer(settings: &Settings) -> Result<Renderer, RunError> {
-    let tools = Tools { helm: settings.tools.helm.path.clone(), kustomize: settings.tools.kustomize.path.clone() };
-    let scratch = [PathBuf::from("/dev/shm"), settings.state.join("scratch")];
-    std::fs::create_dir_all(&scratch[1])
-        .map_err(|source| RunError::State { path: scratch[1].clone(), source })?;
+    // A tool that was not found is named where it would have to be, so that the error of a render says what is missing.
+    let place = |tool: &Option<PathBuf>, name: &str| tool.clone().unwrap_or_else(|| PathBuf::from("/usr/local/bin").join(name));
+    let tools = Tools { helm: place(&settings.tools.helm, "helm"), kustomize: place(&settings.tools.kustomize, "kustomize") };
+    // The first that is in memory is taken. In a pod `/tmp` is a volume of a chosen size, `/dev/shm` a small one.
+    let own = settings.state.join("scratch");
+    std::fs::create_dir_all(&own).map_err(|source| RunError::State { path: own.clone(), source })?;
+    let scratch = [PathBuf::from("/tmp"), PathBuf::from("/dev/shm"), own];
     let renderer = Renderer::new(tools, &scratch)?;
     for warning in renderer.warnings() {
         warn!("{warning}");
@@ -413,17 +432,14 @@ async fn work_queue(driver: Arc<Driver>, queue: Arc<Queue>, shutdown: Cancellati
             async move { driver.reconcile(&name).await }.instrument(span)
         });
         let took = |driver: &Driver| driver.clock.monotonic().saturating_duration_since(started);
-        match work.await {
-            Ok(pause) => {
-                let result = if pause.is_some() { ReconcileResult::Waiting } else { ReconcileResult::Idle };
-                driver.metrics.reconciled(result, took(&driver));
-                queue.done(&name, pause);
-            }
-            Err(_) => {
-                driver.metrics.reconciled(ReconcileResult::Retry, took(&driver));
-                warn!(application = %name, "a reconcile panicked; it is tried again");
-                queue.done(&name, Some(Duration::from_secs(60)));
-            }
+        if let Ok(pause) = work.await {
+            let result = if pause.is_some() { ReconcileResult::Waiting } else { ReconcileResult::Idle };
+            driver.metrics.reconciled(result, took(&driver));
+            queue.done(&name, pause);
+        } else {
+            driver.metrics.reconciled(ReconcileResult::Retry, took(&driver));
+            warn!(application = %name, "a reconcile panicked; it is tried again");
+            queue.done(&name, Some(AFTER_PANIC));
         }
     }
 }

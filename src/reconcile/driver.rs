@@ -17,23 +17,23 @@ use super::sources::Sources;
 use crate::api::{AppProject, Application, OperationPhase};
 use crate::apply::Applier;
 use crate::clock::Clock;
-use crate::desired::{DesiredSet, unsupported_fields};
+use crate::desired::{DesiredSet, unsupported_fields, unsupported_project_fields};
 use crate::diff::{Cause, Difference, Differences, Extra, compare};
 use crate::live::{Cache, LiveView, SurfaceCache};
 use crate::metrics::Metrics;
 use crate::model::{GroupKind, Hash64, Inventory, InventoryEntry, ObjectKey, Owner, Reason, parse_duration};
 use crate::plan::{Decision, DecideInput, LastAttempt, PlanInput, Plan, Policy, Request, backoff, decide, plan};
-use crate::render::Renderer;
+use crate::render::{RenderLimits, Renderer};
 use crate::status::{Assessment, Comparison, Failure, Observed, derive};
 
 /// How long a reconcile waits for a kind's first complete list.
-const LIST_DEADLINE: Duration = Duration::from_secs(60);
+const LIST_DEADLINE: Duration = Duration::from_mins(1);
 /// Discovery is not asked again sooner than this, however many Applications miss a kind.
 pub(super) const SURFACE_REFRESH: Duration = Duration::from_secs(5);
 /// Pause before a reconcile that failed for a passing reason is tried again; doubles.
 const FIRST_RETRY: Duration = Duration::from_secs(2);
 /// Longest pause before it is tried again.
-const LONGEST_RETRY: Duration = Duration::from_secs(60);
+const LONGEST_RETRY: Duration = Duration::from_mins(1);
 /// How many past syncs are kept unless the spec says otherwise: Argo CD's default.
 const HISTORY_LIMIT: usize = 10;
 /// Annotation that asks for a sync now; any new value asks again.
@@ -52,6 +52,7 @@ pub(super) struct Driver {
     pub(super) sources: Arc<Sources>,
     pub(super) renderer: Arc<Renderer>,
     pub(super) renders: Semaphore,
+    pub(super) render_limits: RenderLimits,
     pub(super) surface: Arc<SurfaceCache>,
     pub(super) cache: Arc<Cache>,
     pub(super) applier: Arc<Applier>,
@@ -117,6 +118,8 @@ impl Driver {
             return Ok(());
         }
         memory.status = application.status.clone().unwrap_or_default();
+        memory.handled_refresh.clone_from(&memory.status.last_handled_refresh);
+        memory.handled_sync.clone_from(&memory.status.last_handled_sync);
         let (inventory, chunks) = self.inventories.load(application).await?;
         memory.inventory = Some(inventory);
         memory.inventory_chunks = chunks;
@@ -126,7 +129,7 @@ impl Driver {
     /// Waits until everything about the kinds that an Application uses is known. Partial knowledge is never used.
     async fn know(&self, name: &str, desired: &DesiredSet, memory: &Memory) -> Result<(), Failure> {
         let recorded = self.served_kinds_of(memory.inventory.as_ref());
-        self.use_kinds(name, desired.kinds().chain(recorded.iter().cloned()).collect());
+        self.use_kinds(name, &desired.kinds().chain(recorded.iter().cloned()).collect());
         let served = desired.objects.values().filter(|object| !object.kind_is_new);
         let kinds: BTreeSet<GroupKind> = served.map(|object| object.key.group_kind()).chain(recorded).collect();
         self.cache
@@ -136,10 +139,10 @@ impl Driver {
     }
 
     /// Takes note of the kinds that an Application uses; kinds that none uses any more are no longer watched.
-    pub(super) fn use_kinds(&self, name: &str, kinds: BTreeSet<GroupKind>) {
+    pub(super) fn use_kinds(&self, name: &str, kinds: &BTreeSet<GroupKind>) {
         let mut in_use = self.kinds_in_use.lock().unwrap_or_else(PoisonError::into_inner);
         let before = if kinds.is_empty() { in_use.remove(name) } else { in_use.insert(name.to_owned(), kinds.clone()) };
-        let shrunk = before.is_some_and(|before| !before.is_subset(&kinds));
+        let shrunk = before.is_some_and(|before| !before.is_subset(kinds));
         if shrunk {
             let all: BTreeSet<GroupKind> = in_use.values().flatten().cloned().collect();
             self.cache.retain(&all);
@@ -209,9 +212,12 @@ impl Driver {
             }
             !unserved
         });
-        let revision = memory.held.as_ref().map(|held| held.revision.to_string()).unwrap_or_default();
+        // Both the newest commit and the one that the status shows are meant by a person who looks.
+        let revisions = memory.held.as_ref().map(|held| [held.revision.to_string(), held.reported.clone()]);
         let approved = application.metadata.annotations.as_ref().and_then(|all| all.get(APPROVE_PRUNE_ANNOTATION));
-        let prune_protected = approved.is_some_and(|approved| approved.len() >= 7 && revision.starts_with(approved.as_str()));
+        let prune_protected = approved.is_some_and(|approved| {
+            approved.len() >= 7 && revisions.iter().flatten().any(|revision| revision.starts_with(approved.as_str()))
+        });
         let plan = plan(PlanInput { desired, differences: &differences, live: &live, prune, prune_protected });
         Compared { live, differences, plan }
     }
@@ -233,7 +239,7 @@ impl Driver {
             Err(failure) => return Some(self.failed(application, memory, &failure).await),
         };
         let mut compared = self.compare(application, owner, memory, desired, policy.prune);
-        self.settle_reported_revision(memory, &compared.differences);
+        Self::settle_reported_revision(memory, &compared.differences);
         let target = target_of(hash, &compared.differences, policy.prune);
         let running = memory
             .attempt
@@ -241,7 +247,8 @@ impl Driver {
             .is_some_and(|attempt| attempt.is_running() && attempt.target == hash && request.is_none());
         let mut due = None;
         let retry = application.spec.sync_policy.as_ref().and_then(|policy| policy.retry.as_ref());
-        let decision = if application.spec.suspend && request.is_none() {
+        let requested = memory.attempt.as_ref().is_some_and(|attempt| running && !attempt.automated);
+        let decision = if application.spec.suspend && request.is_none() && !requested {
             Decision::Hold
         } else if running {
             let attempt = memory.attempt.as_ref();
@@ -255,7 +262,7 @@ impl Driver {
                 policy,
                 request,
                 differences: &compared.differences,
-                blocked: &compared.plan.blocked,
+                prunes: !compared.plan.prunes.is_empty(),
                 target,
                 last_failure: memory.last_failure.as_ref(),
                 retry,
@@ -295,10 +302,14 @@ impl Driver {
                 if prune != policy.prune {
                     compared = self.compare(application, owner, memory, desired, prune);
                 }
-                self.reopen_drifted(memory, &compared.differences, policy, now);
+                Self::reopen_drifted(memory, &compared.differences, policy, now);
                 self.carry_out(application, owner, memory, desired, &compared.plan).await;
                 compared = self.compare(application, owner, memory, desired, prune);
-                due = self.conclude(application, memory, target, now);
+                let now = self.clock.now();
+                due = Self::conclude(application, memory, target, now);
+                if let Some(rest) = memory.attempt.as_ref().and_then(|attempt| attempt.silent_for(now)) {
+                    return Some(due.map_or(rest, |due| due.min(rest)));
+                }
             }
             Decision::Later(time) => due = until(time, now),
             Decision::Hold => {
@@ -322,7 +333,7 @@ impl Driver {
     }
 
     /// A restart finds everything in sync and must not write just because commits that touch nothing came meanwhile.
-    fn settle_reported_revision(&self, memory: &mut Memory, differences: &Differences) {
+    fn settle_reported_revision(memory: &mut Memory, differences: &Differences) {
         let known = memory.status.sync.revision.clone();
         if memory.attempt.is_none()
             && !known.is_empty()
@@ -336,7 +347,7 @@ impl Driver {
 
     /// While an attempt waits at a gate, objects that it has applied may be changed in the cluster: they are applied
     /// again, within the limits of healing.
-    fn reopen_drifted(&self, memory: &mut Memory, differences: &Differences, policy: Policy, now: Timestamp) {
+    fn reopen_drifted(memory: &mut Memory, differences: &Differences, policy: Policy, now: Timestamp) {
         if !policy.self_heal || memory.heals.not_before().is_some_and(|time| time > now) {
             return;
         }
@@ -359,7 +370,6 @@ impl Driver {
 
     /// Takes note of how an attempt stands, and says when to look again.
     fn conclude(
-        &self,
         application: &Application,
         memory: &mut Memory,
         target: Hash64,
@@ -394,10 +404,10 @@ impl Driver {
                 });
                 attempt.phase = OperationPhase::Failed;
                 attempt.ended = Some(now);
-                self.note_failure(application, memory, target, now)
+                Self::note_failure(application, memory, target, now)
             }
             OperationPhase::Failed | OperationPhase::Error | OperationPhase::Terminating => {
-                self.note_failure(application, memory, target, now)
+                Self::note_failure(application, memory, target, now)
             }
             OperationPhase::Succeeded => {
                 if attempt.heal {
@@ -410,7 +420,6 @@ impl Driver {
     }
 
     fn note_failure(
-        &self,
         application: &Application,
         memory: &mut Memory,
         target: Hash64,
@@ -450,8 +459,8 @@ impl Driver {
             return Ok((Some(Request { prune: sync.prune, dry_run: sync.dry_run }), Some(operation.clone())));
         }
         let token = application.metadata.annotations.as_ref().and_then(|all| all.get(SYNC_ANNOTATION));
-        if let Some(token) = token.filter(|token| **token != memory.status.last_handled_sync) {
-            memory.status.last_handled_sync.clone_from(token);
+        if let Some(token) = token.filter(|token| **token != memory.handled_sync) {
+            memory.handled_sync.clone_from(token);
             return Ok((Some(Request { prune: policy.prune, dry_run: false }), None));
         }
         Ok((None, None))
@@ -459,7 +468,11 @@ impl Driver {
 
     /// Derives and writes the status.
     pub(super) async fn report(&self, application: &Application, memory: &mut Memory, assessment: Assessment<'_>) {
-        let unsupported = unsupported_fields(application);
+        let mut unsupported = unsupported_fields(application);
+        if let Some(Ok(project)) = self.projects.get(&application.spec.project) {
+            let fields = unsupported_project_fields(&project.spec);
+            unsupported.extend(fields.into_iter().map(|field| format!("AppProject {}: {field}", application.spec.project)));
+        }
         let mut warnings = memory.held.as_ref().map(|held| held.warnings.clone()).unwrap_or_default();
         if let Some(held) = &memory.held {
             warnings.extend(held.desired.warnings.iter().cloned());
@@ -482,6 +495,8 @@ impl Driver {
             suspended: application.spec.suspend,
             history_limit: limit.unwrap_or(HISTORY_LIMIT),
         });
+        status.last_handled_refresh.clone_from(&memory.handled_refresh);
+        status.last_handled_sync.clone_from(&memory.handled_sync);
         if let Some(inventory) = &memory.inventory {
             let stored = self.inventories.store(application, inventory, &mut status, &mut memory.inventory_chunks).await;
             if let Err(failure) = stored {
@@ -495,11 +510,11 @@ impl Driver {
     /// Forgets an Application that is gone.
     async fn forget(&self, name: &str) {
         self.memories.lock().unwrap_or_else(PoisonError::into_inner).remove(name);
-        self.use_kinds(name, BTreeSet::new());
+        self.use_kinds(name, &BTreeSet::new());
         // Losing interest opens nothing, so it can't fail.
         let _ = self.sources.set_interest(name, None).await;
         self.metrics.application_gone(&self.namespace, name);
-        self.reporter.forget(name);
+        info!("the Application is gone");
     }
 }
 

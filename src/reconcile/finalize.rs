@@ -15,7 +15,7 @@ use crate::status::{Assessment, Failure};
 /// Finalizers that ask for everything the Application owns to be deleted with it. Argo CD's are honoured too, so that a
 /// manifest works after a change of its `apiVersion`; nobody else would ever remove them from our kind.
 const FINALIZERS: [&str; 2] = ["tidelock.dev/resources-finalizer", "resources-finalizer.argocd.argoproj.io"];
-const LIST_DEADLINE: Duration = Duration::from_secs(60);
+const LIST_DEADLINE: Duration = Duration::from_mins(1);
 /// Pause before a deletion that can't go on is tried again.
 const RETRY: Duration = Duration::from_secs(15);
 
@@ -69,7 +69,7 @@ impl Driver {
         propagation: Propagation,
     ) -> Result<bool, Failure> {
         let kinds = self.served_kinds_of(memory.inventory.as_ref());
-        self.use_kinds(&owner.name, kinds.clone());
+        self.use_kinds(&owner.name, &kinds);
         self.cache
             .ensure(&kinds, LIST_DEADLINE)
             .await

@@ -5,6 +5,7 @@ use kube::api::{Api, DeleteParams, Patch, PatchParams};
 use kube::{Resource as _, ResourceExt as _};
 use serde_json::json;
 
+use crate::live::client::DEFAULT_DEADLINE;
 use crate::api::{Application, ApplicationStatus, GROUP, Inventory as InventoryObject, VERSION};
 use crate::model::{Hash64, Inventory, Reason};
 use crate::status::{Failure, INLINE_INVENTORY_BYTES};
@@ -46,7 +47,8 @@ impl InventoryStore {
         let mut hashes = Vec::new();
         for index in 0..count {
             let name = chunk_name(&application.name_any(), index);
-            match self.api.get_opt(&name).await {
+            let read = tokio::time::timeout(DEFAULT_DEADLINE, self.api.get_opt(&name)).await;
+            match read.map_err(|_| unreadable("read"))? {
                 Ok(Some(object)) => {
                     hashes.push(hash_of(&object.spec.entries));
                     lines.extend(object.spec.entries);
@@ -93,7 +95,10 @@ impl InventoryStore {
             }
         }
         for index in chunks.len()..written.len() {
-            match self.api.delete(&chunk_name(&application.name_any(), index), &DeleteParams::default()).await {
+            let name = chunk_name(&application.name_any(), index);
+            let parameters = DeleteParams::default();
+            let deleted = tokio::time::timeout(DEFAULT_DEADLINE, self.api.delete(&name, &parameters)).await;
+            match deleted.map_err(|_| unreadable("tidied up"))? {
                 Ok(_) => {}
                 Err(kube::Error::Api(status)) if status.code == 404 => {}
                 Err(_) => return Err(unreadable("tidied up")),
@@ -113,7 +118,12 @@ impl InventoryStore {
             "spec": { "application": application.name_any(), "entries": entries },
         });
         let parameters = PatchParams::apply(MANAGER).force();
-        self.api.patch(&name, &parameters, &Patch::Apply(&object)).await.map(|_| ()).map_err(|_| unreadable("written"))
+        let patch = Patch::Apply(&object);
+        let written = tokio::time::timeout(DEFAULT_DEADLINE, self.api.patch(&name, &parameters, &patch)).await;
+        match written {
+            Ok(Ok(_)) => Ok(()),
+            Ok(Err(_)) | Err(_) => Err(unreadable("written")),
+        }
     }
 }
 

@@ -9,7 +9,7 @@ use jiff::Timestamp;
 
 use crate::api::{ApplicationStatus, Operation, OperationPhase};
 use crate::desired::DesiredSet;
-use crate::model::{Hash64, Inventory, ObjectKey, Revision};
+use crate::model::{Hash64, Inventory, ObjectKey, Reason, Revision};
 use crate::plan::{LastAttempt, Outcomes, Waiting};
 use crate::render::{RenderInputs, Tool};
 use crate::status::{Attempt, Failure};
@@ -17,9 +17,13 @@ use crate::status::{Attempt, Failure};
 /// Healing may follow at once this often; then it is held back.
 const FREE_HEALS: u32 = 3;
 /// Longest pause between heals.
-const LONGEST_HEAL_PAUSE: Duration = Duration::from_secs(300);
+const LONGEST_HEAL_PAUSE: Duration = Duration::from_mins(5);
 /// A heal that lasted this long proves that nobody fights it.
-const HEAL_LASTED: Duration = Duration::from_secs(600);
+const HEAL_LASTED: Duration = Duration::from_mins(10);
+
+/// How long the status keeps silent about a gate that has just closed. Many open within this time (a controller has to
+/// look at the object once), and a write that says nothing but "not yet" costs as much as an apply.
+const SILENCE_AT_GATE: Duration = Duration::from_millis(500);
 
 /// What is remembered of one Application.
 #[derive(Default)]
@@ -44,6 +48,9 @@ pub(super) struct Memory {
     pub(super) last_failure: Option<LastAttempt>,
     /// How often the cluster was corrected lately.
     pub(super) heals: Heals,
+    /// Values of the refresh and sync annotations that were last acted on. Not part of `status` until it is written.
+    pub(super) handled_refresh: String,
+    pub(super) handled_sync: String,
     /// A refresh that was asked for and not answered yet: the annotation's value and the number of the poll.
     pub(super) refresh: Option<(String, u64)>,
     /// Consecutive reconciles that failed for a reason that may pass.
@@ -128,6 +135,14 @@ impl AttemptMemory {
         self.phase == OperationPhase::Running
     }
 
+    /// How much longer nothing is reported, because the attempt has just begun to wait for health.
+    pub(super) fn silent_for(&self, now: Timestamp) -> Option<Duration> {
+        let expected = self.waiting.iter().all(|waiting| waiting.reason == Reason::WaitingForHealth);
+        let end = self.waiting_since?.checked_add(SILENCE_AT_GATE).ok()?;
+        let rest = Duration::try_from(end.duration_since(now)).ok()?;
+        (self.is_running() && expected && !rest.is_zero()).then_some(rest)
+    }
+
     /// As the status shows it.
     pub(super) fn report(&self) -> Attempt<'_> {
         Attempt {
@@ -187,5 +202,42 @@ mod tests {
         assert_eq!(pauses, expected.map(|seconds| (seconds > 0).then_some(seconds)));
         heals.note(Timestamp::from_second(10_000).unwrap());
         assert_eq!(heals.not_before(), None);
+    }
+
+    #[test]
+    fn a_gate_is_reported_when_it_stays_closed_or_when_what_it_waits_for_is_degraded() {
+        let start = Timestamp::UNIX_EPOCH;
+        let waiting = |reason| Waiting {
+            key: crate::model::ObjectKey::new("apps", "Deployment", "shop", "web"),
+            condition: "healthy",
+            message: String::new(),
+            reason,
+        };
+        let mut attempt = AttemptMemory {
+            target: Hash64(0),
+            revision: String::new(),
+            operation: None,
+            automated: true,
+            prune: false,
+            dry_run: false,
+            heal: false,
+            cleared: true,
+            phase: OperationPhase::Running,
+            started: start,
+            ended: None,
+            retries: 0,
+            outcomes: Outcomes::new(),
+            waiting: vec![waiting(Reason::WaitingForHealth)],
+            waiting_since: Some(start),
+            failure: None,
+        };
+        let later = |milliseconds| Timestamp::from_millisecond(milliseconds).unwrap();
+        assert_eq!(attempt.silent_for(later(100)), Some(Duration::from_millis(400)));
+        assert_eq!(attempt.silent_for(later(500)), None);
+        attempt.waiting.push(waiting(Reason::HealthDegraded));
+        assert_eq!(attempt.silent_for(later(100)), None);
+        attempt.waiting.clear();
+        attempt.phase = OperationPhase::Failed;
+        assert_eq!(attempt.silent_for(later(100)), None);
     }
 }

@@ -11,6 +11,7 @@ mod carry_out;
 mod connections;
 mod controller;
 mod driver;
+mod events;
 mod finalize;
 mod inventory;
 pub mod lease;

@@ -11,7 +11,7 @@ use crate::git::{RepositoryUrl, SnapshotLimits, Store};
 use crate::metrics::{RenderResult, RenderTool};
 use crate::model::{ApiSurface, Hash64, Manifest, Owner, Reason, Revision, parse_duration};
 use crate::plan::Policy;
-use crate::render::{RenderLimits, RenderRequest, Rendered, Tool};
+use crate::render::{RenderRequest, Rendered, Tool};
 use crate::status::Failure;
 
 /// Annotation that asks for a poll now; any new value asks again.
@@ -74,7 +74,7 @@ impl Driver {
         if let Some((token, number)) = &memory.refresh
             && polls >= *number
         {
-            memory.status.last_handled_refresh.clone_from(token);
+            memory.handled_refresh.clone_from(token);
             memory.refresh = None;
         }
         let Some(revision) = revision else {
@@ -106,7 +106,7 @@ impl Driver {
 
     fn take_refresh(&self, application: &Application, owner: &Owner, memory: &mut Memory) {
         let token = application.metadata.annotations.as_ref().and_then(|all| all.get(REFRESH_ANNOTATION));
-        let Some(token) = token.filter(|token| **token != memory.status.last_handled_refresh) else { return };
+        let Some(token) = token.filter(|token| **token != memory.handled_refresh) else { return };
         if memory.refresh.as_ref().is_none_or(|(pending, _)| pending != token)
             && let Some(number) = self.sources.poll(&owner.name)
         {
@@ -206,7 +206,7 @@ impl Driver {
         let namespace = application.spec.destination.namespace.clone().unwrap_or_default();
         let (kube_version, api_versions) = (surface.server_version.clone(), surface.api_versions());
         let metrics = Arc::clone(&self.metrics);
-        let clock = self.clock.clone();
+        let (clock, limits) = (self.clock.clone(), self.render_limits);
         let done = tokio::task::spawn_blocking(move || {
             let snapshot = store
                 .snapshot(&revision, SnapshotLimits::default())
@@ -223,7 +223,7 @@ impl Driver {
                 destination_namespace: &namespace,
                 kube_version,
                 api_versions,
-                limits: RenderLimits::default(),
+                limits,
             };
             let started = clock.monotonic();
             let rendered = renderer.render(&snapshot, &request);
@@ -369,7 +369,7 @@ fn failure_of(problems: &[Problem]) -> Failure {
     let mut message: String =
         problems.iter().take(3).map(|problem| problem.message.as_str()).collect::<Vec<_>>().join("; ");
     if problems.len() > 3 {
-        message.push_str(&format!("; and {} more", problems.len() - 3));
+        message = format!("{message}; and {} more", problems.len() - 3);
     }
     Failure { reason, message }
 }

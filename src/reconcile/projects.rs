@@ -1,10 +1,19 @@
-//! The project `default`, made at start when there is none.
+//! The project `default`, made at start when there is none; and what a project is told about its own rules.
 
-use kube::Client;
-use kube::api::{Api, PostParams};
-use tracing::info;
+use jiff::Timestamp;
+use kube::api::{Api, Patch, PatchParams, PostParams};
+use kube::{Client, ResourceExt as _};
+use serde_json::json;
+use tracing::{info, warn};
 
-use crate::api::{AppProject, AppProjectSpec, IN_CLUSTER_SERVER, ProjectDestination, ResourceRule};
+use crate::api::{
+    AppProject, AppProjectSpec, Condition, ConditionStatus, IN_CLUSTER_SERVER, ProjectDestination, ResourceRule,
+    set_condition,
+};
+use crate::desired::unsupported_project_fields;
+use crate::live::client::DEFAULT_DEADLINE;
+use crate::model::Reason;
+use crate::status::UNSUPPORTED_FIELD;
 
 /// Any source, this cluster, any namespace but the operator's own and `kube-system` (which no project that does not
 /// name them literally may touch), any kind.
@@ -35,4 +44,37 @@ pub async fn ensure_default(client: Client, namespace: &str) -> Result<(), kube:
         Err(error) => return Err(error),
     }
     Ok(())
+}
+
+/// Says in a project's status which of its rules have no effect. Written only when that changes.
+pub async fn report_unsupported(client: Client, namespace: String, project: AppProject, now: Timestamp) {
+    let name = project.name_any();
+    let fields = unsupported_project_fields(&project.spec);
+    let before = project.status.unwrap_or_default().conditions;
+    let mut conditions = before.clone();
+    if fields.is_empty() {
+        conditions.retain(|condition| condition.type_ != UNSUPPORTED_FIELD);
+    } else {
+        set_condition(
+            &mut conditions,
+            Condition {
+                type_: UNSUPPORTED_FIELD.to_owned(),
+                status: ConditionStatus::True,
+                reason: Reason::UnsupportedField.to_string(),
+                message: format!("set and without effect in this version: {}", fields.join(", ")),
+                last_transition_time: now.strftime("%Y-%m-%dT%H:%M:%SZ").to_string(),
+                observed_generation: project.metadata.generation,
+            },
+        );
+    }
+    if conditions == before {
+        return;
+    }
+    let api: Api<AppProject> = Api::namespaced(client, &namespace);
+    let body = json!({ "status": { "observedGeneration": project.metadata.generation, "conditions": conditions } });
+    let (parameters, patch) = (PatchParams::default(), Patch::Merge(&body));
+    let written = tokio::time::timeout(DEFAULT_DEADLINE, api.patch_status(&name, &parameters, &patch)).await;
+    if !matches!(written, Ok(Ok(_))) {
+        warn!(project = %name, "the status of a project could not be written");
+    }
 }

@@ -3,23 +3,20 @@
 use std::sync::Arc;
 
 use kube::api::{Api, Patch, PatchParams};
-use kube::runtime::events::{Event, EventType, Recorder, Reporter as Source};
 use kube::{Client, Resource as _, ResourceExt as _};
 use serde_json::json;
 use tracing::{info, warn};
 
-use crate::api::{Application, ApplicationStatus, ConditionStatus, OperationPhase};
+use super::events::{EventOutbox, events};
+use crate::api::{Application, ApplicationStatus};
 use crate::metrics::Metrics;
 use crate::model::Reason;
-use crate::status::{Failure, READY, shorten};
-
-/// Longest note of an event: the API server refuses more than 1024 bytes.
-const NOTE_BYTES: usize = 1000;
+use crate::status::Failure;
 
 /// Writes what a reconcile reports.
 pub(super) struct Reporter {
     applications: Api<Application>,
-    recorder: Recorder,
+    outbox: EventOutbox,
     metrics: Arc<Metrics>,
     namespace: String,
     fence: Arc<dyn Fn() -> bool + Send + Sync>,
@@ -30,14 +27,13 @@ impl Reporter {
     pub(super) fn new(
         client: &Client,
         namespace: &str,
-        instance: &str,
+        outbox: EventOutbox,
         metrics: Arc<Metrics>,
         fence: Arc<dyn Fn() -> bool + Send + Sync>,
     ) -> Self {
-        let source = Source { controller: "tidelock".to_owned(), instance: Some(instance.to_owned()) };
         Self {
             applications: Api::namespaced(client.clone(), namespace),
-            recorder: Recorder::new(client.clone(), source),
+            outbox,
             metrics,
             namespace: namespace.to_owned(),
             fence,
@@ -55,11 +51,12 @@ impl Reporter {
             warn!(reason = %failure.reason, message = %failure.message, "the status could not be written");
             return;
         }
+        if before.health.status != current.health.status {
+            self.metrics.health_changed(current.health.status);
+        }
         for event in events(&before, current) {
             info!(reason = %event.reason, note = event.note.as_deref().unwrap_or_default(), "event");
-            if let Err(error) = self.recorder.publish(&event, &application.object_ref(&())).await {
-                warn!(%error, "an event could not be written");
-            }
+            self.outbox.put(event, application.object_ref(&()));
         }
     }
 
@@ -103,11 +100,6 @@ impl Reporter {
         self.patch(application, body, false).await
     }
 
-    /// Forgets an Application that is gone.
-    pub(super) fn forget(&self, name: &str) {
-        info!(application = %name, "the Application is gone");
-    }
-
     async fn patch(&self, application: &Application, body: serde_json::Value, status: bool) -> Result<(), Failure> {
         let failure = |reason, message: String| Failure { reason, message };
         if !(self.fence)() {
@@ -132,52 +124,4 @@ impl Reporter {
             Err(_) => Err(failure(Reason::ClusterUnreachable, "the API server did not answer in time".to_owned())),
         }
     }
-}
-
-fn event(type_: EventType, reason: &str, action: &str, note: &str) -> Event {
-    Event {
-        type_,
-        reason: reason.to_owned(),
-        note: Some(shorten(note, NOTE_BYTES)),
-        action: action.to_owned(),
-        secondary: None,
-    }
-}
-
-/// The events that a change of status is worth: the end of a sync, a change of health, a new failure.
-fn events(before: &ApplicationStatus, after: &ApplicationStatus) -> Vec<Event> {
-    let mut events = Vec::new();
-    let ended = |status: &ApplicationStatus| {
-        status.operation_state.as_ref().and_then(|state| Some((state.phase, state.finished_at.clone()?)))
-    };
-    if ended(before) != ended(after)
-        && let Some(state) = &after.operation_state
-    {
-        match state.phase {
-            OperationPhase::Succeeded => events.push(event(EventType::Normal, "Synced", "Sync", &state.message)),
-            OperationPhase::Failed | OperationPhase::Error => {
-                events.push(event(EventType::Warning, "SyncFailed", "Sync", &state.message));
-            }
-            OperationPhase::Running | OperationPhase::Terminating => {}
-        }
-    }
-    if before.health.status != after.health.status {
-        let note = format!("{} → {} {}", before.health.status, after.health.status, after.health.message);
-        let type_ = if after.health.status == crate::model::HealthStatus::Degraded {
-            EventType::Warning
-        } else {
-            EventType::Normal
-        };
-        events.push(event(type_, "HealthChanged", "Assess", note.trim_end()));
-    }
-    let ready = |status: &ApplicationStatus| {
-        let condition = status.conditions.iter().find(|condition| condition.type_ == READY)?;
-        (condition.status == ConditionStatus::False).then(|| (condition.reason.clone(), condition.message.clone()))
-    };
-    let failing = ready(after).filter(|(reason, _)| ready(before).is_none_or(|(former, _)| former != *reason));
-    let quiet = ["Progressing", "OutOfSync", "Pending", "WaitingForHealth"];
-    if let Some((reason, message)) = failing.filter(|(reason, _)| !quiet.contains(&reason.as_str())) {
-        events.push(event(EventType::Warning, &reason, "Reconcile", &message));
-    }
-    events
 }

@@ -10,14 +10,14 @@ use std::time::Duration;
 use k8s_openapi::api::core::v1::Secret;
 use kube::Client;
 use kube::api::Api;
-use secrecy::{ExposeSecret as _, SecretSlice};
+use secrecy::{ExposeSecret, SecretSlice};
 use tokio::time::Instant;
 
 use crate::model::{Hash64, Reason};
 use crate::status::Failure;
 
 /// How long a Secret that works is taken from memory.
-const FRESH: Duration = Duration::from_secs(300);
+const FRESH: Duration = Duration::from_mins(5);
 /// How long the API server may take to return one.
 const DEADLINE: Duration = Duration::from_secs(15);
 
@@ -31,7 +31,7 @@ pub struct SecretValues {
 impl SecretValues {
     /// The bytes of a key.
     pub fn bytes(&self, key: &str) -> Option<&[u8]> {
-        self.values.get(key).map(|value| value.expose_secret())
+        self.values.get(key).map(ExposeSecret::expose_secret)
     }
 
     /// A key's value as text, without the line break that tools like to leave at its end.
@@ -57,6 +57,11 @@ impl Secrets {
     /// Reads a Secret again the next time it is asked for.
     pub fn forget(&self, name: &str) {
         self.held.lock().unwrap_or_else(PoisonError::into_inner).remove(name);
+    }
+
+    /// Reads every Secret again the next time it is asked for.
+    pub fn forget_all(&self) {
+        self.held.lock().unwrap_or_else(PoisonError::into_inner).clear();
     }
 
     /// The values of a Secret. `referrer` is the field that names it, for the error.

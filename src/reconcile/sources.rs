@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
@@ -21,7 +21,7 @@ use crate::model::{Hash64, Reason, Revision};
 use crate::status::Failure;
 
 /// Pause between polls unless an Application asks for another.
-pub const DEFAULT_INTERVAL: Duration = Duration::from_secs(60);
+pub const DEFAULT_INTERVAL: Duration = Duration::from_mins(1);
 /// First pause after a failure that may pass by itself; doubles up to the interval.
 const FIRST_RETRY: Duration = Duration::from_secs(2);
 
@@ -57,6 +57,9 @@ pub struct Sources {
     metrics: Arc<Metrics>,
     queue: Arc<Queue>,
     inner: Mutex<Inner>,
+    /// Open stores by URL. Applications of one repository come at once, and a tracker that ended may still be fetching:
+    /// one directory must never be opened twice.
+    stores: tokio::sync::Mutex<BTreeMap<String, Weak<Store>>>,
 }
 
 #[derive(Default)]
@@ -72,6 +75,8 @@ struct Tracker {
     poke: Notify,
     /// Number of the last poll that started.
     started: AtomicU64,
+    /// Whether a poll was asked for, so that Secrets are read again too: whoever asks has changed something.
+    asked: AtomicBool,
     state: Mutex<TrackerState>,
 }
 
@@ -116,7 +121,15 @@ impl Sources {
         metrics: Arc<Metrics>,
         queue: Arc<Queue>,
     ) -> Arc<Self> {
-        Arc::new(Self { access, connections, directory, metrics, queue, inner: Mutex::default() })
+        Arc::new(Self {
+            access,
+            connections,
+            directory,
+            metrics,
+            queue,
+            inner: Mutex::default(),
+            stores: tokio::sync::Mutex::default(),
+        })
     }
 
     /// Says what an Application wants to know; `None` when it wants nothing any more. Cheap when nothing changes.
@@ -149,6 +162,7 @@ impl Sources {
                     store,
                     poke: Notify::new(),
                     started: AtomicU64::new(0),
+                    asked: AtomicBool::new(false),
                     state: Mutex::default(),
                 });
                 inner.trackers.insert(identity, Arc::clone(&tracker));
@@ -168,10 +182,19 @@ impl Sources {
     }
 
     async fn open(&self, url: &RepositoryUrl) -> Result<Arc<Store>, Failure> {
+        let mut stores = self.stores.lock().await;
+        if let Some(store) = stores.get(url.as_str()).and_then(Weak::upgrade) {
+            return Ok(store);
+        }
         let directory = self.directory.join(Hash64::of_bytes(url.as_str().as_bytes()).to_string());
         let opened = tokio::task::spawn_blocking(move || Store::open(&directory, StoreLimits::default())).await;
         match opened {
-            Ok(Ok(store)) => Ok(Arc::new(store)),
+            Ok(Ok(store)) => {
+                let store = Arc::new(store);
+                stores.retain(|_, store| store.strong_count() > 0);
+                stores.insert(url.as_str().to_owned(), Arc::downgrade(&store));
+                Ok(store)
+            }
             Ok(Err(error)) => Err(failure_of(&error)),
             Err(_) => Err(Failure { reason: Reason::InternalError, message: "opening the store panicked".to_owned() }),
         }
@@ -247,6 +270,7 @@ impl Tracker {
 
     fn poll(&self) -> u64 {
         let next = self.started.load(Ordering::Acquire) + 1;
+        self.asked.store(true, Ordering::Release);
         self.poke.notify_one();
         next
     }
@@ -322,6 +346,9 @@ impl Sources {
 
     async fn poll_once(&self, tracker: &Tracker, targets: &[String]) -> (BTreeMap<String, TargetState>, Option<Duration>) {
         self.metrics.polled();
+        if tracker.asked.swap(false, Ordering::AcqRel) {
+            self.access.forget_all_secrets();
+        }
         let access = self.access.access(&tracker.url).await;
         let mut result = match access {
             Ok(access) => self.ask(tracker, access, targets).await,

@@ -96,7 +96,8 @@ async fn ready(State(handles): State<Handles>) -> Response {
     if missing.is_empty() {
         return (StatusCode::OK, "ok\n").into_response();
     }
-    let text: String = missing.iter().map(|(requirement, why)| format!("{requirement}: {why}\n")).collect();
+    let lines: Vec<String> = missing.iter().map(|(requirement, why)| format!("{requirement}: {why}")).collect();
+    let text = lines.join("\n") + "\n";
     (StatusCode::SERVICE_UNAVAILABLE, text).into_response()
 }
 

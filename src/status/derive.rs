@@ -158,7 +158,7 @@ pub fn derive(observed: &Observed<'_>) -> ApplicationStatus {
     conditions.set(RECONCILING, verdict.reconciling.into(), verdict.reason, &verdict.message);
     conditions.set(STALLED, verdict.stalled.into(), verdict.reason, &verdict.message);
     list_condition(&mut conditions, UNSUPPORTED_FIELD, Reason::UnsupportedField, observed.unsupported);
-    list_condition(&mut conditions, WARNING, Reason::Pending, observed.warnings);
+    list_condition(&mut conditions, WARNING, Reason::Warning, observed.warnings);
     status.conditions = conditions.into_list();
     status
 }
@@ -198,8 +198,7 @@ impl Verdict {
 
     fn of(observed: &Observed<'_>) -> Self {
         match observed.assessment {
-            Assessment::Failed(failure) => Self::failed(failure),
-            Assessment::Deleting { failure: Some(failure), .. } => Self::failed(failure),
+            Assessment::Failed(failure) | Assessment::Deleting { failure: Some(failure), .. } => Self::failed(failure),
             Assessment::Deleting { failure: None, waiting } => {
                 let first = waiting.first().map(|waiting| format!(": {} ({})", waiting.key, waiting.message));
                 Self::working(Reason::Progressing, format!("deleting what it owns{}", first.unwrap_or_default()))
@@ -445,6 +444,7 @@ fn record_attempt(status: &mut ApplicationStatus, attempt: &Attempt<'_>, observe
         automated: attempt.automated,
     });
     let revision = short(attempt.revision);
+    let dry_run = attempt.operation.and_then(|operation| operation.sync.as_ref()).is_some_and(|sync| sync.dry_run);
     let message = match attempt.phase {
         OperationPhase::Running | OperationPhase::Terminating => attempt.waiting.first().map_or_else(
             || format!("syncing to revision {revision}"),
@@ -453,12 +453,14 @@ fn record_attempt(status: &mut ApplicationStatus, attempt: &Attempt<'_>, observe
         OperationPhase::Failed | OperationPhase::Error => {
             attempt_failure(attempt).map(|failure| failure.message).unwrap_or_default()
         }
+        OperationPhase::Succeeded if dry_run => {
+            format!("a trial on the server: revision {revision} would be accepted, nothing was written")
+        }
         OperationPhase::Succeeded => format!("synced to revision {revision}"),
     };
     let finished = attempt.ended.map(rfc3339);
     let newly_succeeded = attempt.phase == OperationPhase::Succeeded
         && status.history.last().is_none_or(|last| last.deploy_started_at != rfc3339(attempt.started) || last.revision != attempt.revision);
-    let dry_run = attempt.operation.and_then(|operation| operation.sync.as_ref()).is_some_and(|sync| sync.dry_run);
     if newly_succeeded && !dry_run && observed.history_limit > 0 {
         status.history.push(RevisionHistory {
             id: status.history.last().map_or(0, |last| last.id + 1),

@@ -39,7 +39,7 @@ impl Token {
 
 /// Every path that code outside of `#[cfg(test)]` names.
 pub fn uses_of(module: &str, source: &str) -> Vec<Use> {
-    let tokens = without_tests(tokens_of(source));
+    let tokens = without_tests(&tokens_of(source));
     let mut reader = Reader { tokens: &tokens, nesting: Vec::new(), depth: 0, module, aliases: BTreeMap::new() };
     // Names may be used above the line that imports them, so imports are read first.
     let imports = reader.imports();
@@ -201,16 +201,16 @@ fn matching(tokens: &[Token], open: usize) -> usize {
 }
 
 /// Leaves out the items that only tests see.
-fn without_tests(tokens: Vec<Token>) -> Vec<Token> {
+fn without_tests(tokens: &[Token]) -> Vec<Token> {
     let mut kept = Vec::with_capacity(tokens.len());
     let mut index = 0;
     while index < tokens.len() {
-        let Some(after) = test_attribute(&tokens, index) else {
+        let Some(after) = test_attribute(tokens, index) else {
             kept.push(tokens[index].clone());
             index += 1;
             continue;
         };
-        index = skip_attributes(&tokens, after);
+        index = skip_attributes(tokens, after);
         let import = tokens[index..].iter().take(3).any(|token| token.word() == Some("use"));
         while index < tokens.len() {
             match tokens[index].kind {
@@ -219,10 +219,10 @@ fn without_tests(tokens: Vec<Token>) -> Vec<Token> {
                     break;
                 }
                 Kind::Mark('{') if !import => {
-                    index = matching(&tokens, index);
+                    index = matching(tokens, index);
                     break;
                 }
-                Kind::Mark('(' | '[' | '{') => index = matching(&tokens, index),
+                Kind::Mark('(' | '[' | '{') => index = matching(tokens, index),
                 _ => index += 1,
             }
         }

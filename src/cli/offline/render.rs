@@ -3,7 +3,8 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use super::{OfflineError, Subject};
+use super::OfflineError;
+use super::application::Subject;
 use crate::api::DirectorySource;
 use crate::model::ApiSurface;
 use crate::render::{LocalFiles, RenderLimits, RenderRequest, Rendered, Renderer, Tools};
@@ -21,7 +22,7 @@ struct Place {
 }
 
 /// Renders a directory for an Application.
-pub(in crate::cli) fn render(
+pub(super) fn render(
     directory: &Path,
     subject: &mut Subject,
     surface: &ApiSurface,
@@ -39,7 +40,9 @@ pub(in crate::cli) fn render(
         source.directory = Some(DirectorySource { recurse: true, ..DirectorySource::default() });
     }
     let found = settings::Tools::locate(tools, &Environment::read())?;
-    let tools = Tools { helm: found.helm.path, kustomize: found.kustomize.path };
+    // A tool that is missing is missed when it is needed.
+    let or_named = |tool: Option<PathBuf>, name: &str| tool.unwrap_or_else(|| PathBuf::from(name));
+    let tools = Tools { helm: or_named(found.helm, "helm"), kustomize: or_named(found.kustomize, "kustomize") };
     let scratch = [PathBuf::from("/dev/shm"), std::env::temp_dir()];
     let renderer = Renderer::new(tools, &scratch).map_err(OfflineError::Render)?;
     let request = RenderRequest {

@@ -1,0 +1,3 @@
+module tidelock.dev/e2e/bench
+
+go 1.24

@@ -1,0 +1,26 @@
+//! Proofs on real parts: a real API server, real pods, real git, a real proxy.
+//!
+//! Needs root and the packages that `e2e/install.sh` installs; a test fails, and says so, where they are missing. The
+//! test bed starts with the first test and stays up; `e2e/testbed.sh down` ends it.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    missing_docs,
+    reason = "a test ends at the first thing that is not as expected"
+)]
+
+mod support;
+
+mod proof_01_egress;
+mod proof_02_least_work;
+mod proof_03_prune;
+mod proof_04_drift;
+mod proof_05_waves;
+mod proof_06_bad_content;
+mod proof_06_bad_reach;
+mod proof_07_kill;
+mod proof_08_deletion;
+mod proof_09_secrets;
+mod proof_10_scale;

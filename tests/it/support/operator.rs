@@ -1,0 +1,150 @@
+//! The program under test, as a process in a place with no way out but the proxy.
+
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU16, Ordering};
+use std::time::Duration;
+
+use super::metrics::Metrics;
+use super::testbed::Testbed;
+use super::waiting::{PATIENCE, wait_until};
+
+/// One `tidelock controller`, which may be killed and started again on the same state.
+#[derive(Debug)]
+pub struct Operator {
+    kubeconfig: PathBuf,
+    namespace: String,
+    state: PathBuf,
+    log: PathBuf,
+    address: String,
+    child: Option<Child>,
+}
+
+impl Operator {
+    /// A controller of a namespace that keeps everything in `directory`; not yet started.
+    pub fn new(kubeconfig: &Path, namespace: &str, directory: &Path) -> Self {
+        let state = directory.join("state");
+        fs::create_dir_all(&state).expect("a state directory");
+        Self {
+            kubeconfig: kubeconfig.to_owned(),
+            namespace: namespace.to_owned(),
+            state,
+            log: directory.join("operator.log"),
+            address: format!("{}:{}", Testbed::shared().operator_address, next_port()),
+            child: None,
+        }
+    }
+
+    /// Starts the process and does not wait for anything.
+    pub fn spawn(&mut self) {
+        assert!(self.child.is_none(), "the operator runs already");
+        let log = File::options().create(true).append(true).open(&self.log).expect("a log file");
+        let bed = Testbed::shared();
+        let mut command = bed.in_operator_place(Path::new(env!("CARGO_BIN_EXE_tidelock")));
+        command
+            .arg("controller")
+            .arg("--kubeconfig")
+            .arg(&self.kubeconfig)
+            .args(["--namespace", &self.namespace, "--listen", &self.address, "--log-format", "json"])
+            .arg("--state")
+            .arg(&self.state)
+            .arg("--tools")
+            .arg(&bed.bin)
+            .stdin(Stdio::null())
+            .stdout(log.try_clone().expect("a second handle"))
+            .stderr(log);
+        for variable in ["http_proxy", "https_proxy", "all_proxy", "no_proxy"] {
+            command.env_remove(variable).env_remove(variable.to_ascii_uppercase());
+        }
+        self.child = Some(command.spawn().expect("the operator starts"));
+    }
+
+    /// Starts the process and waits until it is ready.
+    pub async fn start(&mut self) {
+        self.spawn();
+        let result = wait_until(PATIENCE, async || {
+            if let Some(status) = self.child.as_mut().and_then(|child| child.try_wait().ok()).flatten() {
+                return Ok(Err(format!("the operator ended: {status}")));
+            }
+            self.fetch("readyz").map(|_| Ok(()))
+        })
+        .await
+        .and_then(|ended| ended);
+        if let Err(state) = result {
+            panic!("the operator does not become ready: {state}\n{}", self.last_log_lines());
+        }
+    }
+
+    /// Kills the process as the kernel does when memory runs out: nothing of it runs afterwards.
+    pub fn kill9(&mut self) {
+        if let Some(mut child) = self.child.take() {
+            child.kill().expect("the process can be killed");
+            child.wait().expect("the process ends");
+        }
+    }
+
+    /// Asks the process to stop and waits until it has, by itself and without an error.
+    pub async fn stop(&mut self) {
+        let Some(mut child) = self.child.take() else { return };
+        let signalled = Command::new("kill").args(["-TERM", &child.id().to_string()]).status().expect("kill runs");
+        assert!(signalled.success(), "the operator was gone before it was asked to stop:\n{}", self.last_log_lines());
+        let status = wait_until(Duration::from_secs(30), async || {
+            child.try_wait().expect("our own child").ok_or_else(|| "it still runs".to_owned())
+        })
+        .await;
+        match status {
+            Ok(status) => assert!(status.success(), "the operator stops with {status}:\n{}", self.last_log_lines()),
+            Err(_) => {
+                let _ = child.kill();
+                panic!("the operator does not stop within 30 s of SIGTERM:\n{}", self.last_log_lines());
+            }
+        }
+    }
+
+    /// What `/metrics` says now.
+    pub fn metrics(&self) -> Metrics {
+        Metrics(self.fetch("metrics").unwrap_or_else(|error| panic!("no metrics: {error}\n{}", self.last_log_lines())))
+    }
+
+    /// Everything the process has written, over all its starts.
+    pub fn logs(&self) -> String {
+        fs::read(&self.log).map_or_else(|_| String::new(), |bytes| String::from_utf8_lossy(&bytes).into_owned())
+    }
+
+    /// The end of the log, for messages of failed tests.
+    pub fn last_log_lines(&self) -> String {
+        let logs = self.logs();
+        let lines: Vec<&str> = logs.lines().collect();
+        let first = lines.len().saturating_sub(25);
+        format!("--- last log lines of the operator ({})\n{}", self.log.display(), lines[first..].join("\n"))
+    }
+
+    fn fetch(&self, path: &str) -> Result<String, String> {
+        let output = Command::new("curl")
+            .args(["-sS", "--fail", "--max-time", "5", "--noproxy", "*", &format!("http://{}/{path}", self.address)])
+            .output()
+            .map_err(|error| format!("cannot run curl: {error}"))?;
+        if output.status.success() {
+            Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+        } else {
+            Err(String::from_utf8_lossy(&output.stderr).trim().to_owned())
+        }
+    }
+}
+
+impl Drop for Operator {
+    fn drop(&mut self) {
+        if let Some(mut child) = self.child.take() {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+    }
+}
+
+/// All operators share one network namespace. Ports lie below the ephemeral range.
+fn next_port() -> u16 {
+    static NEXT: AtomicU16 = AtomicU16::new(0);
+    let process = u16::try_from(std::process::id() % 200).unwrap_or_default();
+    12_000 + process * 100 + NEXT.fetch_add(1, Ordering::Relaxed) % 100
+}

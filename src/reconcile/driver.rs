@@ -262,7 +262,7 @@ impl Driver {
                 policy,
                 request,
                 differences: &compared.differences,
-                blocked: &compared.plan.blocked,
+                prunes: !compared.plan.prunes.is_empty(),
                 target,
                 last_failure: memory.last_failure.as_ref(),
                 retry,

@@ -33,7 +33,7 @@ struct Row {
 }
 
 /// The kinds of Kubernetes itself.
-pub(in crate::cli) fn built_in_kinds() -> Result<ApiSurface, OfflineError> {
+pub(super) fn built_in_kinds() -> Result<ApiSurface, OfflineError> {
     let Table { server_version, kinds } = serde_json::from_str(TABLE).map_err(OfflineError::Kinds)?;
     let kinds = kinds.into_iter().map(|row| {
         let Row { group, kind, versions, plural, namespaced, has_status, watchable } = row;

@@ -7,7 +7,8 @@ use serde_json::Value;
 
 use super::application::Subject;
 use super::live::{Dump, dump};
-use super::{OfflineArguments, OfflineError, input, kinds, render, unknown_kind_note};
+use super::render::render;
+use super::{OfflineArguments, OfflineError, input, kinds, unknown_kind_note};
 use crate::api::{AppProjectSpec, Application, ProjectDestination, ResourceRule};
 use crate::desired::{AssembleInput, DesiredSet, ProjectRules, assemble};
 use crate::diff::{Differences, ObjectChanges, compare, field_changes, infer_inventory};

@@ -127,10 +127,7 @@ pub(super) fn run(arguments: &RenderArguments, output: &mut impl Write) -> Resul
 }
 
 fn render(job: &Job, located: settings::Tools) -> Result<Rendered, RenderVerbError> {
-    let tools = Tools {
-        helm: located.helm.unwrap_or_else(|| PathBuf::from("helm")),
-        kustomize: located.kustomize.unwrap_or_else(|| PathBuf::from("kustomize")),
-    };
+    let tools = Tools { helm: located.helm_path(), kustomize: located.kustomize_path() };
     let scratch = Scratch::make()?;
     let renderer = Renderer::new(tools, std::slice::from_ref(&scratch.path))?;
     for warning in renderer.warnings() {

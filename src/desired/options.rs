@@ -86,7 +86,8 @@ mod tests {
 
     #[test]
     fn options_not_acted_on_are_named() {
-        let options = object_options(&annotated(&json!({ "argocd.argoproj.io/sync-options": "Prune=false, Replace=true" })));
+        let options =
+            object_options(&annotated(&json!({ "argocd.argoproj.io/sync-options": "Prune=false, Replace=true" })));
         assert_eq!(
             options,
             ObjectOptions { keep_on_prune: true, keep_on_delete: false, unsupported: vec!["Replace=true".into()] }
@@ -95,7 +96,10 @@ mod tests {
 
     #[test]
     fn helm_hooks_are_hooks_and_crd_install_is_not() {
-        assert_eq!(hook_of(&annotated(&json!({ "helm.sh/hook": "pre-install,pre-upgrade" }))), Some("pre-install,pre-upgrade".into()));
+        assert_eq!(
+            hook_of(&annotated(&json!({ "helm.sh/hook": "pre-install,pre-upgrade" }))),
+            Some("pre-install,pre-upgrade".into())
+        );
         assert_eq!(hook_of(&annotated(&json!({ "helm.sh/hook": "crd-install" }))), None);
         assert_eq!(hook_of(&annotated(&json!({}))), None);
     }

@@ -135,9 +135,7 @@ pub fn decide(input: DecideInput<'_>) -> Decision {
             }
         }
     }
-    if heal
-        && let Some(not_before) = input.heal_not_before.filter(|not_before| *not_before > input.now)
-    {
+    if heal && let Some(not_before) = input.heal_not_before.filter(|not_before| *not_before > input.now) {
         return Decision::Later(not_before);
     }
     Decision::Sync { prune, dry_run: false, heal }
@@ -158,6 +156,7 @@ pub fn backoff(failures: u32, retry: Option<&Retry>) -> Option<Duration> {
     let longest = read(settings.and_then(|settings| settings.max_duration.as_ref()), LONGEST_PAUSE);
     #[expect(clippy::cast_precision_loss, reason = "a growth factor is a small number")]
     let growth = settings.and_then(|settings| settings.factor).map_or(GROWTH, |factor| factor.max(1) as f64);
-    let pause = first.as_secs_f64() * growth.powi(i32::try_from(failures.saturating_sub(1)).unwrap_or(i32::MAX).min(64));
+    let pause =
+        first.as_secs_f64() * growth.powi(i32::try_from(failures.saturating_sub(1)).unwrap_or(i32::MAX).min(64));
     Some(Duration::try_from_secs_f64(pause).unwrap_or(longest).min(longest))
 }

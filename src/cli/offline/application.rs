@@ -54,13 +54,16 @@ fn read(file: &Path) -> Result<Subject, OfflineError> {
     };
     let mut found: Vec<Manifest> = input::objects(file)?.into_iter().filter(is_application).collect();
     let (Some(object), true) = (found.pop(), found.is_empty()) else {
-        return Err(wrong("one Application is wanted (apiVersion: tidelock.dev/v1alpha1, kind: Application)".to_owned()));
+        return Err(wrong(
+            "one Application is wanted (apiVersion: tidelock.dev/v1alpha1, kind: Application)".to_owned(),
+        ));
     };
-    let mut application: Application =
-        serde_json::from_value(object.object).map_err(|error| wrong(format!("the Application can't be read: {error}")))?;
+    let mut application: Application = serde_json::from_value(object.object)
+        .map_err(|error| wrong(format!("the Application can't be read: {error}")))?;
     if !application.spec.sources.is_empty() {
         return Err(wrong(
-            "spec.sources is not supported by this version: use spec.source, one Application for each source".to_owned(),
+            "spec.sources is not supported by this version: use spec.source, one Application for each source"
+                .to_owned(),
         ));
     }
     let Some(source) = application.spec.source.clone() else { return Err(wrong("spec.source is missing".to_owned())) };

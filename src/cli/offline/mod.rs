@@ -97,7 +97,9 @@ pub enum OfflineError {
         problem: String,
     },
     /// The live file holds something that was never in a cluster.
-    #[error("{place}: {kind} `{name}` has no metadata.uid, so it is no live object; dump live state with kubectl get -o yaml")]
+    #[error(
+        "{place}: {kind} `{name}` has no metadata.uid, so it is no live object; dump live state with kubectl get -o yaml"
+    )]
     NotLive {
         /// File and line.
         place: String,

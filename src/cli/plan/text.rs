@@ -20,10 +20,14 @@ pub(super) fn text(report: &PlanReport) -> String {
     }
     let _ = writeln!(text, "{}", now(next));
     section(&mut text, "not met yet", gates(steps));
-    section(&mut text, "left alone", blocked.iter().map(|one| {
-        let BlockedReport { object, reason, message } = one;
-        format!("{object}: {reason}: {message}")
-    }));
+    section(
+        &mut text,
+        "left alone",
+        blocked.iter().map(|one| {
+            let BlockedReport { object, reason, message } = one;
+            format!("{object}: {reason}: {message}")
+        }),
+    );
     section(&mut text, "hooks, which this version leaves out", skipped_hooks.iter().cloned());
     section(&mut text, "warnings", warnings.iter().cloned());
     text

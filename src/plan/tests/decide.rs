@@ -125,7 +125,8 @@ fn a_person_is_obeyed_at_once_whatever_policy_and_failures_say() {
 #[test]
 fn a_failure_is_tried_again_after_a_pause_that_grows_up_to_a_limit_of_attempts() {
     let new = differing([wanted(config("a"), 0, absent())]);
-    let failed = |seconds_ago, failures, limit| Situation::automated(&new).failed(seconds_ago, failures, limit).decide();
+    let failed =
+        |seconds_ago, failures, limit| Situation::automated(&new).failed(seconds_ago, failures, limit).decide();
     assert_eq!(failed(0, 1, None), Decision::Later(in_seconds(5)));
     assert_eq!(failed(2, 2, None), Decision::Later(in_seconds(8)));
     assert_eq!(failed(0, 40, None), Decision::Later(in_seconds(180)));
@@ -135,7 +136,8 @@ fn a_failure_is_tried_again_after_a_pause_that_grows_up_to_a_limit_of_attempts()
     assert_eq!(failed(999, 4, Some(3)), Decision::Hold);
     assert_eq!(failed(999, u32::MAX, Some(-1)), SYNC);
     let mut of_another_target = Situation::automated(&new).failed(0, 9, Some(0));
-    of_another_target.last_failure = of_another_target.last_failure.map(|last| LastAttempt { target: Hash64(8), ..last });
+    of_another_target.last_failure =
+        of_another_target.last_failure.map(|last| LastAttempt { target: Hash64(8), ..last });
     assert_eq!(of_another_target.decide(), SYNC);
 }
 

@@ -59,7 +59,12 @@ fn every_case_is_told_as_written_down() {
 fn the_shapes_of_json_are_as_written_down() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden");
     let mut wrong = Vec::new();
-    for (case, verb) in [("unhealthy-first-wave", "plan"), ("protected-kinds-wait-for-consent", "plan"), ("drift", "diff"), ("secrets-masked", "diff")] {
+    for (case, verb) in [
+        ("unhealthy-first-wave", "plan"),
+        ("protected-kinds-wait-for-consent", "plan"),
+        ("drift", "diff"),
+        ("secrets-masked", "diff"),
+    ] {
         let case = root.join(case);
         let text = said(&case, verb, "json");
         let (json, _exit) = text.rsplit_once("\nexit code ").unwrap();

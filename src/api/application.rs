@@ -38,11 +38,9 @@ impl Application {
     pub fn crd() -> CustomResourceDefinition {
         let mut definition = ApplicationDefinition::crd();
         let mut carrier = OperationCarrier::crd();
-        let operation = carrier
-            .spec
-            .versions
-            .first_mut()
-            .and_then(|version| version.schema.as_mut()?.open_api_v3_schema.as_mut()?.properties.as_mut()?.remove("spec"));
+        let operation = carrier.spec.versions.first_mut().and_then(|version| {
+            version.schema.as_mut()?.open_api_v3_schema.as_mut()?.properties.as_mut()?.remove("spec")
+        });
         for version in &mut definition.spec.versions {
             let properties = version
                 .schema

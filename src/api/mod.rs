@@ -19,7 +19,7 @@ mod status;
 mod sync_policy;
 
 pub use application::{
-    Application, ApplicationSpec, Destination, Gate, IgnoreDifferences, Info, IN_CLUSTER_NAME, IN_CLUSTER_SERVER,
+    Application, ApplicationSpec, Destination, Gate, IN_CLUSTER_NAME, IN_CLUSTER_SERVER, IgnoreDifferences, Info,
 };
 pub use cluster::{Cluster, ClusterSpec, ClusterStatus};
 pub use condition::{Condition, ConditionStatus, set_condition};
@@ -28,14 +28,12 @@ pub use inventory::{Inventory, InventorySpec};
 pub use operation::{
     InitiatedBy, Operation, SyncOperation, SyncOperationResource, SyncStrategy, SyncStrategyApply, SyncStrategyHook,
 };
-pub use project::{
-    AppProject, AppProjectSpec, AppProjectStatus, ProjectDestination, ResourceRule, SyncWindow,
-};
+pub use project::{AppProject, AppProjectSpec, AppProjectStatus, ProjectDestination, ResourceRule, SyncWindow};
 pub use references::LocalReference;
-pub use repository::{RepositoryEgress, Repository, RepositorySpec, RepositoryStatus, RepositoryTimeouts};
+pub use repository::{Repository, RepositoryEgress, RepositorySpec, RepositoryStatus, RepositoryTimeouts};
 pub use source::{
-    ApplicationSource, CountOrText, DirectorySource, HelmFileParameter, HelmParameter, HelmSource, Jsonnet, JsonnetVariable,
-    KustomizePatch, KustomizePatchTarget, KustomizeReplica, KustomizeSource, PluginEnv, PluginSource,
+    ApplicationSource, CountOrText, DirectorySource, HelmFileParameter, HelmParameter, HelmSource, Jsonnet,
+    JsonnetVariable, KustomizePatch, KustomizePatchTarget, KustomizeReplica, KustomizeSource, PluginEnv, PluginSource,
 };
 pub use status::{
     ApplicationStatus, HealthSummary, OperationPhase, OperationState, ResourceResult, ResourceStatus, RevisionHistory,
@@ -43,8 +41,8 @@ pub use status::{
 };
 pub use sync_policy::{Automated, Backoff, ManagedNamespaceMetadata, Retry, SyncPolicy};
 
-use kube::CustomResourceExt;
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
+use kube::CustomResourceExt;
 
 /// API group of every kind here.
 pub const GROUP: &str = "tidelock.dev";

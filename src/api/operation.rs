@@ -120,4 +120,3 @@ pub struct InitiatedBy {
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub automated: bool,
 }
-

@@ -38,7 +38,7 @@ pub use diff::DiffArguments;
 pub use health::{HealthArguments, HealthError};
 pub use offline::OfflineError;
 pub use plan::PlanArguments;
-pub use render::RenderArguments;
+pub use render::{RenderArguments, RenderVerbError};
 
 /// The exit codes, for `--help`.
 const EXIT_CODES: &str = "\
@@ -67,7 +67,7 @@ pub enum Verb {
     Crds(CrdsArguments),
     /// Tell how well live objects do, a JSON line each: group, kind, namespace, name, status, message
     Health(HealthArguments),
-    /// Print what a directory renders to, as YAML documents: Secrets in clear
+    /// Print the manifests that a folder, or an Application, renders to
     Render(RenderArguments),
     /// Print what a sync would do with a directory: ordered steps, and what each waits for
     Plan(PlanArguments),
@@ -145,7 +145,10 @@ pub enum CliError {
     /// `health`.
     #[error(transparent)]
     Health(#[from] HealthError),
-    /// `render`, `plan` or `diff`.
+    /// `render`.
+    #[error(transparent)]
+    Render(#[from] RenderVerbError),
+    /// `plan` or `diff`.
     #[error(transparent)]
     Offline(#[from] OfflineError),
     /// stdout could not be written to.
@@ -188,8 +191,9 @@ fn is_closed_pipe(error: &CliError) -> bool {
         CliError::Write(error)
         | CliError::Crds(CrdsError::Print(error))
         | CliError::Health(HealthError::Print(error))
+        | CliError::Render(RenderVerbError::Print(error))
         | CliError::Offline(OfflineError::Print(error)) => error.kind() == io::ErrorKind::BrokenPipe,
-        CliError::Crds(_) | CliError::Health(_) | CliError::Offline(_) => false,
+        CliError::Crds(_) | CliError::Health(_) | CliError::Render(_) | CliError::Offline(_) => false,
     }
 }
 

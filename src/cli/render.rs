@@ -1,22 +1,27 @@
-//! `tidelock render`: what a directory renders to, by the controller's renderer.
+//! `tidelock render`: what a folder or an Application renders to, by the very code of the controller.
 
-use std::io::Write;
-use std::path::PathBuf;
+use std::fs;
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
 
 use clap::Args;
+use serde::Deserialize;
+use thiserror::Error;
 
 use super::{Exit, yaml};
-use super::offline::{OfflineError, Subject, built_in_kinds, render};
-use crate::render::Rendered;
-use crate::settings::ToolFlags;
+use crate::api::{Application, ApplicationSource};
+use crate::model::Manifest;
+use crate::render::yaml::{DuplicateKeys, YamlError, YamlLimits, decode};
+use crate::render::{LocalFiles, RenderError, RenderLimits, RenderRequest, Rendered, Renderer, Tools};
+use crate::settings::{self, Environment, SettingsError, ToolFlags};
 
 /// Arguments of `tidelock render`.
 #[derive(Args, Clone, Debug)]
 pub struct RenderArguments {
-    /// Root of a repository, or the folder of the Application in it
+    /// Folder to render; with --application the checkout of the repository, whose folder the Application names
     #[arg(value_name = "PATH")]
     pub path: PathBuf,
-    /// YAML with the Application; without it the tool follows from the files, and folders are read recursively
+    /// Application whose source, name and destination namespace to use
     #[arg(long, value_name = "FILE")]
     pub application: Option<PathBuf>,
     #[command(flatten)]
@@ -24,18 +29,218 @@ pub struct RenderArguments {
     pub tools: ToolFlags,
 }
 
-/// Writes the manifests.
-pub(super) fn run(arguments: &RenderArguments, output: &mut impl Write) -> Result<Exit, OfflineError> {
-    let mut subject = Subject::load(arguments.application.as_deref(), &arguments.path)?;
-    let surface = built_in_kinds()?;
-    let Rendered { manifests, warnings, tool: _, inputs: _ } =
-        render(&arguments.path, &mut subject, &surface, &arguments.tools)?;
-    for warning in subject.warnings.iter().chain(&warnings) {
+/// Why nothing was rendered.
+#[derive(Debug, Error)]
+pub enum RenderVerbError {
+    /// The tools are not where they were said to be.
+    #[error(transparent)]
+    Settings(#[from] SettingsError),
+    /// The folder is not there.
+    #[error("cannot open the folder {path}: {source}")]
+    OpenFolder {
+        /// The folder.
+        path: PathBuf,
+        /// What went wrong.
+        source: io::Error,
+    },
+    /// The path is no folder.
+    #[error("{path} is not a folder: name the folder that holds the manifests")]
+    NotAFolder {
+        /// The path.
+        path: PathBuf,
+    },
+    /// The Application could not be read.
+    #[error("cannot read the Application from {path}: {source}")]
+    ReadApplication {
+        /// The file.
+        path: PathBuf,
+        /// What went wrong.
+        source: io::Error,
+    },
+    /// The file is no YAML.
+    #[error("{path}: {source}")]
+    DecodeApplication {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        source: YamlError,
+    },
+    /// The Application is not of the right shape.
+    #[error("{path}: not a valid Application: {source}")]
+    ParseApplication {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        source: serde_json::Error,
+    },
+    /// The file holds no Application, or several.
+    #[error("{path} holds {found} Applications of tidelock.dev; exactly one is wanted")]
+    CountApplications {
+        /// The file.
+        path: PathBuf,
+        /// How many.
+        found: usize,
+    },
+    /// A folder holds the files of one repository only.
+    #[error("the Application has {found} sources, which may lie in different repositories; render takes exactly one")]
+    CountSources {
+        /// How many.
+        found: usize,
+    },
+    /// A place for the tools' private files could not be made.
+    #[error("cannot make a private directory for the rendering tools: {0}")]
+    MakeScratch(#[source] io::Error),
+    /// The files do not render.
+    #[error(transparent)]
+    Render(#[from] RenderError),
+    /// stdout could not be written to.
+    #[error("cannot write to stdout: {0}")]
+    Print(#[source] io::Error),
+}
+
+/// What to render, from which tree.
+#[derive(Debug)]
+struct Job {
+    root: PathBuf,
+    source: ApplicationSource,
+    name: String,
+    namespace: String,
+}
+
+pub(super) fn run(arguments: &RenderArguments, output: &mut impl Write) -> Result<Exit, RenderVerbError> {
+    let job = match &arguments.application {
+        Some(file) => of_application(&arguments.path, file)?,
+        None => of_folder(&arguments.path)?,
+    };
+    let located = settings::Tools::locate(&arguments.tools, &Environment::read())?;
+    let rendered = render(&job, located)?;
+    for warning in &rendered.warnings {
         tracing::warn!("{warning}");
     }
-    for manifest in &manifests {
-        let text = format!("---\n# Source: {}\n{}", manifest.origin, yaml::document(&manifest.object));
-        output.write_all(text.as_bytes()).map_err(OfflineError::Print)?;
+    if rendered.manifests.is_empty() {
+        tracing::warn!(
+            "nothing to deploy was found; the folders below are read only when the Application sets directory.recurse"
+        );
     }
+    print(&rendered.manifests, output)?;
     Ok(Exit::Success)
 }
+
+fn render(job: &Job, located: settings::Tools) -> Result<Rendered, RenderVerbError> {
+    let tools = Tools { helm: located.helm_path(), kustomize: located.kustomize_path() };
+    let scratch = Scratch::make()?;
+    let renderer = Renderer::new(tools, std::slice::from_ref(&scratch.path))?;
+    for warning in renderer.warnings() {
+        tracing::warn!("{warning}");
+    }
+    let request = RenderRequest {
+        source: &job.source,
+        application_name: &job.name,
+        destination_namespace: &job.namespace,
+        kube_version: String::new(),
+        api_versions: Vec::new(),
+        limits: RenderLimits::default(),
+    };
+    Ok(renderer.render(&LocalFiles::new(&job.root), &request)?)
+}
+
+/// A private directory that goes away with the verb. Two renders at a time must not clear each other's.
+struct Scratch {
+    path: PathBuf,
+}
+
+impl Scratch {
+    fn make() -> Result<Self, RenderVerbError> {
+        use std::os::unix::fs::DirBuilderExt;
+        let memory = Path::new("/dev/shm");
+        let parent = if memory.is_dir() { memory.to_owned() } else { std::env::temp_dir() };
+        let path = parent.join(format!("tidelock-render-{}-{:016x}", std::process::id(), fastrand::u64(..)));
+        fs::DirBuilder::new().mode(0o700).create(&path).map_err(RenderVerbError::MakeScratch)?;
+        Ok(Self { path })
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.path);
+    }
+}
+
+/// A folder by itself. Its tree reaches up to the checkout that it lies in, so that a kustomization may name bases
+/// beside it.
+fn of_folder(path: &Path) -> Result<Job, RenderVerbError> {
+    let folder = real_folder(path)?;
+    let root = folder.ancestors().find(|ancestor| ancestor.join(".git").exists()).unwrap_or(&folder).to_owned();
+    let below = folder.strip_prefix(&root).unwrap_or(Path::new("")).to_string_lossy().into_owned();
+    let name = folder.file_name().map_or_else(|| "render".to_owned(), |name| release_name(&name.to_string_lossy()));
+    let source = ApplicationSource { path: Some(below), ..ApplicationSource::default() };
+    Ok(Job { root, source, name, namespace: "default".to_owned() })
+}
+
+/// The source of an Application, its path taken from the folder.
+fn of_application(path: &Path, file: &Path) -> Result<Job, RenderVerbError> {
+    let root = real_folder(path)?;
+    let application = read_application(file)?;
+    let [source] = application.spec.all_sources() else {
+        return Err(RenderVerbError::CountSources { found: application.spec.all_sources().len() });
+    };
+    Ok(Job {
+        root,
+        source: source.clone(),
+        name: application.metadata.name.clone().unwrap_or_else(|| "render".to_owned()),
+        namespace: application.spec.destination.namespace.clone().unwrap_or_else(|| "default".to_owned()),
+    })
+}
+
+fn real_folder(path: &Path) -> Result<PathBuf, RenderVerbError> {
+    let folder =
+        fs::canonicalize(path).map_err(|source| RenderVerbError::OpenFolder { path: path.to_owned(), source })?;
+    if folder.is_dir() { Ok(folder) } else { Err(RenderVerbError::NotAFolder { path: path.to_owned() }) }
+}
+
+fn read_application(file: &Path) -> Result<Application, RenderVerbError> {
+    let path = || file.to_owned();
+    let text = fs::read(file).map_err(|source| RenderVerbError::ReadApplication { path: path(), source })?;
+    let decoded = decode(&text, &YamlLimits::default(), DuplicateKeys::Refuse)
+        .map_err(|source| RenderVerbError::DecodeApplication { path: path(), source })?;
+    let is_ours = |value: &serde_json::Value| {
+        value["kind"] == "Application"
+            && value["apiVersion"].as_str().is_some_and(|version| version.starts_with(crate::api::GROUP))
+    };
+    let mut found: Vec<_> = decoded.documents.into_iter().map(|document| document.value).filter(is_ours).collect();
+    match (found.pop(), found.len()) {
+        (Some(application), 0) => Application::deserialize(application)
+            .map_err(|source| RenderVerbError::ParseApplication { path: path(), source }),
+        (last, others) => {
+            Err(RenderVerbError::CountApplications { path: path(), found: others + usize::from(last.is_some()) })
+        }
+    }
+}
+
+/// A folder's name as Helm takes it for a release.
+fn release_name(folder: &str) -> String {
+    let name: String = folder
+        .to_ascii_lowercase()
+        .chars()
+        .map(|character| if character.is_ascii_alphanumeric() { character } else { '-' })
+        .take(53)
+        .collect();
+    match name.trim_matches('-') {
+        "" => "render".to_owned(),
+        name => name.to_owned(),
+    }
+}
+
+/// One YAML document an object, each with the place that it came from.
+fn print(manifests: &[Manifest], output: &mut impl Write) -> Result<(), RenderVerbError> {
+    for manifest in manifests {
+        let body = yaml::document(&manifest.object);
+        // A name of a file may hold a line break, which would end the comment.
+        let origin = manifest.origin.to_string().replace(char::is_control, " ");
+        write!(output, "---\n# Source: {origin}\n{body}").map_err(RenderVerbError::Print)?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests;

@@ -346,10 +346,16 @@ mod tests {
     fn every_problem_is_reported_with_its_place() {
         let problems = assembled(vec![
             manifest(1, json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "a"}})),
-            manifest(5, json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "a", "namespace": "shop"}})),
+            manifest(
+                5,
+                json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "a", "namespace": "shop"}}),
+            ),
             manifest(9, json!({"apiVersion": "example.com/v1", "kind": "Widget", "metadata": {"name": "w"}})),
             manifest(12, json!({"apiVersion": "v2", "kind": "ConfigMap", "metadata": {"name": "z"}})),
-            manifest(15, json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "k", "namespace": "kube-system"}})),
+            manifest(
+                15,
+                json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "k", "namespace": "kube-system"}}),
+            ),
         ])
         .unwrap_err();
         let texts: Vec<String> = problems.iter().map(|p| format!("{}: {}", p.reason, p.message)).collect();

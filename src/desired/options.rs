@@ -65,28 +65,29 @@ mod tests {
     use super::*;
     use crate::model::Origin;
 
-    fn annotated(annotations: serde_json::Value) -> Manifest {
+    fn annotated(annotations: &serde_json::Value) -> Manifest {
         Manifest { object: json!({ "metadata": { "annotations": annotations } }), origin: Origin::default() }
     }
 
     #[test]
     fn own_wave_wins_over_argo_cds_and_unreadable_is_zero() {
-        assert_eq!(sync_wave(&annotated(json!({}))), 0);
-        assert_eq!(sync_wave(&annotated(json!({ "argocd.argoproj.io/sync-wave": "-5" }))), -5);
-        assert_eq!(sync_wave(&annotated(json!({ "argocd.argoproj.io/sync-wave": "many" }))), 0);
+        assert_eq!(sync_wave(&annotated(&json!({}))), 0);
+        assert_eq!(sync_wave(&annotated(&json!({ "argocd.argoproj.io/sync-wave": "-5" }))), -5);
+        assert_eq!(sync_wave(&annotated(&json!({ "argocd.argoproj.io/sync-wave": "many" }))), 0);
         let both = json!({ "argocd.argoproj.io/sync-wave": "1", "tidelock.dev/sync-wave": "2" });
-        assert_eq!(sync_wave(&annotated(both)), 2);
+        assert_eq!(sync_wave(&annotated(&both)), 2);
     }
 
     #[test]
     fn helm_keep_stops_prune_as_well_as_delete() {
-        let options = object_options(&annotated(json!({ "helm.sh/resource-policy": "keep" })));
+        let options = object_options(&annotated(&json!({ "helm.sh/resource-policy": "keep" })));
         assert_eq!(options, ObjectOptions { keep_on_prune: true, keep_on_delete: true, unsupported: Vec::new() });
     }
 
     #[test]
     fn options_not_acted_on_are_named() {
-        let options = object_options(&annotated(json!({ "argocd.argoproj.io/sync-options": "Prune=false, Replace=true" })));
+        let options =
+            object_options(&annotated(&json!({ "argocd.argoproj.io/sync-options": "Prune=false, Replace=true" })));
         assert_eq!(
             options,
             ObjectOptions { keep_on_prune: true, keep_on_delete: false, unsupported: vec!["Replace=true".into()] }
@@ -95,8 +96,11 @@ mod tests {
 
     #[test]
     fn helm_hooks_are_hooks_and_crd_install_is_not() {
-        assert_eq!(hook_of(&annotated(json!({ "helm.sh/hook": "pre-install,pre-upgrade" }))), Some("pre-install,pre-upgrade".into()));
-        assert_eq!(hook_of(&annotated(json!({ "helm.sh/hook": "crd-install" }))), None);
-        assert_eq!(hook_of(&annotated(json!({}))), None);
+        assert_eq!(
+            hook_of(&annotated(&json!({ "helm.sh/hook": "pre-install,pre-upgrade" }))),
+            Some("pre-install,pre-upgrade".into())
+        );
+        assert_eq!(hook_of(&annotated(&json!({ "helm.sh/hook": "crd-install" }))), None);
+        assert_eq!(hook_of(&annotated(&json!({}))), None);
     }
 }

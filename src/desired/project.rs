@@ -137,8 +137,7 @@ impl ProjectRules {
         let in_cluster = given_name == IN_CLUSTER_NAME
             || given_server == IN_CLUSTER_SERVER
             || (given_name.is_empty() && given_server.is_empty());
-        let (server, name) =
-            if in_cluster { (IN_CLUSTER_SERVER, IN_CLUSTER_NAME) } else { (given_server, given_name) };
+        let (server, name) = if in_cluster { (IN_CLUSTER_SERVER, IN_CLUSTER_NAME) } else { (given_server, given_name) };
         if self.protected_namespaces.iter().any(|protected| protected == namespace) {
             return Err(format!(
                 "project `{}` does not allow the namespace `{namespace}`: it is protected, and a project must name it \
@@ -178,7 +177,10 @@ impl ProjectRules {
     }
 
     fn denied_namespace(&self, namespace: &str) -> bool {
-        self.destinations.iter().filter_map(|rule| rule.namespace.as_ref()).any(|p| p.deny && p.glob.is_match(namespace))
+        self.destinations
+            .iter()
+            .filter_map(|rule| rule.namespace.as_ref())
+            .any(|p| p.deny && p.glob.is_match(namespace))
     }
 
     /// Whether objects of a kind may be deployed.
@@ -253,12 +255,15 @@ mod tests {
 
     #[test]
     fn protected_namespaces_need_to_be_named_literally() {
-        let any = AppProjectSpec { destinations: vec![destination(IN_CLUSTER_SERVER, "*")], ..AppProjectSpec::default() };
+        let any =
+            AppProjectSpec { destinations: vec![destination(IN_CLUSTER_SERVER, "*")], ..AppProjectSpec::default() };
         assert_eq!(rules(&any).permits_namespace(&Destination::default(), "shop"), Ok(()));
         assert!(rules(&any).permits_namespace(&Destination::default(), "kube-system").is_err());
         assert!(rules(&any).permits_namespace(&Destination::default(), "tidelock").is_err());
-        let named =
-            AppProjectSpec { destinations: vec![destination(IN_CLUSTER_SERVER, "kube-system")], ..AppProjectSpec::default() };
+        let named = AppProjectSpec {
+            destinations: vec![destination(IN_CLUSTER_SERVER, "kube-system")],
+            ..AppProjectSpec::default()
+        };
         assert_eq!(rules(&named).permits_namespace(&Destination::default(), "kube-system"), Ok(()));
     }
 

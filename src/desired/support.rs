@@ -1,6 +1,8 @@
 //! Fields that are accepted because Argo CD has them and that this version does not act on.
 
-use crate::api::{AppProjectSpec, Application, ApplicationSource, ApplicationSpec, Gate, Operation, SyncOperation, SyncPolicy};
+use crate::api::{
+    AppProjectSpec, Application, ApplicationSource, ApplicationSpec, Gate, Operation, SyncOperation, SyncPolicy,
+};
 
 /// Sync options that this version acts on, or that say what it does anyway.
 const SUPPORTED_OPTIONS: [&str; 6] = [
@@ -127,7 +129,8 @@ pub fn unsupported_operation(operation: &Operation) -> Vec<&'static str> {
         return vec!["operation.sync is missing"];
     };
     let forced = sync_strategy.as_ref().is_some_and(|strategy| {
-        strategy.apply.as_ref().is_some_and(|apply| apply.force) || strategy.hook.as_ref().is_some_and(|hook| hook.force)
+        strategy.apply.as_ref().is_some_and(|apply| apply.force)
+            || strategy.hook.as_ref().is_some_and(|hook| hook.force)
     });
     [
         (!revisions.is_empty(), "operation.sync.revisions"),
@@ -136,10 +139,7 @@ pub fn unsupported_operation(operation: &Operation) -> Vec<&'static str> {
         (forced, "operation.sync.syncStrategy force"),
         (!resources.is_empty(), "operation.sync.resources"),
         (!manifests.is_empty(), "operation.sync.manifests"),
-        (
-            sync_options.iter().any(|option| !SUPPORTED_OPTIONS.contains(&option.trim())),
-            "operation.sync.syncOptions",
-        ),
+        (sync_options.iter().any(|option| !SUPPORTED_OPTIONS.contains(&option.trim())), "operation.sync.syncOptions"),
     ]
     .into_iter()
     .filter_map(|(set, field)| set.then_some(field))
@@ -178,10 +178,7 @@ mod tests {
             permit_only_project_scoped_clusters: true,
             ..AppProjectSpec::default()
         };
-        assert_eq!(
-            unsupported_project_fields(&spec),
-            ["spec.syncWindows", "spec.permitOnlyProjectScopedClusters"]
-        );
+        assert_eq!(unsupported_project_fields(&spec), ["spec.syncWindows", "spec.permitOnlyProjectScopedClusters"]);
     }
 
     #[test]

@@ -226,11 +226,17 @@ mod tests {
         let applied = inventory("u1", 1, 7);
         assert_eq!(difference(&desired(1), &view(record()), &applied), Difference::InSync);
         assert_eq!(difference(&desired(2), &view(record()), &applied), Difference::Changed(Cause::Desired));
-        assert_eq!(difference(&desired(1), &view(record()), &inventory("u0", 1, 7)), Difference::Changed(Cause::Replaced));
+        assert_eq!(
+            difference(&desired(1), &view(record()), &inventory("u0", 1, 7)),
+            Difference::Changed(Cause::Replaced)
+        );
         assert_eq!(difference(&desired(1), &view(record()), &inventory("u1", 1, 8)), Difference::Changed(Cause::Live));
         assert_eq!(difference(&desired(1), &LiveView::default(), &applied), Difference::Absent { drift: true });
         assert_eq!(difference(&desired(2), &LiveView::default(), &applied), Difference::Absent { drift: false });
-        assert_eq!(difference(&desired(1), &LiveView::default(), &Inventory::default()), Difference::Absent { drift: false });
+        assert_eq!(
+            difference(&desired(1), &LiveView::default(), &Inventory::default()),
+            Difference::Absent { drift: false }
+        );
         let deleting = LiveRecord { deleting: true, ..record() };
         assert_eq!(difference(&desired(1), &view(deleting), &applied), Difference::Terminating);
         let wiped = LiveRecord { owned: None, ..record() };
@@ -265,7 +271,8 @@ mod tests {
         assert_eq!(extra(&LiveView::default(), &inventory("u1", 1, 7)), one(Extra::Unseen));
         let kept = LiveRecord { keep_on_prune: true, ..record() };
         assert_eq!(extra(&view(kept), &inventory("u1", 1, 7)), one(Extra::Kept));
-        let copied = Marks { tracking_id: owner().tracking_id(&ObjectKey::new("", "ConfigMap", "shop", "b")), ..record().marks };
+        let copied =
+            Marks { tracking_id: owner().tracking_id(&ObjectKey::new("", "ConfigMap", "shop", "b")), ..record().marks };
         assert_eq!(extra(&view(LiveRecord { marks: copied, ..record() }), &Inventory::default()), BTreeMap::new());
     }
 }

@@ -3,8 +3,7 @@
 use serde_json::Value;
 
 /// Fields whose entries are quantities, whatever their names (`resources.limits.cpu`).
-const MAPS: [&str; 8] =
-    ["limits", "requests", "hard", "capacity", "default", "defaultRequest", "max", "min"];
+const MAPS: [&str; 8] = ["limits", "requests", "hard", "capacity", "default", "defaultRequest", "max", "min"];
 /// Fields that are quantities.
 const FIELDS: [&str; 5] = ["sizeLimit", "averageValue", "divisor", "storage", "ephemeral-storage"];
 
@@ -31,7 +30,8 @@ fn amount(value: &Value) -> Option<i128> {
 }
 
 fn parse(text: &str) -> Option<i128> {
-    let end = text.find(|letter: char| !(letter.is_ascii_digit() || matches!(letter, '.' | '-' | '+'))).unwrap_or(text.len());
+    let end =
+        text.find(|letter: char| !(letter.is_ascii_digit() || matches!(letter, '.' | '-' | '+'))).unwrap_or(text.len());
     let (number, suffix) = text.split_at(end);
     let (whole, fraction) = number.split_once('.').unwrap_or((number, ""));
     let digits: i128 = format!("{whole}{fraction}").parse().ok()?;

@@ -155,8 +155,8 @@ mod tests {
         assert_eq!(all(&[b"<htm"]), Err(PacketError::BadLength("<htm".to_owned())));
         assert_eq!(all(&[b"+123"]), Err(PacketError::BadLength("+123".to_owned())));
         let mut out = Vec::new();
-        assert_eq!(write_data(&mut out, &[0; 65_517]), Err(PacketError::TooLong(65_517)));
-        assert_eq!(write_data(&mut out, &[0; 65_516]), Ok(()));
+        assert_eq!(write_data(&mut out, &vec![0; 65_517]), Err(PacketError::TooLong(65_517)));
+        assert_eq!(write_data(&mut out, &vec![0; 65_516]), Ok(()));
         assert_eq!(all(&[&out]).unwrap().len(), 1);
     }
 

@@ -11,6 +11,7 @@ fn text(store: &Store, revision: &Revision, path: &str) -> Option<String> {
     snapshot.read(path).unwrap().map(|content| String::from_utf8(content.to_vec()).unwrap())
 }
 
+#[expect(clippy::unnecessary_wraps, reason = "the form that a configuration wants it in")]
 fn credentials(user: &str, password: &str) -> Option<BasicCredentials> {
     Some(BasicCredentials::new(user.into(), password.into()).unwrap())
 }

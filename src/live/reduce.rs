@@ -34,10 +34,7 @@ pub fn reduce(kind: &GroupKind, object: &Value, health: Option<Health>) -> Optio
         deleting: !text(metadata, "deletionTimestamp").is_empty(),
         keep_on_prune: kept || has_sync_option(metadata, "Prune=false"),
         keep_on_delete: kept || has_sync_option(metadata, "Delete=false"),
-        wave: SYNC_WAVE
-            .iter()
-            .find_map(|name| annotation(metadata, name).trim().parse().ok())
-            .unwrap_or_default(),
+        wave: SYNC_WAVE.iter().find_map(|name| annotation(metadata, name).trim().parse().ok()).unwrap_or_default(),
         health_ignored: IGNORE_HEALTH.iter().any(|name| annotation(metadata, name).trim().eq_ignore_ascii_case("true")),
     };
     Some((key, record))

@@ -40,8 +40,7 @@ impl ApiSurface {
     pub fn preferred(&self, kind: &GroupKind) -> Option<(GroupVersionKind, &KindInfo)> {
         let info = self.kinds.get(kind)?;
         let version = info.versions.first()?;
-        let gvk =
-            GroupVersionKind { group: kind.group.clone(), version: version.clone(), kind: kind.kind.clone() };
+        let gvk = GroupVersionKind { group: kind.group.clone(), version: version.clone(), kind: kind.kind.clone() };
         Some((gvk, info))
     }
 

@@ -4,9 +4,8 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use super::steps::Blocked;
 use crate::api::{Automated, Retry};
-use crate::diff::{Difference, Differences, Extra};
+use crate::diff::{Difference, Differences};
 use crate::model::{Hash64, parse_duration};
 
 /// Pause before the first retry, its growth and its limit: Argo CD's defaults.
@@ -70,8 +69,8 @@ pub struct DecideInput<'a> {
     pub request: Option<Request>,
     /// What differs.
     pub differences: &'a Differences,
-    /// What the plan leaves alone although it differs: no reason to sync.
-    pub blocked: &'a [Blocked],
+    /// Whether the plan deletes anything, or strikes off the record what is gone.
+    pub prunes: bool,
     /// What a sync would bring.
     pub target: Hash64,
     /// The last attempt that failed.
@@ -121,15 +120,8 @@ pub fn decide(input: DecideInput<'_>) -> Decision {
             _ => from_git = true,
         }
     }
-    // What is recorded and not seen is only struck off the record, which needs no consent to prune.
-    let extras = input.differences.extras.iter().any(|(key, extra)| match extra {
-        Extra::Prunable { .. } => prune && !input.blocked.iter().any(|blocked| blocked.key == *key),
-        Extra::Unseen => true,
-        // Recording it is no sync; once it is recorded it can be pruned.
-        Extra::Unrecorded | Extra::Kept | Extra::Terminating => false,
-    });
-    let heal = drift && !from_git && !extras;
-    if !(from_git || extras || (drift && self_heal)) {
+    let heal = drift && !from_git && !input.prunes;
+    if !(from_git || input.prunes || (drift && self_heal)) {
         return Decision::Hold;
     }
     if let Some(failure) = input.last_failure.filter(|failure| failure.target == input.target) {
@@ -143,9 +135,7 @@ pub fn decide(input: DecideInput<'_>) -> Decision {
             }
         }
     }
-    if heal
-        && let Some(not_before) = input.heal_not_before.filter(|not_before| *not_before > input.now)
-    {
+    if heal && let Some(not_before) = input.heal_not_before.filter(|not_before| *not_before > input.now) {
         return Decision::Later(not_before);
     }
     Decision::Sync { prune, dry_run: false, heal }
@@ -166,6 +156,7 @@ pub fn backoff(failures: u32, retry: Option<&Retry>) -> Option<Duration> {
     let longest = read(settings.and_then(|settings| settings.max_duration.as_ref()), LONGEST_PAUSE);
     #[expect(clippy::cast_precision_loss, reason = "a growth factor is a small number")]
     let growth = settings.and_then(|settings| settings.factor).map_or(GROWTH, |factor| factor.max(1) as f64);
-    let pause = first.as_secs_f64() * growth.powi(i32::try_from(failures.saturating_sub(1)).unwrap_or(i32::MAX).min(64));
+    let pause =
+        first.as_secs_f64() * growth.powi(i32::try_from(failures.saturating_sub(1)).unwrap_or(i32::MAX).min(64));
     Some(Duration::try_from_secs_f64(pause).unwrap_or(longest).min(longest))
 }

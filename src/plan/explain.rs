@@ -61,7 +61,8 @@ pub fn prerequisites(plan: &Plan, live: &LiveView, gate_last_wave: bool) -> Vec<
     }
     for index in 0..plan.prunes.len() {
         let before = (stages.len() + index).checked_sub(1);
-        let need = match (index.checked_sub(1).and_then(|before| plan.prunes.get(before)), stages.len().checked_sub(1)) {
+        let need = match (index.checked_sub(1).and_then(|before| plan.prunes.get(before)), stages.len().checked_sub(1))
+        {
             (Some(earlier), _) => {
                 let holding = earlier.steps.iter().filter(|step| live.objects.contains_key(&step.key));
                 let holding = holding.map(|step| coming(step, "gone", "it is to be pruned")).collect();

@@ -206,13 +206,15 @@ pub(super) fn unhealthy(stages: &[Stage], live: &LiveView, condition: &'static s
             let reason = match health.status {
                 HealthStatus::Healthy => return None,
                 HealthStatus::Degraded => Reason::HealthDegraded,
-                HealthStatus::Suspended
-                | HealthStatus::Progressing
-                | HealthStatus::Missing
-                | HealthStatus::Unknown => Reason::WaitingForHealth,
+                HealthStatus::Suspended | HealthStatus::Progressing | HealthStatus::Missing | HealthStatus::Unknown => {
+                    Reason::WaitingForHealth
+                }
             };
-            let message =
-                if health.message.is_empty() { health.status.to_string() } else { format!("{}: {}", health.status, health.message) };
+            let message = if health.message.is_empty() {
+                health.status.to_string()
+            } else {
+                format!("{}: {}", health.status, health.message)
+            };
             Some(Waiting { key: step.key.clone(), condition, message, reason })
         })
         .collect()

@@ -6,7 +6,7 @@ mod gate;
 mod order;
 mod steps;
 
-pub use decide::{Decision, DecideInput, LastAttempt, Policy, Request, backoff, decide};
+pub use decide::{DecideInput, Decision, LastAttempt, Policy, Request, backoff, decide};
 pub use explain::{Condition, Prerequisite, prerequisites};
 pub use gate::{GateInput, Next, Outcome, Outcomes, Waiting, next};
 pub use order::kind_rank;

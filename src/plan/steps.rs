@@ -196,11 +196,7 @@ fn reversed(objects: Vec<(ObjectKey, Option<String>)>, live: &LiveView) -> Vec<S
             .or_default()
             .push(Step { key, action: Action::Prune { uid } });
     }
-    stages
-        .into_iter()
-        .rev()
-        .map(|((wave, rank), steps)| Stage { wave, rank, defines_kinds: false, steps })
-        .collect()
+    stages.into_iter().rev().map(|((wave, rank), steps)| Stage { wave, rank, defines_kinds: false, steps }).collect()
 }
 
 /// The wave of an object that goes: a Namespace and a definition outlive what depends on them, as they came before it.

@@ -13,8 +13,8 @@ use super::objects::Objects;
 use super::secrets::{SecretValues, Secrets};
 use crate::api::{EgressProxy, EgressProxySpec, LocalReference, Repository, RepositorySpec, RepositoryTimeouts};
 use crate::egress::{
-    BasicCredentials, CaBundle, Egress, EgressRules, HostPattern, Override, ProxyAccess, ProxyRule,
-    ProxyUrl, SystemRoots, Timeouts,
+    BasicCredentials, CaBundle, Egress, EgressRules, HostPattern, Override, ProxyAccess, ProxyRule, ProxyUrl,
+    SystemRoots, Timeouts,
 };
 use crate::git::{RepositoryUrl, UrlPrefix};
 use crate::model::{Hash64, Reason, parse_duration};
@@ -301,7 +301,9 @@ mod tests {
 
     fn chosen(url: &str, repositories: &[(&str, Arc<Repository>)]) -> Result<Option<String>, Reason> {
         let list = repositories.iter().map(|(name, one)| ((*name).to_owned(), Arc::clone(one))).collect();
-        covering(&RepositoryUrl::parse(url).unwrap(), list).map(|found| found.map(|(name, _)| name)).map_err(|f| f.reason)
+        covering(&RepositoryUrl::parse(url).unwrap(), list)
+            .map(|found| found.map(|(name, _)| name))
+            .map_err(|f| f.reason)
     }
 
     #[test]
@@ -325,7 +327,8 @@ mod tests {
             ("b", repository(None, Some("https://git.corp.test/team/"))),
         ];
         assert_eq!(chosen("https://git.corp.test/team/app", &all[..1]), Ok(Some("a".into())));
-        let same = [("a", repository(Some("https://g.test/x"), None)), ("b", repository(Some("https://g.test/x.git"), None))];
+        let same =
+            [("a", repository(Some("https://g.test/x"), None)), ("b", repository(Some("https://g.test/x.git"), None))];
         assert_eq!(chosen("https://g.test/x", &same), Err(Reason::RepositoryUnknown));
     }
 }

@@ -150,7 +150,9 @@ impl Driver {
                 if let Outcome::Failed { reason, message } = outcome {
                     return Err(Failure {
                         reason,
-                        message: format!("{key} was refused in a trial on the server, so nothing was written: {message}"),
+                        message: format!(
+                            "{key} was refused in a trial on the server, so nothing was written: {message}"
+                        ),
                     });
                 }
             }
@@ -180,7 +182,8 @@ impl Driver {
     async fn ensure_namespace(&self, application: &Application, desired: &DesiredSet) -> Result<(), Failure> {
         let policy = application.spec.sync_policy.as_ref();
         let wanted = super::observe::creates_namespace(application);
-        let Some(namespace) = application.spec.destination.namespace.as_deref().filter(|name| wanted && !name.is_empty())
+        let Some(namespace) =
+            application.spec.destination.namespace.as_deref().filter(|name| wanted && !name.is_empty())
         else {
             return Ok(());
         };
@@ -206,21 +209,17 @@ impl Driver {
             },
         });
         let gvk = GroupVersionKind::from_api_version("v1", "Namespace");
-        self.applier
-            .apply(&key, &gvk, body.to_string().into(), Mode::Write, None)
-            .await
-            .map(|_| ())
-            .map_err(failure)
+        self.applier.apply(&key, &gvk, body.to_string().into(), Mode::Write, None).await.map(|_| ()).map_err(failure)
     }
 
     /// Tries every apply on the server without writing. Objects that can't be tried yet (their kind or namespace comes
     /// with the same change) are left out; so are those whose webhook knows no trial.
     async fn trial(&self, steps: &[Step], desired: &DesiredSet) -> BTreeMap<ObjectKey, Outcome> {
-        let objects = steps.iter().filter_map(|step| desired.objects.get(&step.key)).filter(|object| !object.kind_is_new);
+        let objects =
+            steps.iter().filter_map(|step| desired.objects.get(&step.key)).filter(|object| !object.kind_is_new);
         futures::stream::iter(objects.cloned().collect::<Vec<_>>())
             .map(|object| async move {
-                let tried =
-                    self.applier.apply(&object.key, &object.gvk, object.body.clone(), Mode::DryRun, None).await;
+                let tried = self.applier.apply(&object.key, &object.gvk, object.body.clone(), Mode::DryRun, None).await;
                 let outcome = match tried {
                     Ok(_) => Outcome::Unchanged,
                     Err(error) if error.reason == Reason::NamespaceNotFound => {
@@ -281,9 +280,7 @@ impl Driver {
                         });
                         self.prune_one(key, owner, recorded.or(uid), Propagation::Foreground).await
                     }
-                    Action::Keep | Action::AwaitGone => {
-                        Done { key, outcome: Outcome::Unchanged, entry: Entry::Same }
-                    }
+                    Action::Keep | Action::AwaitGone => Done { key, outcome: Outcome::Unchanged, entry: Entry::Same },
                 }
             })
             .buffer_unordered(STEPS_IN_FLIGHT)
@@ -311,11 +308,14 @@ impl Driver {
             apply::Outcome::Configured => Outcome::Configured,
             apply::Outcome::Unchanged => Outcome::Unchanged,
         };
-        self.metrics.wrote(WriteVerb::Apply, match outcome {
-            Outcome::Created => WriteOutcome::Created,
-            Outcome::Unchanged => WriteOutcome::Unchanged,
-            _ => WriteOutcome::Configured,
-        });
+        self.metrics.wrote(
+            WriteVerb::Apply,
+            match outcome {
+                Outcome::Created => WriteOutcome::Created,
+                Outcome::Unchanged => WriteOutcome::Unchanged,
+                _ => WriteOutcome::Configured,
+            },
+        );
         info!(object = %key, outcome = outcome.as_str(), "step");
         let reduced = self.cache.reduce(&key.group_kind(), &applied.response);
         let owned = reduced.as_ref().and_then(|(_, record)| record.owned).unwrap_or(Hash64(0));
@@ -342,15 +342,17 @@ impl Driver {
                     ),
                 });
             }
-            if self.surface.refresh(DISCOVERY_PAUSE).await.is_err() || self.surface.current().resolve(&object.gvk).is_none() {
+            if self.surface.refresh(DISCOVERY_PAUSE).await.is_err()
+                || self.surface.current().resolve(&object.gvk).is_none()
+            {
                 tokio::time::sleep(DISCOVERY_PAUSE).await;
             }
         }
         let kinds = std::iter::once(object.key.group_kind()).collect();
-        self.cache.ensure(&kinds, DISCOVERY_LAG).await.map_err(|error| Outcome::Failed {
-            reason: error.reason,
-            message: format!("{}: {error}", object.origin),
-        })
+        self.cache
+            .ensure(&kinds, DISCOVERY_LAG)
+            .await
+            .map_err(|error| Outcome::Failed { reason: error.reason, message: format!("{}: {error}", object.origin) })
     }
 
     async fn prune_one(&self, key: ObjectKey, owner: &Owner, uid: Option<String>, propagation: Propagation) -> Done {
@@ -421,10 +423,11 @@ impl Driver {
         memory: &mut Memory,
         propagation: Propagation,
     ) -> Vec<(ObjectKey, Outcome)> {
-        let recorded = |key: &ObjectKey| match memory.inventory.as_ref().and_then(|inventory| inventory.entries.get(key)) {
-            Some(InventoryEntry::Applied { uid, .. }) => Some(uid.clone()),
-            Some(InventoryEntry::Intended) | None => None,
-        };
+        let recorded =
+            |key: &ObjectKey| match memory.inventory.as_ref().and_then(|inventory| inventory.entries.get(key)) {
+                Some(InventoryEntry::Applied { uid, .. }) => Some(uid.clone()),
+                Some(InventoryEntry::Intended) | None => None,
+            };
         let steps: Vec<(ObjectKey, Option<String>)> = steps
             .into_iter()
             .map(|step| {

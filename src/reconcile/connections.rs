@@ -3,13 +3,13 @@
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
 
-use kube::{Client, ResourceExt as _};
 use kube::api::{Api, Patch, PatchParams};
+use kube::{Client, ResourceExt as _};
 use serde_json::json;
 use tracing::warn;
 
-use crate::api::{Condition, ConditionStatus, EgressProxy, Repository, set_condition};
 use super::observe::REFRESH_ANNOTATION;
+use crate::api::{Condition, ConditionStatus, EgressProxy, Repository, set_condition};
 use crate::clock::Clock;
 use crate::live::client::DEFAULT_DEADLINE;
 use crate::model::Reason;
@@ -46,10 +46,7 @@ where
 
 /// Failures that lie at the proxy, not behind it.
 fn is_about_proxy(reason: Reason) -> bool {
-    matches!(
-        reason,
-        Reason::ProxyUnreachable | Reason::ProxyAuthRequired | Reason::ProxyTlsUntrusted
-    )
+    matches!(reason, Reason::ProxyUnreachable | Reason::ProxyAuthRequired | Reason::ProxyTlsUntrusted)
 }
 
 impl Connections {
@@ -102,7 +99,8 @@ impl Connections {
                 let handled = (former.last_handled_refresh != refresh).then_some(refresh);
                 let mut body = self.body(object.metadata.generation, &former.conditions, status, reason, &message);
                 if let Some(handled) = handled {
-                    body.get_or_insert_with(|| json!({ "status": {} }))["status"]["lastHandledRefresh"] = json!(handled);
+                    body.get_or_insert_with(|| json!({ "status": {} }))["status"]["lastHandledRefresh"] =
+                        json!(handled);
                 }
                 patch(&self.repositories, name, body).await
             }

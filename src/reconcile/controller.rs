@@ -110,7 +110,8 @@ pub async fn run(settings: Settings, process: Process, shutdown: CancellationTok
     process.metrics.set_leader(true);
     let fence = keeper.fence();
     let work_ended = CancellationToken::new();
-    let work = work(settings, process.clone(), client, api_host.into_iter().collect(), fence, identity, shutdown.clone());
+    let work =
+        work(settings, process.clone(), client, api_host.into_iter().collect(), fence, identity, shutdown.clone());
     let (worked, kept) = tokio::join!(
         async {
             let worked = work.await;
@@ -354,7 +355,10 @@ async fn await_definitions(surface: &SurfaceCache, probes: &Probes) {
                     probes.readiness.met(Requirement::Definitions);
                     return;
                 }
-                let why = format!("the CustomResourceDefinitions of {} are missing: kubectl apply -f crds/", missing.join(", "));
+                let why = format!(
+                    "the CustomResourceDefinitions of {} are missing: kubectl apply -f crds/",
+                    missing.join(", ")
+                );
                 warn!("{why}");
                 probes.readiness.unmet(Requirement::Definitions, why);
             }

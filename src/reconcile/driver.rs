@@ -22,7 +22,7 @@ use crate::diff::{Cause, Difference, Differences, Extra, compare};
 use crate::live::{Cache, LiveView, SurfaceCache};
 use crate::metrics::Metrics;
 use crate::model::{GroupKind, Hash64, Inventory, InventoryEntry, ObjectKey, Owner, Reason, parse_duration};
-use crate::plan::{Decision, DecideInput, LastAttempt, PlanInput, Plan, Policy, Request, backoff, decide, plan};
+use crate::plan::{DecideInput, Decision, LastAttempt, Plan, PlanInput, Policy, Request, backoff, decide, plan};
 use crate::render::{RenderLimits, Renderer};
 use crate::status::{Assessment, Comparison, Failure, Observed, derive};
 
@@ -153,7 +153,9 @@ impl Driver {
     pub(super) fn served_kinds_of(&self, inventory: Option<&Inventory>) -> BTreeSet<GroupKind> {
         let surface = self.surface.current();
         let kinds = inventory.into_iter().flat_map(|inventory| inventory.entries.keys()).map(ObjectKey::group_kind);
-        kinds.filter(|kind| surface.kinds.contains_key(kind) || surface.unavailable_groups.contains(&kind.group)).collect()
+        kinds
+            .filter(|kind| surface.kinds.contains_key(kind) || surface.unavailable_groups.contains(&kind.group))
+            .collect()
     }
 
     /// Reports that there is nothing to compare with.
@@ -262,7 +264,7 @@ impl Driver {
                 policy,
                 request,
                 differences: &compared.differences,
-                blocked: &compared.plan.blocked,
+                prunes: !compared.plan.prunes.is_empty(),
                 target,
                 last_failure: memory.last_failure.as_ref(),
                 retry,
@@ -369,12 +371,7 @@ impl Driver {
     }
 
     /// Takes note of how an attempt stands, and says when to look again.
-    fn conclude(
-        application: &Application,
-        memory: &mut Memory,
-        target: Hash64,
-        now: Timestamp,
-    ) -> Option<Duration> {
+    fn conclude(application: &Application, memory: &mut Memory, target: Hash64, now: Timestamp) -> Option<Duration> {
         let attempt = memory.attempt.as_mut()?;
         let gate = application.spec.gate.as_ref();
         let timeout = gate.and_then(|gate| gate.timeout.as_deref()).and_then(parse_duration);
@@ -425,7 +422,8 @@ impl Driver {
         target: Hash64,
         now: Timestamp,
     ) -> Option<Duration> {
-        let failures = memory.last_failure.as_ref().filter(|failure| failure.target == target).map_or(0, |last| last.failures) + 1;
+        let failures =
+            memory.last_failure.as_ref().filter(|failure| failure.target == target).map_or(0, |last| last.failures) + 1;
         memory.last_failure = Some(LastAttempt { target, ended: now, failures });
         let retry = application.spec.sync_policy.as_ref().and_then(|policy| policy.retry.as_ref());
         backoff(failures, retry)
@@ -451,7 +449,11 @@ impl Driver {
                     reason: Reason::UnsupportedField,
                     message: format!(
                         "the requested operation was refused, since this version does not act on: {}",
-                        unsupported.into_iter().chain((!what.is_empty()).then_some(what)).collect::<Vec<_>>().join(", ")
+                        unsupported
+                            .into_iter()
+                            .chain((!what.is_empty()).then_some(what))
+                            .collect::<Vec<_>>()
+                            .join(", ")
                     ),
                 });
             }
@@ -471,7 +473,8 @@ impl Driver {
         let mut unsupported = unsupported_fields(application);
         if let Some(Ok(project)) = self.projects.get(&application.spec.project) {
             let fields = unsupported_project_fields(&project.spec);
-            unsupported.extend(fields.into_iter().map(|field| format!("AppProject {}: {field}", application.spec.project)));
+            unsupported
+                .extend(fields.into_iter().map(|field| format!("AppProject {}: {field}", application.spec.project)));
         }
         let mut warnings = memory.held.as_ref().map(|held| held.warnings.clone()).unwrap_or_default();
         if let Some(held) = &memory.held {
@@ -498,7 +501,8 @@ impl Driver {
         status.last_handled_refresh.clone_from(&memory.handled_refresh);
         status.last_handled_sync.clone_from(&memory.handled_sync);
         if let Some(inventory) = &memory.inventory {
-            let stored = self.inventories.store(application, inventory, &mut status, &mut memory.inventory_chunks).await;
+            let stored =
+                self.inventories.store(application, inventory, &mut status, &mut memory.inventory_chunks).await;
             if let Err(failure) = stored {
                 error!(message = %failure.message, "the inventory could not be stored");
                 return;

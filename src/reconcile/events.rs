@@ -35,7 +35,10 @@ pub(super) struct EventWriter {
 pub(super) fn outbox(client: &Client, instance: &str) -> (EventOutbox, EventWriter) {
     let source = Source { controller: "tidelock".to_owned(), instance: Some(instance.to_owned()) };
     let (sender, receiver) = mpsc::channel(WAITING);
-    (EventOutbox { waiting: sender }, EventWriter { waiting: receiver, recorder: Recorder::new(client.clone(), source) })
+    (
+        EventOutbox { waiting: sender },
+        EventWriter { waiting: receiver, recorder: Recorder::new(client.clone(), source) },
+    )
 }
 
 impl EventOutbox {

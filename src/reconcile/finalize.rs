@@ -20,7 +20,9 @@ const LIST_DEADLINE: Duration = Duration::from_mins(1);
 const RETRY: Duration = Duration::from_secs(15);
 
 fn is_ours(finalizer: &str) -> bool {
-    FINALIZERS.iter().any(|ours| finalizer == *ours || finalizer.strip_prefix(ours).is_some_and(|rest| rest.starts_with('/')))
+    FINALIZERS
+        .iter()
+        .any(|ours| finalizer == *ours || finalizer.strip_prefix(ours).is_some_and(|rest| rest.starts_with('/')))
 }
 
 fn propagation(finalizers: &[String]) -> Propagation {
@@ -79,9 +81,8 @@ impl Driver {
             self.cache.view(&owner.instance, keys)
         };
         let live = view(memory);
-        let doomed = doomed(memory, &live, owner, |key| {
-            kinds.contains(&key.group_kind()) || live.objects.contains_key(key)
-        });
+        let doomed =
+            doomed(memory, &live, owner, |key| kinds.contains(&key.group_kind()) || live.objects.contains_key(key));
         let plan = plan_deletion(doomed, &live);
         let mut outcomes = Outcomes::new();
         loop {

@@ -5,8 +5,8 @@ use kube::api::{Api, DeleteParams, Patch, PatchParams};
 use kube::{Resource as _, ResourceExt as _};
 use serde_json::json;
 
-use crate::live::client::DEFAULT_DEADLINE;
 use crate::api::{Application, ApplicationStatus, GROUP, Inventory as InventoryObject, VERSION};
+use crate::live::client::DEFAULT_DEADLINE;
 use crate::model::{Hash64, Inventory, Reason};
 use crate::status::{Failure, INLINE_INVENTORY_BYTES};
 

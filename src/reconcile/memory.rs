@@ -195,7 +195,7 @@ mod tests {
         let pauses: Vec<Option<i64>> = (0..14)
             .map(|_| {
                 heals.note(start);
-                heals.not_before().map(|time| time.as_second())
+                heals.not_before().map(Timestamp::as_second)
             })
             .collect();
         let expected = [0, 0, 0, 2, 4, 8, 16, 32, 64, 128, 256, 300, 300, 300];

@@ -101,7 +101,9 @@ where
                 Ok(Some(watcher::Event::Apply(object))) => self.take_in(object, &changed),
                 Ok(Some(watcher::Event::Delete(object))) => self.drop_out(&object.name_any(), &changed),
                 Ok(None) => return,
-                Err(error) => warn!(kind = %resource.kind, %error, "the watch of our own objects failed; it starts again"),
+                Err(error) => {
+                    warn!(kind = %resource.kind, %error, "the watch of our own objects failed; it starts again")
+                }
             }
         }
     }

@@ -89,9 +89,8 @@ impl Driver {
                 held.clone()
             }
             _ => {
-                let held = self
-                    .render(application, source, owner, memory, &revision, parameters, &project, store)
-                    .await?;
+                let held =
+                    self.render(application, source, owner, memory, &revision, parameters, &project, store).await?;
                 memory.held = Some(held.clone());
                 held
             }
@@ -163,9 +162,8 @@ impl Driver {
         let result = match rendered {
             Ok(Files::Same(held)) => return Ok(held),
             Ok(Files::New(rendered)) => {
-                let policy = Policy::new(
-                    application.spec.sync_policy.as_ref().and_then(|policy| policy.automated.as_ref()),
-                );
+                let policy =
+                    Policy::new(application.spec.sync_policy.as_ref().and_then(|policy| policy.automated.as_ref()));
                 self.assemble(rendered, application, source, owner, policy, project).await
             }
             Err(failure) => Err(failure),
@@ -177,12 +175,25 @@ impl Driver {
                 let desired = Arc::new(desired);
                 let surface = hash_of_surface(&surface);
                 let reported = revision.to_string();
-                Ok(Held { parameters, surface, revision: revision.clone(), reported, inputs, tool, desired, hash, warnings })
+                Ok(Held {
+                    parameters,
+                    surface,
+                    revision: revision.clone(),
+                    reported,
+                    inputs,
+                    tool,
+                    desired,
+                    hash,
+                    warnings,
+                })
             }
             Err(failure) => {
                 if failure.reason.is_terminal() {
-                    memory.refused =
-                        Some(Refused { parameters: refused_for(), revision: revision.clone(), failure: failure.clone() });
+                    memory.refused = Some(Refused {
+                        parameters: refused_for(),
+                        revision: revision.clone(),
+                        failure: failure.clone(),
+                    });
                 }
                 Err(failure)
             }

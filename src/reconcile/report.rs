@@ -41,7 +41,12 @@ impl Reporter {
     }
 
     /// Writes a status when its meaning has changed, and the events that go with the change.
-    pub(super) async fn write(&self, application: &Application, current: &mut ApplicationStatus, new: ApplicationStatus) {
+    pub(super) async fn write(
+        &self,
+        application: &Application,
+        current: &mut ApplicationStatus,
+        new: ApplicationStatus,
+    ) {
         self.metrics.application_is(&self.namespace, &application.name_any(), new.sync.status, new.health.status);
         if *current == new {
             return;
@@ -103,7 +108,10 @@ impl Reporter {
     async fn patch(&self, application: &Application, body: serde_json::Value, status: bool) -> Result<(), Failure> {
         let failure = |reason, message: String| Failure { reason, message };
         if !(self.fence)() {
-            return Err(failure(Reason::LeaseLost, "another controller may hold the lease: nothing is written".to_owned()));
+            return Err(failure(
+                Reason::LeaseLost,
+                "another controller may hold the lease: nothing is written".to_owned(),
+            ));
         }
         let patch: json_patch::Patch = serde_json::from_value(body)
             .map_err(|error| failure(Reason::InternalError, format!("a patch of our own is not valid: {error}")))?;

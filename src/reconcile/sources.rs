@@ -291,10 +291,8 @@ async fn run(sources: Weak<Sources>, tracker: Arc<Tracker>) {
         };
         let (found, retry_after) = sources.poll_once(&tracker, &targets).await;
         let failed = found.values().any(|target| target.failure.is_some());
-        let passing = found
-            .values()
-            .filter_map(|target| target.failure.as_ref())
-            .any(|failure| !failure.reason.is_terminal());
+        let passing =
+            found.values().filter_map(|target| target.failure.as_ref()).any(|failure| !failure.reason.is_terminal());
         failures = if failed { failures.saturating_add(1) } else { 0 };
         sources.publish(&tracker, number, found);
         drop(sources);
@@ -346,7 +344,11 @@ impl Sources {
         }
     }
 
-    async fn poll_once(&self, tracker: &Tracker, targets: &[String]) -> (BTreeMap<String, TargetState>, Option<Duration>) {
+    async fn poll_once(
+        &self,
+        tracker: &Tracker,
+        targets: &[String],
+    ) -> (BTreeMap<String, TargetState>, Option<Duration>) {
         self.metrics.polled();
         if tracker.asked.swap(false, Ordering::AcqRel) {
             self.access.forget_all_secrets();
@@ -467,10 +469,8 @@ impl Sources {
 
     async fn record_tips(&self, tracker: &Tracker, found: &BTreeMap<String, TargetState>) -> Result<(), GitError> {
         let store = Arc::clone(&tracker.store);
-        let tips: Vec<(String, Revision)> = found
-            .iter()
-            .filter_map(|(target, state)| Some((tip_name(target), state.revision.clone()?)))
-            .collect();
+        let tips: Vec<(String, Revision)> =
+            found.iter().filter_map(|(target, state)| Some((tip_name(target), state.revision.clone()?))).collect();
         tokio::task::spawn_blocking(move || {
             for (name, revision) in &tips {
                 store.record_tip(name, revision)?;

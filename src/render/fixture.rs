@@ -9,6 +9,7 @@ use super::{RenderError, RenderLimits, RenderRequest, Rendered, Renderer, Tools}
 use crate::api::ApplicationSource;
 
 /// The tools that the test run points to.
+#[expect(clippy::disallowed_methods, reason = "how a test run says where the tools are")]
 pub(super) fn tools() -> Tools {
     let Some(directory) = std::env::var_os("TIDELOCK_TOOLS").map(PathBuf::from) else {
         panic!("helm and kustomize are missing: run `make tools` and set TIDELOCK_TOOLS=$(e2e/tools/build.sh)");

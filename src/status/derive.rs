@@ -3,9 +3,7 @@
 use jiff::Timestamp;
 
 use super::conditions::{Conditions, READY, RECONCILING, STALLED, UNSUPPORTED_FIELD, WARNING, rfc3339};
-use super::limits::{
-    OBJECT_MESSAGE_BYTES, RESOURCES_BYTES, RESULTS_BYTES, WAITING_ENTRIES, shorten,
-};
+use super::limits::{OBJECT_MESSAGE_BYTES, RESOURCES_BYTES, RESULTS_BYTES, WAITING_ENTRIES, shorten};
 use crate::api::{
     ApplicationStatus, ConditionStatus, HealthSummary, InitiatedBy, Operation, OperationPhase, OperationState,
     ResourceResult, ResourceStatus, RevisionHistory, SyncState, SyncStatus, WaitingOn,
@@ -231,11 +229,7 @@ impl Verdict {
             let message = format!("{} must become {}: {}", first.key, first.condition, first.message);
             Self { stalled: first.reason == Reason::HealthDegraded, ..Self::working(first.reason, message) }
         } else if let Some(blocked) = comparison.blocked.iter().find(|blocked| blocked.reason == Reason::OwnedByOther) {
-            Self {
-                reconciling: false,
-                stalled: true,
-                ..Self::working(blocked.reason, blocked.message.clone())
-            }
+            Self { reconciling: false, stalled: true, ..Self::working(blocked.reason, blocked.message.clone()) }
         } else if !synced {
             let running = observed.attempt.as_ref().is_some_and(|attempt| attempt.phase == OperationPhase::Running);
             let message = comparison
@@ -251,7 +245,10 @@ impl Verdict {
                     reconciling: false,
                     stalled: false,
                     reason: Reason::Succeeded,
-                    message: format!("{} objects are as revision {revision} wants them", comparison.desired.objects.len()),
+                    message: format!(
+                        "{} objects are as revision {revision} wants them",
+                        comparison.desired.objects.len()
+                    ),
                 },
                 HealthStatus::Degraded => Self {
                     reconciling: false,
@@ -278,7 +275,12 @@ fn out_of_sync(comparison: Comparison<'_>, revision: &str) -> String {
         .filter(|(_, difference)| **difference != Difference::InSync)
         .map(|(key, _)| key.to_string())
         .chain(
-            comparison.differences.extras.iter().filter(|(_, extra)| **extra != Extra::Kept).map(|(key, _)| key.to_string()),
+            comparison
+                .differences
+                .extras
+                .iter()
+                .filter(|(_, extra)| **extra != Extra::Kept)
+                .map(|(key, _)| key.to_string()),
         )
         .collect();
     let count = differing.len();
@@ -320,11 +322,13 @@ fn resources(comparison: Comparison<'_>) -> (Vec<ResourceStatus>, i64) {
     let mut all: Vec<ResourceStatus> = Vec::new();
     for (key, difference) in &comparison.differences.objects {
         let object = comparison.desired.objects.get(key);
-        let health = comparison.live.objects.get(key).map_or(
-            Some(Health::new(HealthStatus::Missing, String::new())),
-            |record| record.health.clone(),
-        );
-        let blocked = comparison.blocked.iter().find(|blocked| blocked.key == *key).map(|blocked| blocked.message.clone());
+        let health = comparison
+            .live
+            .objects
+            .get(key)
+            .map_or(Some(Health::new(HealthStatus::Missing, String::new())), |record| record.health.clone());
+        let blocked =
+            comparison.blocked.iter().find(|blocked| blocked.key == *key).map(|blocked| blocked.message.clone());
         let message = blocked
             .or_else(|| describe(difference))
             .or_else(|| health.as_ref().map(|health| health.message.clone()))
@@ -350,7 +354,12 @@ fn resources(comparison: Comparison<'_>) -> (Vec<ResourceStatus>, i64) {
             namespace: key.namespace.clone(),
             name: key.name.clone(),
             status: if *extra == Extra::Kept { SyncState::Synced } else { SyncState::OutOfSync },
-            health: comparison.live.objects.get(key).and_then(|record| record.health.as_ref()).map(|health| health.status),
+            health: comparison
+                .live
+                .objects
+                .get(key)
+                .and_then(|record| record.health.as_ref())
+                .map(|health| health.status),
             message: "no longer in git".to_owned(),
             requires_pruning: *extra != Extra::Kept,
             sync_wave: 0,
@@ -439,10 +448,10 @@ fn record_attempt(status: &mut ApplicationStatus, attempt: &Attempt<'_>, observe
         })
         .collect();
     results.sort_by_key(|result| result.status != "failed");
-    let initiated_by = attempt.operation.and_then(|operation| operation.initiated_by.clone()).unwrap_or(InitiatedBy {
-        username: String::new(),
-        automated: attempt.automated,
-    });
+    let initiated_by = attempt
+        .operation
+        .and_then(|operation| operation.initiated_by.clone())
+        .unwrap_or(InitiatedBy { username: String::new(), automated: attempt.automated });
     let revision = short(attempt.revision);
     let dry_run = attempt.operation.and_then(|operation| operation.sync.as_ref()).is_some_and(|sync| sync.dry_run);
     let message = match attempt.phase {
@@ -460,7 +469,10 @@ fn record_attempt(status: &mut ApplicationStatus, attempt: &Attempt<'_>, observe
     };
     let finished = attempt.ended.map(rfc3339);
     let newly_succeeded = attempt.phase == OperationPhase::Succeeded
-        && status.history.last().is_none_or(|last| last.deploy_started_at != rfc3339(attempt.started) || last.revision != attempt.revision);
+        && status
+            .history
+            .last()
+            .is_none_or(|last| last.deploy_started_at != rfc3339(attempt.started) || last.revision != attempt.revision);
     if newly_succeeded && !dry_run && observed.history_limit > 0 {
         status.history.push(RevisionHistory {
             id: status.history.last().map_or(0, |last| last.id + 1),

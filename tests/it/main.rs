@@ -7,6 +7,10 @@
     clippy::unwrap_used,
     clippy::expect_used,
     clippy::panic,
+    clippy::pedantic,
+    clippy::disallowed_methods,
+    clippy::unit_arg,
+    clippy::type_complexity,
     missing_docs,
     reason = "a test ends at the first thing that is not as expected"
 )]

@@ -90,9 +90,10 @@ mod tests {
     #[test]
     fn changed_lines_come_with_two_lines_around_them() {
         let before = "a\nb\nc\nd\ne\nf\ng\nh";
-        assert_eq!(unified(before, "a\nb\nc\nd\nE\nf\ng\nh"), [
-            "  (2 equal lines)", "  c", "  d", "- e", "+ E", "  f", "  g", "  (1 equal line)"
-        ]);
+        assert_eq!(
+            unified(before, "a\nb\nc\nd\nE\nf\ng\nh"),
+            ["  (2 equal lines)", "  c", "  d", "- e", "+ E", "  f", "  g", "  (1 equal line)"]
+        );
         assert_eq!(unified("a\nb", "b\nc"), ["- a", "  b", "+ c"]);
         assert_eq!(unified("", "x"), ["-", "+ x"]);
     }

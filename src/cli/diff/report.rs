@@ -94,7 +94,9 @@ fn wanted(survey: &Survey, key: &ObjectKey, difference: &Difference) -> (ObjectK
         Difference::InSync => ("in-sync", String::new()),
         Difference::Absent { .. } => ("missing", "it would be created".to_owned()),
         Difference::Changed(_) => ("changed", record_note(survey.changes.get(key))),
-        Difference::Terminating => ("terminating", "it is being deleted; it would be made again once it is gone".to_owned()),
+        Difference::Terminating => {
+            ("terminating", "it is being deleted; it would be made again once it is gone".to_owned())
+        }
         Difference::Conflict { application } => {
             ("conflict", format!("it belongs to the Application {application}, so it would be left alone"))
         }
@@ -125,7 +127,9 @@ fn extra(survey: &Survey, key: &ObjectKey, extra: &Extra) -> Option<(ObjectKey, 
         // Every live object is given here, so what is not seen is not there.
         (Extra::Unseen, _) => return None,
         (Extra::Prunable { .. } | Extra::Unrecorded, Some(blocked)) => ("extra", blocked.message.clone()),
-        (Extra::Prunable { .. } | Extra::Unrecorded, None) => ("extra", "git does not have it; it would be pruned".to_owned()),
+        (Extra::Prunable { .. } | Extra::Unrecorded, None) => {
+            ("extra", "git does not have it; it would be pruned".to_owned())
+        }
     };
     let object = ObjectName::of(key);
     Some((key.clone(), ObjectReport { object, state, origin: String::new(), message, fields: Vec::new() }))

@@ -63,7 +63,7 @@ fn write_field(text: &mut String, field: &FieldReport) {
         }
         (live, desired) => {
             let side = |sign: char, value: &Option<Value>| -> Vec<String> {
-                value.iter().flat_map(|value| shown(value)).map(|line| format!("{sign} {line}").trim_end().to_owned()).collect()
+                value.iter().flat_map(shown).map(|line| format!("{sign} {line}").trim_end().to_owned()).collect()
             };
             [side('-', live), side('+', desired)].concat()
         }

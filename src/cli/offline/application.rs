@@ -14,33 +14,33 @@ const DEFAULT_DESTINATION: &str = "default";
 
 /// An Application with its only source.
 #[derive(Clone, Debug)]
-pub(in crate::cli) struct Subject {
-    pub(in crate::cli) application: Application,
-    pub(in crate::cli) source: ApplicationSource,
+pub(super) struct Subject {
+    pub(super) application: Application,
+    pub(super) source: ApplicationSource,
     /// Whether the source was made up here, so that nothing about it is stated.
-    pub(in crate::cli) is_default: bool,
-    pub(in crate::cli) warnings: Vec<String>,
+    pub(super) is_default: bool,
+    pub(super) warnings: Vec<String>,
 }
 
 impl Subject {
     /// Reads the Application from a file, or makes one up for a directory.
-    pub(in crate::cli) fn load(file: Option<&Path>, directory: &Path) -> Result<Self, OfflineError> {
+    pub(super) fn load(file: Option<&Path>, directory: &Path) -> Result<Self, OfflineError> {
         match file {
             Some(file) => read(file),
             None => Ok(default_for(directory)),
         }
     }
 
-    pub(in crate::cli) fn name(&self) -> &str {
+    pub(super) fn name(&self) -> &str {
         self.application.metadata.name.as_deref().unwrap_or_default()
     }
 
-    pub(in crate::cli) fn owner(&self, installation: &str) -> Owner {
+    pub(super) fn owner(&self, installation: &str) -> Owner {
         let namespace = self.application.metadata.namespace.as_deref().unwrap_or_default();
         Owner::new(installation, namespace, self.name())
     }
 
-    pub(in crate::cli) fn destination_namespace(&self) -> &str {
+    pub(super) fn destination_namespace(&self) -> &str {
         self.application.spec.destination.namespace.as_deref().unwrap_or_default()
     }
 }
@@ -54,13 +54,16 @@ fn read(file: &Path) -> Result<Subject, OfflineError> {
     };
     let mut found: Vec<Manifest> = input::objects(file)?.into_iter().filter(is_application).collect();
     let (Some(object), true) = (found.pop(), found.is_empty()) else {
-        return Err(wrong("one Application is wanted (apiVersion: tidelock.dev/v1alpha1, kind: Application)".to_owned()));
+        return Err(wrong(
+            "one Application is wanted (apiVersion: tidelock.dev/v1alpha1, kind: Application)".to_owned(),
+        ));
     };
-    let mut application: Application =
-        serde_json::from_value(object.object).map_err(|error| wrong(format!("the Application can't be read: {error}")))?;
+    let mut application: Application = serde_json::from_value(object.object)
+        .map_err(|error| wrong(format!("the Application can't be read: {error}")))?;
     if !application.spec.sources.is_empty() {
         return Err(wrong(
-            "spec.sources is not supported by this version: use spec.source, one Application for each source".to_owned(),
+            "spec.sources is not supported by this version: use spec.source, one Application for each source"
+                .to_owned(),
         ));
     }
     let Some(source) = application.spec.source.clone() else { return Err(wrong("spec.source is missing".to_owned())) };

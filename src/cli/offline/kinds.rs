@@ -33,7 +33,7 @@ struct Row {
 }
 
 /// The kinds of Kubernetes itself.
-pub(in crate::cli) fn built_in_kinds() -> Result<ApiSurface, OfflineError> {
+pub(super) fn built_in_kinds() -> Result<ApiSurface, OfflineError> {
     let Table { server_version, kinds } = serde_json::from_str(TABLE).map_err(OfflineError::Kinds)?;
     let kinds = kinds.into_iter().map(|row| {
         let Row { group, kind, versions, plural, namespaced, has_status, watchable } = row;
@@ -91,7 +91,8 @@ fn is_definition(object: &Manifest) -> bool {
 /// A dump without conditions says nothing against it.
 fn is_established(definition: &Value) -> bool {
     let conditions = definition.pointer("/status/conditions").and_then(Value::as_array);
-    let is = |condition: &Value, field: &str, wanted: &str| condition.get(field).and_then(Value::as_str) == Some(wanted);
+    let is =
+        |condition: &Value, field: &str, wanted: &str| condition.get(field).and_then(Value::as_str) == Some(wanted);
     conditions.is_none_or(|conditions| {
         conditions.iter().any(|one| is(one, "type", "Established") && is(one, "status", "True"))
     })
@@ -103,7 +104,8 @@ fn add_defined_kind(surface: &mut ApiSurface, definition: &Value) {
     else {
         return;
     };
-    let versions = definition.pointer("/spec/versions").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
+    let versions =
+        definition.pointer("/spec/versions").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
     let served: Vec<&Value> =
         versions.iter().filter(|version| version.get("served") != Some(&Value::Bool(false))).collect();
     let info = KindInfo {
@@ -172,7 +174,9 @@ mod tests {
                 definition("Widget", "Cluster", &established),
                 definition("Pending", "Namespaced", &pending),
                 definition("Stripped", "Namespaced", &Value::Null),
-                manifest(json!({"apiVersion": "other.io/v2", "kind": "Thing", "metadata": {"name": "t", "namespace": "n"}})),
+                manifest(
+                    json!({"apiVersion": "other.io/v2", "kind": "Thing", "metadata": {"name": "t", "namespace": "n"}}),
+                ),
             ],
         );
         assert_eq!(scope(&surface, "example.com/v1", "Widget"), Some(false));

@@ -19,11 +19,7 @@ pub(super) struct Dump {
 }
 
 /// Reduces the objects of a dump.
-pub(super) fn dump(
-    objects: Vec<Manifest>,
-    surface: &ApiSurface,
-    now: jiff::Timestamp,
-) -> Result<Dump, OfflineError> {
+pub(super) fn dump(objects: Vec<Manifest>, surface: &ApiSurface, now: jiff::Timestamp) -> Result<Dump, OfflineError> {
     let mut dump = Dump::default();
     for manifest in objects {
         let kind = manifest.gvk().group_kind();

@@ -1,4 +1,4 @@
-//! What `plan`, `diff` and `render` share: the way from files on disk to a plan, on the controller's own code.
+//! What `plan` and `diff` share: the way from files on disk to a plan, on the controller's own code.
 //!
 //! ```text
 //! --desired ─► render ─► desired::assemble ─┐
@@ -32,9 +32,6 @@ use crate::settings::{SettingsError, ToolFlags};
 pub use survey::{Survey, survey};
 pub use words::{ApplicationName, ObjectName};
 
-pub(super) use application::Subject;
-pub(super) use kinds::built_in_kinds;
-pub(super) use render::render;
 pub(super) use words::{columns, json, section};
 
 /// How an Application is made up from files.
@@ -100,7 +97,9 @@ pub enum OfflineError {
         problem: String,
     },
     /// The live file holds something that was never in a cluster.
-    #[error("{place}: {kind} `{name}` has no metadata.uid, so it is no live object; dump live state with kubectl get -o yaml")]
+    #[error(
+        "{place}: {kind} `{name}` has no metadata.uid, so it is no live object; dump live state with kubectl get -o yaml"
+    )]
     NotLive {
         /// File and line.
         place: String,

@@ -3,7 +3,8 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use super::{OfflineError, Subject};
+use super::OfflineError;
+use super::application::Subject;
 use crate::api::DirectorySource;
 use crate::model::ApiSurface;
 use crate::render::{LocalFiles, RenderLimits, RenderRequest, Rendered, Renderer, Tools};
@@ -21,7 +22,7 @@ struct Place {
 }
 
 /// Renders a directory for an Application.
-pub(in crate::cli) fn render(
+pub(super) fn render(
     directory: &Path,
     subject: &mut Subject,
     surface: &ApiSurface,

@@ -7,7 +7,8 @@ use serde_json::Value;
 
 use super::application::Subject;
 use super::live::{Dump, dump};
-use super::{OfflineArguments, OfflineError, input, kinds, render, unknown_kind_note};
+use super::render::render;
+use super::{OfflineArguments, OfflineError, input, kinds, unknown_kind_note};
 use crate::api::{AppProjectSpec, Application, ProjectDestination, ResourceRule};
 use crate::desired::{AssembleInput, DesiredSet, ProjectRules, assemble};
 use crate::diff::{Differences, ObjectChanges, compare, field_changes, infer_inventory};
@@ -43,11 +44,7 @@ pub struct Survey {
 }
 
 /// Surveys an Application.
-pub fn survey(
-    arguments: &OfflineArguments,
-    live: Option<&Path>,
-    now: jiff::Timestamp,
-) -> Result<Survey, OfflineError> {
+pub fn survey(arguments: &OfflineArguments, live: Option<&Path>, now: jiff::Timestamp) -> Result<Survey, OfflineError> {
     let mut subject = Subject::load(arguments.application.as_deref(), &arguments.desired)?;
     let owner = subject.owner(&arguments.installation);
     let objects = live.map(input::objects).transpose()?;
@@ -134,10 +131,12 @@ fn has_consent(application: &Application, revision: Option<&str>) -> bool {
 
 /// `CreateNamespace=true` is carried out beside the plan, before its first write.
 fn namespace_note(application: &Application, desired: &DesiredSet, live: &LiveView) -> Option<String> {
-    let options = application.spec.sync_policy.as_ref().map(|policy| policy.sync_options.as_slice()).unwrap_or_default();
+    let options =
+        application.spec.sync_policy.as_ref().map(|policy| policy.sync_options.as_slice()).unwrap_or_default();
     let namespace = application.spec.destination.namespace.as_deref().filter(|name| !name.is_empty())?;
     let key = ObjectKey::new("", "Namespace", "", namespace);
     let asked = options.iter().any(|option| option.trim() == "CreateNamespace=true");
-    (asked && !desired.objects.contains_key(&key) && !live.objects.contains_key(&key))
-        .then(|| format!("the namespace `{namespace}` is made before the first write if it is missing (CreateNamespace=true)"))
+    (asked && !desired.objects.contains_key(&key) && !live.objects.contains_key(&key)).then(|| {
+        format!("the namespace `{namespace}` is made before the first write if it is missing (CreateNamespace=true)")
+    })
 }

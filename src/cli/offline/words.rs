@@ -88,9 +88,9 @@ pub(in crate::cli) fn section(text: &mut String, heading: &str, lines: impl Into
     if lines.peek().is_none() {
         return;
     }
-    text.push_str(&format!("\n{heading}:\n"));
+    text.extend(["\n", heading, ":\n"]);
     for line in lines {
-        text.push_str(&format!("  {line}\n"));
+        text.extend(["  ", &line, "\n"]);
     }
 }
 

@@ -20,10 +20,14 @@ pub(super) fn text(report: &PlanReport) -> String {
     }
     let _ = writeln!(text, "{}", now(next));
     section(&mut text, "not met yet", gates(steps));
-    section(&mut text, "left alone", blocked.iter().map(|one| {
-        let BlockedReport { object, reason, message } = one;
-        format!("{object}: {reason}: {message}")
-    }));
+    section(
+        &mut text,
+        "left alone",
+        blocked.iter().map(|one| {
+            let BlockedReport { object, reason, message } = one;
+            format!("{object}: {reason}: {message}")
+        }),
+    );
     section(&mut text, "hooks, which this version leaves out", skipped_hooks.iter().cloned());
     section(&mut text, "warnings", warnings.iter().cloned());
     text
@@ -40,7 +44,7 @@ fn counts(summary: &BTreeMap<String, usize>) -> String {
 
 fn row(step: &StepReport) -> [String; 8] {
     let StepReport { step, stage, phase, wave, kind_rank, action, object, origin: _, waits_for } = step;
-    let waits: Vec<String> = waits_for.iter().map(|wait| condition(wait)).collect();
+    let waits: Vec<String> = waits_for.iter().map(condition).collect();
     [
         step.to_string(),
         stage.to_string(),

@@ -24,7 +24,8 @@ fn managed(fields: &Value) -> Value {
 
 #[test]
 fn what_is_not_stated_is_left_alone_without_a_record_of_owned_fields() {
-    let desired = json!({"spec": {"replicas": 2, "template": {"spec": {"containers": [{"name": "app", "image": "a:2"}]}}}});
+    let desired =
+        json!({"spec": {"replicas": 2, "template": {"spec": {"containers": [{"name": "app", "image": "a:2"}]}}}});
     let live = json!({"spec": {"replicas": 2, "paused": false, "template": {"spec": {"containers": [
         {"name": "sidecar", "image": "s:1"},
         {"name": "app", "image": "a:1", "imagePullPolicy": "Always"},
@@ -50,7 +51,9 @@ fn what_we_applied_and_want_no_more_is_removed_unless_another_manager_wants_it_t
         }},
     }));
     let entries = live["metadata"]["managedFields"].as_array_mut().unwrap();
-    entries.push(json!({"manager": "kubectl", "operation": "Update", "fieldsV1": {"f:metadata": {"f:labels": {"f:c": {}}}}}));
+    entries.push(
+        json!({"manager": "kubectl", "operation": "Update", "fieldsV1": {"f:metadata": {"f:labels": {"f:c": {}}}}}),
+    );
     assert_eq!(
         told(&key("", "Pod"), &desired, &live),
         [
@@ -77,7 +80,8 @@ fn a_wanted_value_that_is_not_recorded_as_ours_would_become_ours() {
 
 #[test]
 fn key_fields_of_lists_come_from_the_record_and_tcp_is_the_protocol_that_is_not_stated() {
-    let desired = json!({"spec": {"ports": [{"port": 53, "name": "tcp"}, {"port": 53, "protocol": "UDP", "name": "u"}]}});
+    let desired =
+        json!({"spec": {"ports": [{"port": 53, "name": "tcp"}, {"port": 53, "protocol": "UDP", "name": "u"}]}});
     let mut live = json!({"spec": {"ports": [
         {"port": 53, "protocol": "UDP", "name": "udp"}, {"port": 53, "protocol": "TCP", "name": "tcp"}]}});
     live["metadata"]["managedFields"] = managed(&json!({"f:spec": {"f:ports": {
@@ -113,7 +117,8 @@ fn finalizers_are_a_set() {
 
 #[test]
 fn spellings_that_the_api_server_changes_are_equal_in_its_own_kinds_only() {
-    let desired = json!({"spec": {"resources": {"limits": {"cpu": 0.5, "memory": "1024Mi"}}, "hostNetwork": false, "x": ""}});
+    let desired =
+        json!({"spec": {"resources": {"limits": {"cpu": 0.5, "memory": "1024Mi"}}, "hostNetwork": false, "x": ""}});
     let live = json!({"spec": {"resources": {"limits": {"cpu": "500m", "memory": "1Gi"}}}});
     assert_eq!(told(&key("", "Pod"), &desired, &live), Vec::<String>::new());
     assert_eq!(
@@ -143,9 +148,10 @@ fn nothing_of_a_secrets_content_is_told() {
         told(&key("", "Secret"), &json!({"data": {"a": "Y2FuYXJ5"}}), &json!({})),
         [r#"add .data: - -> {"a":"•••"}"#]
     );
-    assert_eq!(told(&key("", "Secret"), &json!({"data": "Y2FuYXJ5"}), &json!({"data": {}})), [
-        r#"set .data: {} -> "••• (differs)""#
-    ]);
+    assert_eq!(
+        told(&key("", "Secret"), &json!({"data": "Y2FuYXJ5"}), &json!({"data": {}})),
+        [r#"set .data: {} -> "••• (differs)""#]
+    );
 }
 
 fn json_value() -> impl Strategy<Value = Value> {

@@ -78,6 +78,8 @@ mod tests {
         assert!(app.field("args").is_none() && containers.item(&json!({"name": "other"})).is_none());
         assert!(spec.field("selector").is_some_and(Owned::is_whole));
         let finalizers = set.root().field("metadata").and_then(|metadata| metadata.field("finalizers")).unwrap();
-        assert!(finalizers.is_set() && finalizers.item(&json!("a")).is_some() && finalizers.item(&json!("b")).is_none());
+        assert!(
+            finalizers.is_set() && finalizers.item(&json!("a")).is_some() && finalizers.item(&json!("b")).is_none()
+        );
     }
 }

@@ -22,7 +22,7 @@ struct Situation {
     policy: Policy,
     request: Option<Request>,
     differences: Differences,
-    blocked: Vec<Blocked>,
+    prunes: bool,
     last_failure: Option<LastAttempt>,
     retry: Option<Retry>,
     heal_not_before: Option<Timestamp>,
@@ -32,6 +32,11 @@ impl Situation {
     fn automated(differences: &Differences) -> Self {
         let policy = Policy { automated: true, prune: true, self_heal: true, allow_empty: false };
         Self { policy, differences: differences.clone(), ..Self::default() }
+    }
+
+    fn pruning(mut self) -> Self {
+        self.prunes = true;
+        self
     }
 
     fn without(mut self, change: impl FnOnce(&mut Policy)) -> Self {
@@ -50,7 +55,7 @@ impl Situation {
             policy: self.policy,
             request: self.request,
             differences: &self.differences,
-            blocked: &self.blocked,
+            prunes: self.prunes,
             target: TARGET,
             last_failure: self.last_failure.as_ref(),
             retry: self.retry.as_ref(),
@@ -78,17 +83,8 @@ fn what_is_synced_without_being_asked() {
     ]);
     let in_sync = differing([wanted(config("a"), 0, Difference::InSync)]);
     let conflict = differing([wanted(config("a"), 0, Difference::Conflict { application: "x/y".into() })]);
-    let left = differing([extra(config("a"), 0, prunable())]);
-    let kept = differing([extra(config("a"), 0, Extra::Kept), extra(config("b"), 0, Extra::Terminating)]);
-    let unseen = differing([extra(config("a"), 0, Extra::Unseen)]);
-    let drift_and_left = differing([
-        wanted(config("a"), 0, Difference::Changed(Cause::Live)),
-        extra(config("b"), 0, prunable()),
-    ]);
+    let nothing = Differences::default();
     let automated = Situation::automated;
-    let blocked = Case::of([extra(namespace("a"), 0, prunable())]);
-    let mut waiting_for_consent = automated(&blocked.differences);
-    waiting_for_consent.blocked = blocked.plan(true, false).blocked;
     for (situation, decision, what) in [
         (automated(&new), SYNC, "git has something new"),
         (automated(&new).without(|policy| policy.automated = false), Decision::Hold, "manual only"),
@@ -99,16 +95,18 @@ fn what_is_synced_without_being_asked() {
         (automated(&drift).without(|policy| policy.self_heal = false), Decision::Hold, "self-healing is off"),
         (automated(&both), SYNC, "a hand edit and a commit"),
         (automated(&both).without(|policy| policy.self_heal = false), SYNC, "a commit heals along"),
-        (automated(&left), SYNC, "something to prune only"),
-        (automated(&left).without(|policy| policy.prune = false), Decision::Hold, "something to prune, pruning is off"),
-        (automated(&drift_and_left), SYNC, "a hand edit and something to prune"),
-        (automated(&kept), Decision::Hold, "kept or going objects"),
+        (automated(&nothing).pruning(), SYNC, "something to prune only"),
         (
-            automated(&unseen).without(|policy| policy.prune = false),
+            automated(&nothing).without(|policy| policy.prune = false).pruning(),
             SYNC_WITHOUT_PRUNE,
             "a record that has to be struck off",
         ),
-        (waiting_for_consent, Decision::Hold, "a prune that waits for consent"),
+        (automated(&drift).pruning(), SYNC, "a hand edit and something to prune"),
+        (
+            automated(&drift).without(|policy| policy.self_heal = false).pruning(),
+            SYNC,
+            "a prune heals along what self-healing alone would not",
+        ),
     ] {
         assert_eq!(situation.decide(), decision, "{what}");
     }
@@ -127,7 +125,8 @@ fn a_person_is_obeyed_at_once_whatever_policy_and_failures_say() {
 #[test]
 fn a_failure_is_tried_again_after_a_pause_that_grows_up_to_a_limit_of_attempts() {
     let new = differing([wanted(config("a"), 0, absent())]);
-    let failed = |seconds_ago, failures, limit| Situation::automated(&new).failed(seconds_ago, failures, limit).decide();
+    let failed =
+        |seconds_ago, failures, limit| Situation::automated(&new).failed(seconds_ago, failures, limit).decide();
     assert_eq!(failed(0, 1, None), Decision::Later(in_seconds(5)));
     assert_eq!(failed(2, 2, None), Decision::Later(in_seconds(8)));
     assert_eq!(failed(0, 40, None), Decision::Later(in_seconds(180)));
@@ -137,7 +136,8 @@ fn a_failure_is_tried_again_after_a_pause_that_grows_up_to_a_limit_of_attempts()
     assert_eq!(failed(999, 4, Some(3)), Decision::Hold);
     assert_eq!(failed(999, u32::MAX, Some(-1)), SYNC);
     let mut of_another_target = Situation::automated(&new).failed(0, 9, Some(0));
-    of_another_target.last_failure = of_another_target.last_failure.map(|last| LastAttempt { target: Hash64(8), ..last });
+    of_another_target.last_failure =
+        of_another_target.last_failure.map(|last| LastAttempt { target: Hash64(8), ..last });
     assert_eq!(of_another_target.decide(), SYNC);
 }
 

@@ -65,10 +65,8 @@ fn an_object_that_is_to_be_configured_and_is_not_well_says_both() {
 
 #[test]
 fn a_wave_also_waits_for_what_is_made_again_in_the_one_before() {
-    let case = Case::of([
-        wanted(config("going"), 0, Difference::Terminating),
-        wanted(config("c"), 1, Difference::InSync),
-    ]);
+    let case =
+        Case::of([wanted(config("going"), 0, Difference::Terminating), wanted(config("c"), 1, Difference::InSync)]);
     assert_eq!(
         told_needs(&case, &case.plan(false, false), true),
         [vec![], vec!["Healthy { wave: 0 }: going (it is being deleted and will be made again)".to_owned()]]

@@ -157,6 +157,7 @@ impl Case {
     }
 }
 
+#[expect(clippy::unnecessary_wraps, reason = "the form that a record wants it in")]
 fn progressing() -> Option<Health> {
     Some(Health::new(HealthStatus::Progressing, "1 of 2 replicas are ready"))
 }

@@ -47,8 +47,8 @@ fn state() -> impl Strategy<Value = State> {
 
 fn items() -> impl Strategy<Value = Vec<Item>> {
     let health = prop_oneof![Just(None), Just(Some(Health::healthy())), Just(progressing())];
-    let one = (key(), -2..3_i32, state(), health)
-        .prop_map(|(key, wave, state, health)| Item { key, wave, state, health });
+    let one =
+        (key(), -2..3_i32, state(), health).prop_map(|(key, wave, state, health)| Item { key, wave, state, health });
     prop::collection::vec(one, 0..14).prop_map(|items| {
         let mut seen = BTreeSet::new();
         items.into_iter().filter(|item| seen.insert(item.key.clone())).collect()

@@ -207,7 +207,7 @@ fn every_budget_has_its_own_refusal() {
     let mut laughs = "a0: &a0 [x, x, x, x, x, x, x, x, x, x]\n".to_owned();
     for level in 1..9 {
         let alias = format!("*a{}", level - 1);
-        writeln!(laughs, "a{level}: &a{level} [{}]", vec![alias.as_str(); 10].join(", ")).unwrap();
+        writeln!(laughs, "a{level}: &a{level} [{}]", [alias.as_str(); 10].join(", ")).unwrap();
     }
     assert_eq!(refused(laughs.as_bytes()).0, Reason::YamlBudget);
     for deep in ["[".repeat(200), "- ".repeat(200), "{\"a\":".repeat(200), "a: {".repeat(5000)] {

@@ -113,7 +113,7 @@ pub(super) fn run(arguments: &RenderArguments, output: &mut impl Write) -> Resul
         None => of_folder(&arguments.path)?,
     };
     let located = settings::Tools::locate(&arguments.tools, &Environment::read())?;
-    let rendered = render(&job, located)?;
+    let rendered = render(&job, &located)?;
     for warning in &rendered.warnings {
         tracing::warn!("{warning}");
     }
@@ -126,7 +126,7 @@ pub(super) fn run(arguments: &RenderArguments, output: &mut impl Write) -> Resul
     Ok(Exit::Success)
 }
 
-fn render(job: &Job, located: settings::Tools) -> Result<Rendered, RenderVerbError> {
+fn render(job: &Job, located: &settings::Tools) -> Result<Rendered, RenderVerbError> {
     let tools = Tools { helm: located.helm_path(), kustomize: located.kustomize_path() };
     let scratch = Scratch::make()?;
     let renderer = Renderer::new(tools, std::slice::from_ref(&scratch.path))?;

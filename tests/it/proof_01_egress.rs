@@ -97,9 +97,13 @@ async fn three_applications_become_synced_and_healthy_through_the_proxy_and_noth
         );
     }
     for (name, _, _) in APPLICATIONS {
-        assert!(git_seen.iter().any(|request| request.path.starts_with(&format!("/{name}.git"))), "{name} was not fetched");
+        assert!(
+            git_seen.iter().any(|request| request.path.starts_with(&format!("/{name}.git"))),
+            "{name} was not fetched"
+        );
     }
-    let questions: Vec<String> = dns.entries::<crate::support::journals::DnsQuestion>().into_iter().map(|question| question.name).collect();
+    let questions: Vec<String> =
+        dns.entries::<crate::support::journals::DnsQuestion>().into_iter().map(|question| question.name).collect();
     assert!(
         !questions.iter().any(|name| name.trim_end_matches('.').ends_with("corp.test")),
         "names that left the operator's place: {questions:?}"
@@ -162,7 +166,11 @@ fn dialled(bed: &Testbed) -> BTreeSet<String> {
 async fn remove_leftovers(cluster: &Cluster) {
     for kind in CLUSTER_KINDS {
         for object in cluster.list_labelled(kind, "", "tidelock.dev/instance").await {
-            if object["metadata"]["annotations"]["tidelock.dev/tracking-id"].as_str().unwrap_or_default().starts_with("it-fixtures-") {
+            if object["metadata"]["annotations"]["tidelock.dev/tracking-id"]
+                .as_str()
+                .unwrap_or_default()
+                .starts_with("it-fixtures-")
+            {
                 cluster.delete(kind, "", name_of(&object)).await;
             }
         }

@@ -41,7 +41,11 @@ async fn a_commit_writes_only_the_objects_it_changes_and_renders_only_the_applic
         sorted(&audit.writes_in(&target)),
         [format!("patch configmaps {target}/cm-3"), format!("patch configmaps {target}/cm-8")]
     );
-    assert_eq!(lines(&audit.writes_in(&other)), Vec::<String>::new(), "writes for the Application that was not touched");
+    assert_eq!(
+        lines(&audit.writes_in(&other)),
+        Vec::<String>::new(),
+        "writes for the Application that was not touched"
+    );
     assert!((renders() - renders_before - 1.0).abs() < 0.5, "one render, of the Application that was touched");
 
     let (audit, renders_before) = (installation.audit(), renders());
@@ -49,7 +53,10 @@ async fn a_commit_writes_only_the_objects_it_changes_and_renders_only_the_applic
     let third = repository.commit([("docs/notes.md", file("nothing for the cluster\n"))]);
     installation.refresh("a").await;
     installation.refresh("b").await;
-    assert!(git_requests(&git, &repository.path).iter().any(|request| request.command == "fetch"), "{third} was not fetched");
+    assert!(
+        git_requests(&git, &repository.path).iter().any(|request| request.command == "fetch"),
+        "{third} was not fetched"
+    );
     assert!((renders() - renders_before).abs() < 0.5, "no render for a commit that touches no Application");
     assert_eq!(lines(&audit.writes_in(&target)), Vec::<String>::new());
     assert_eq!(lines(&audit.writes_in(&other)), Vec::<String>::new());
@@ -76,7 +83,8 @@ async fn branch_tag_commit_and_head_are_followed() {
     }
     for (name, _, wanted, value) in cases {
         installation.synced(name, wanted).await;
-        let object = installation.cluster.must_get(CONFIG_MAP, &format!("{}-{name}", installation.namespace), "main").await;
+        let object =
+            installation.cluster.must_get(CONFIG_MAP, &format!("{}-{name}", installation.namespace), "main").await;
         assert_eq!(object["data"]["value"], value, "{name}");
     }
     installation.finish().await;

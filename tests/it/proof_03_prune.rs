@@ -46,10 +46,8 @@ async fn a_removed_file_is_pruned_and_foreign_objects_and_copied_labels_are_not(
         .await;
 
     let audit = installation.audit();
-    let second = repository.commit([
-        ("one/removed.yaml", Change::Gone),
-        ("one/renamed.yaml", file(config_map("new-name", "1"))),
-    ]);
+    let second = repository
+        .commit([("one/removed.yaml", Change::Gone), ("one/renamed.yaml", file(config_map("new-name", "1")))]);
     installation.follow("one", &second).await;
     installation.refresh("two").await;
     installation.synced("two", &first).await;
@@ -64,9 +62,15 @@ async fn a_removed_file_is_pruned_and_foreign_objects_and_copied_labels_are_not(
             "a deletion names the uid of the very object it means: {deletion:?}"
         );
     }
-    for (name, there) in
-        [("removed", false), ("old-name", false), ("new-name", true), ("kept", true), ("other", true), ("copied", true), ("foreign", true)]
-    {
+    for (name, there) in [
+        ("removed", false),
+        ("old-name", false),
+        ("new-name", true),
+        ("kept", true),
+        ("other", true),
+        ("copied", true),
+        ("foreign", true),
+    ] {
         assert_eq!(cluster.get(CONFIG_MAP, &target, name).await.is_some(), there, "{name}");
     }
     installation.finish().await;
@@ -89,7 +93,8 @@ async fn without_prune_nothing_is_deleted_and_the_application_says_what_waits() 
         .await;
     installation.synced("app", &first).await;
     let audit = installation.audit();
-    let second = repository.commit([("app/removed.yaml", Change::Gone), ("app/kept.yaml", file(config_map("kept", "2")))]);
+    let second =
+        repository.commit([("app/removed.yaml", Change::Gone), ("app/kept.yaml", file(config_map("kept", "2")))]);
     installation.ask_refresh(APPLICATION, "app").await;
     let object = installation
         .wait_application("app", "is OutOfSync because an object waits to be pruned", |object| {
@@ -98,7 +103,11 @@ async fn without_prune_nothing_is_deleted_and_the_application_says_what_waits() 
                 && ready_reason(object) == "PruneWaiting"
         })
         .await;
-    assert!(condition(&object, "Ready").unwrap()["message"].as_str().unwrap().contains("removed"), "{:#}", object["status"]);
+    assert!(
+        condition(&object, "Ready").unwrap()["message"].as_str().unwrap().contains("removed"),
+        "{:#}",
+        object["status"]
+    );
     assert_eq!(lines(&audit.writes_in(&target)), [format!("patch configmaps {target}/kept")]);
 
     // A person who asks for a sync with prune gets it.

@@ -86,7 +86,13 @@ fn rounds(image: &str) -> Vec<Vec<Edit>> {
         ],
         vec![
             edit(CONFIG_MAP, "settings", json!({"data": {"value": null}}), "/data/value", json!("from git")),
-            edit(SERVICE, "web", json!({"metadata": {"labels": {"team": "mine"}}}), "/metadata/labels/team", json!("shop")),
+            edit(
+                SERVICE,
+                "web",
+                json!({"metadata": {"labels": {"team": "mine"}}}),
+                "/metadata/labels/team",
+                json!("shop"),
+            ),
             edit(
                 SERVICE_ACCOUNT,
                 "reader",
@@ -96,7 +102,13 @@ fn rounds(image: &str) -> Vec<Vec<Edit>> {
             ),
             edit(DEPLOYMENT, "web", json!({"spec": {"replicas": 0}}), "/spec/replicas", json!(1)),
         ],
-        vec![edit(SERVICE, "web", json!({"metadata": {"labels": {"team": null}}}), "/metadata/labels/team", json!("shop"))],
+        vec![edit(
+            SERVICE,
+            "web",
+            json!({"metadata": {"labels": {"team": null}}}),
+            "/metadata/labels/team",
+            json!("shop"),
+        )],
     ]
 }
 
@@ -172,26 +184,39 @@ async fn fields_of_others_stay_and_cause_no_write() {
     let audit = installation.audit();
     // An autoscaler, a sidecar injector, and a person with `kubectl annotate` and `kubectl label`.
     cluster
-        .apply_as("autoscaler", json!({
-            "apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "web", "namespace": target},
-            "spec": {"replicas": 2},
-        }))
+        .apply_as(
+            "autoscaler",
+            json!({
+                "apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "web", "namespace": target},
+                "spec": {"replicas": 2},
+            }),
+        )
         .await;
-    let restricted = json!({"allowPrivilegeEscalation": false, "readOnlyRootFilesystem": true, "capabilities": {"drop": ["ALL"]}});
+    let restricted =
+        json!({"allowPrivilegeEscalation": false, "readOnlyRootFilesystem": true, "capabilities": {"drop": ["ALL"]}});
     cluster
-        .apply_as("injector", json!({
-            "apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "web", "namespace": target},
-            "spec": {"template": {"spec": {"containers": [{
-                "name": "sidecar", "image": "tidelock.local/demo:2", "args": ["serve"],
-                "env": [{"name": "PORT", "value": "9090"}], "securityContext": restricted,
-            }]}}},
-        }))
+        .apply_as(
+            "injector",
+            json!({
+                "apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "web", "namespace": target},
+                "spec": {"template": {"spec": {"containers": [{
+                    "name": "sidecar", "image": "tidelock.local/demo:2", "args": ["serve"],
+                    "env": [{"name": "PORT", "value": "9090"}], "securityContext": restricted,
+                }]}}},
+            }),
+        )
         .await;
     cluster
-        .merge(DEPLOYMENT, &target, "web", json!({"metadata": {"annotations": {"who": "ada"}, "labels": {"seen": "yes"}}}))
+        .merge(
+            DEPLOYMENT,
+            &target,
+            "web",
+            json!({"metadata": {"annotations": {"who": "ada"}, "labels": {"seen": "yes"}}}),
+        )
         .await;
     let foreign = |object: &Value| {
-        let containers = object.pointer("/spec/template/spec/containers").and_then(Value::as_array).cloned().unwrap_or_default();
+        let containers =
+            object.pointer("/spec/template/spec/containers").and_then(Value::as_array).cloned().unwrap_or_default();
         (
             object["spec"]["replicas"].clone(),
             containers.iter().map(|container| container["name"].clone()).collect::<Vec<_>>(),
@@ -222,7 +247,11 @@ async fn fields_of_others_stay_and_cause_no_write() {
     installation
         .wait("the owned field is healed", async || {
             let object = cluster.must_get(DEPLOYMENT, &target, "web").await;
-            if object.pointer("/spec/template/spec/terminationGracePeriodSeconds") == Some(&json!(1)) { Ok(()) } else { Err(format!("{object:#}")) }
+            if object.pointer("/spec/template/spec/terminationGracePeriodSeconds") == Some(&json!(1)) {
+                Ok(())
+            } else {
+                Err(format!("{object:#}"))
+            }
         })
         .await;
     let mut after = foreign(&cluster.must_get(DEPLOYMENT, &target, "web").await);
@@ -239,7 +268,8 @@ async fn without_self_heal_drift_is_shown_and_not_undone() {
     let commit = repository.commit([("app/settings.yaml", file(config_map("settings", "from git")))]);
     installation
         .declare(
-            Application::named("web", &repository.url, "app", &target).spec("syncPolicy", json!({"automated": {"prune": true}})),
+            Application::named("web", &repository.url, "app", &target)
+                .spec("syncPolicy", json!({"automated": {"prune": true}})),
         )
         .await;
     installation.synced("web", &commit).await;
@@ -251,7 +281,12 @@ async fn without_self_heal_drift_is_shown_and_not_undone() {
 
     installation
         .cluster
-        .merge(APPLICATION, &installation.namespace, "web", json!({"metadata": {"annotations": {"tidelock.dev/sync": "now"}}}))
+        .merge(
+            APPLICATION,
+            &installation.namespace,
+            "web",
+            json!({"metadata": {"annotations": {"tidelock.dev/sync": "now"}}}),
+        )
         .await;
     installation.synced("web", &commit).await;
     assert_eq!(lines(&audit.writes_in(&target)), [format!("patch configmaps {target}/settings")]);
@@ -293,7 +328,11 @@ async fn at_rest_over_two_minutes_there_is_no_write_and_no_list() {
     let mut since = Instant::now();
     installation
         .wait("the writes that trail a sync are over", async || {
-            let writes: Vec<_> = calm.requests().into_iter().filter(|request| request.is_write() && request.resource != "leases").collect();
+            let writes: Vec<_> = calm
+                .requests()
+                .into_iter()
+                .filter(|request| request.is_write() && request.resource != "leases")
+                .collect();
             if !writes.is_empty() {
                 calm = installation.audit();
                 since = Instant::now();
@@ -320,7 +359,13 @@ async fn at_rest_over_two_minutes_there_is_no_write_and_no_list() {
     assert!(leases.len() <= 40, "{} requests for the lease in two minutes", leases.len());
     let polls = crate::support::journals::git_requests(&git, &repository.path);
     let listings = polls.iter().filter(|request| request.command == "ls-refs").count();
-    assert!((6..=18).contains(&listings), "four Applications polled every 10 s share their polls: {listings} in two minutes");
-    assert!(polls.iter().all(|request| request.command != "fetch"), "nothing is fetched when nothing changed: {polls:#?}");
+    assert!(
+        (6..=18).contains(&listings),
+        "four Applications polled every 10 s share their polls: {listings} in two minutes"
+    );
+    assert!(
+        polls.iter().all(|request| request.command != "fetch"),
+        "nothing is fetched when nothing changed: {polls:#?}"
+    );
     installation.finish().await;
 }

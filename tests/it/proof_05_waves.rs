@@ -18,7 +18,10 @@ async fn each_wave_is_written_only_after_the_wave_before_it_is_healthy() {
     for wave in 0..3 {
         let deployment = Deployment::named(&format!("tier-{wave}")).wave(wave).env("READY_DELAY", "1.5");
         changes.push((format!("app/tier-{wave}.yaml"), file(deployment.yaml())));
-        changes.push((format!("app/settings-{wave}.yaml"), file(config_map_in_wave(&format!("settings-{wave}"), "1", wave))));
+        changes.push((
+            format!("app/settings-{wave}.yaml"),
+            file(config_map_in_wave(&format!("settings-{wave}"), "1", wave)),
+        ));
     }
     let commit = repository.commit(changes);
     let audit = installation.audit();
@@ -89,7 +92,8 @@ async fn a_wave_that_never_becomes_healthy_names_what_is_missing_and_a_fixing_co
 
 fn available_since(deployment: &Value) -> &str {
     let conditions = deployment["status"]["conditions"].as_array().expect("a Deployment that was rolled out");
-    let available = conditions.iter().find(|condition| condition["type"] == "Available").expect("the condition Available");
+    let available =
+        conditions.iter().find(|condition| condition["type"] == "Available").expect("the condition Available");
     assert_eq!(available["status"], "True");
     available["lastTransitionTime"].as_str().expect("a time")
 }

@@ -37,13 +37,19 @@ fn cases() -> Vec<Case> {
     vec![
         case(
             "malformed",
-            vec![("broken.yaml", file("apiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: broken\ndata:\n\tkey: value\n"))],
+            vec![(
+                "broken.yaml",
+                file("apiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: broken\ndata:\n\tkey: value\n"),
+            )],
             "InvalidYaml",
             &["malformed/broken.yaml", "6"],
         ),
         case(
             "duplicate",
-            vec![("twice.yaml", file("apiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: twice\ndata:\n  port: one\n  port: two\n"))],
+            vec![(
+                "twice.yaml",
+                file("apiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: twice\ndata:\n  port: one\n  port: two\n"),
+            )],
             "DuplicateKey",
             &["duplicate/twice.yaml", "port", "7"],
         ),
@@ -53,7 +59,12 @@ fn cases() -> Vec<Case> {
             "KindNotFound",
             &["Gizmo", "example.com", "unknown-kind/gizmo.yaml"],
         ),
-        case("admission", vec![("refused.yaml", file(config_map("refused", "1")))], "AdmissionDenied", &["refused", POLICY_MESSAGE]),
+        case(
+            "admission",
+            vec![("refused.yaml", file(config_map("refused", "1")))],
+            "AdmissionDenied",
+            &["refused", POLICY_MESSAGE],
+        ),
         case("missing-path", vec![("keeper.yaml", Change::Gone)], "PathNotFound", &["missing-path"]),
         case(
             "empty",
@@ -76,7 +87,12 @@ fn cases() -> Vec<Case> {
             message: &["database.host must be set", "templates/bad.yaml"],
         },
         case("bomb", vec![("bomb.yaml", file(bomb))], "YamlBudget", &["bomb/bomb.yaml"]),
-        case("symlink", vec![("passwd.yaml", Change::Link("../../../../../../etc/passwd".to_owned()))], "PathEscape", &["symlink/passwd.yaml"]),
+        case(
+            "symlink",
+            vec![("passwd.yaml", Change::Link("../../../../../../etc/passwd".to_owned()))],
+            "PathEscape",
+            &["symlink/passwd.yaml"],
+        ),
         case(
             "twice",
             vec![("a.yaml", file(config_map("same", "1"))), ("b.yaml", file(config_map("same", "2")))],
@@ -108,7 +124,10 @@ async fn every_mistake_in_git_has_its_reason_and_neither_writes_nor_deletes() {
     let mut good: Vec<(String, Change)> = Vec::new();
     for case in &cases {
         for role in ["keeper", "victim"] {
-            good.push((format!("{}/{role}.yaml", manifests_of(case)), file(config_map(&format!("{}-{role}", case.name), "good"))));
+            good.push((
+                format!("{}/{role}.yaml", manifests_of(case)),
+                file(config_map(&format!("{}-{role}", case.name), "good")),
+            ));
         }
         good.extend(case.good.iter().map(|(path, change)| (format!("{}/{path}", case.name), change.clone())));
     }
@@ -123,7 +142,10 @@ async fn every_mistake_in_git_has_its_reason_and_neither_writes_nor_deletes() {
     let mut bad: Vec<(String, Change)> = Vec::new();
     let mut undo: Vec<(String, Change)> = Vec::new();
     for case in &cases {
-        bad.push((format!("{}/keeper.yaml", manifests_of(case)), file(config_map(&format!("{}-keeper", case.name), "bad"))));
+        bad.push((
+            format!("{}/keeper.yaml", manifests_of(case)),
+            file(config_map(&format!("{}-keeper", case.name), "bad")),
+        ));
         bad.push((format!("{}/victim.yaml", manifests_of(case)), Change::Gone));
         for (path, change) in &case.bad {
             bad.push((format!("{}/{path}", case.name), change.clone()));
@@ -139,11 +161,23 @@ async fn every_mistake_in_git_has_its_reason_and_neither_writes_nor_deletes() {
         expect_failure(&installation, case.name, case.reason, case.message).await;
     }
     assert_eq!(lines(&audit.writes_in(&target)), Vec::<String>::new(), "writes because of bad input");
-    assert_eq!(installation.cluster.list(CONFIG_MAP, &target).await.iter().filter(|object| object["data"]["value"] == "good").count(), cases.len() * 2);
+    assert_eq!(
+        installation
+            .cluster
+            .list(CONFIG_MAP, &target)
+            .await
+            .iter()
+            .filter(|object| object["data"]["value"] == "good")
+            .count(),
+        cases.len() * 2
+    );
 
     undo.extend(good);
     for case in &cases {
-        undo.push((format!("{}/keeper.yaml", manifests_of(case)), file(config_map(&format!("{}-keeper", case.name), "fixed"))));
+        undo.push((
+            format!("{}/keeper.yaml", manifests_of(case)),
+            file(config_map(&format!("{}-keeper", case.name), "fixed")),
+        ));
     }
     let fixed = repository.commit(undo);
     for case in &cases {
@@ -152,7 +186,8 @@ async fn every_mistake_in_git_has_its_reason_and_neither_writes_nor_deletes() {
     for case in &cases {
         installation.healthy(case.name, &fixed).await;
     }
-    let mut expected: Vec<String> = cases.iter().map(|case| format!("patch configmaps {target}/{}-keeper", case.name)).collect();
+    let mut expected: Vec<String> =
+        cases.iter().map(|case| format!("patch configmaps {target}/{}-keeper", case.name)).collect();
     expected.sort();
     assert_eq!(sorted(&audit.writes_in(&target)), expected, "the fix writes what it changes");
     installation.cluster.delete(ADMISSION_BINDING, "", &installation.namespace).await;
@@ -185,7 +220,8 @@ async fn a_missing_ref_and_sixty_megabytes_of_yaml_are_refused() {
     expect_failure(&installation, "size", "InputTooLarge", &["app/large.yaml", "limit"]).await;
     assert_eq!(lines(&audit.writes_in(&target)), Vec::<String>::new());
 
-    let fixed = repository.commit([("app/large.yaml", Change::Gone), ("app/keeper.yaml", file(config_map("keeper", "fixed")))]);
+    let fixed =
+        repository.commit([("app/large.yaml", Change::Gone), ("app/keeper.yaml", file(config_map("keeper", "fixed")))]);
     installation.follow("size", &fixed).await;
     installation.finish().await;
 }
@@ -207,10 +243,14 @@ async fn a_project_without_rules_allows_nothing() {
             "spec": {"sourceRepos": ["*"], "destinations": [{"server": server, "namespace": "another-namespace"}]},
         }))
         .await;
-    for (name, project, into) in
-        [("source", "empty", target.as_str()), ("destination", "elsewhere", target.as_str()), ("own", "default", installation.namespace.as_str())]
-    {
-        installation.declare(Application::named(name, &repository.url, "app", into).spec("project", json!(project))).await;
+    for (name, project, into) in [
+        ("source", "empty", target.as_str()),
+        ("destination", "elsewhere", target.as_str()),
+        ("own", "default", installation.namespace.as_str()),
+    ] {
+        installation
+            .declare(Application::named(name, &repository.url, "app", into).spec("project", json!(project)))
+            .await;
     }
     expect_failure(&installation, "source", "NotPermitted", &[&repository.url, "empty"]).await;
     expect_failure(&installation, "destination", "NotPermitted", &[&target, "elsewhere"]).await;
@@ -222,8 +262,9 @@ async fn a_project_without_rules_allows_nothing() {
 
 /// Waits for the reason and asserts what the message must contain.
 async fn expect_failure(installation: &Installation, name: &str, reason: &str, fragments: &[&str]) {
-    let object =
-        installation.wait_application(name, &format!("shows the reason {reason}"), |object| ready_reason(object) == reason).await;
+    let object = installation
+        .wait_application(name, &format!("shows the reason {reason}"), |object| ready_reason(object) == reason)
+        .await;
     for fragment in fragments {
         assert!(ready_message(&object).contains(fragment), "{name}: no {fragment:?} in: {}", ready_message(&object));
     }
@@ -259,12 +300,14 @@ async fn refuse_by_policy(installation: &Installation, target: &str) {
         .await;
     let probe = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "refused", "namespace": target}});
     installation
-        .wait("the admission policy is in force", async || match installation.cluster.try_apply_as("test", probe.clone()).await {
-            Err(kube::Error::Api(status)) if status.message.contains(POLICY_MESSAGE) => Ok(()),
-            Err(error) => Err(error.to_string()),
-            Ok(object) => {
-                installation.cluster.delete(CONFIG_MAP, target, name_of(&object)).await;
-                Err("it lets the object through".to_owned())
+        .wait("the admission policy is in force", async || {
+            match installation.cluster.try_apply_as("test", probe.clone()).await {
+                Err(kube::Error::Api(status)) if status.message.contains(POLICY_MESSAGE) => Ok(()),
+                Err(error) => Err(error.to_string()),
+                Ok(object) => {
+                    installation.cluster.delete(CONFIG_MAP, target, name_of(&object)).await;
+                    Err("it lets the object through".to_owned())
+                }
             }
         })
         .await;

@@ -92,10 +92,7 @@ fn cases(installation: &Installation) -> Vec<Case> {
         ),
         case(
             "proxy-password",
-            Break::Objects(vec![
-                login("proxy-password", "wrong", &bed.proxy_username, "wrong"),
-                wrong_proxy,
-            ]),
+            Break::Objects(vec![login("proxy-password", "wrong", &bed.proxy_username, "wrong"), wrong_proxy]),
             "ProxyAuthRequired",
             &[&address(&bed.proxy_url), "407"],
         ),
@@ -105,7 +102,12 @@ fn cases(installation: &Installation) -> Vec<Case> {
             "ProxyUnreachable",
             &[&address(&bed.proxy_closed_url)],
         ),
-        case("proxy-says-403", Break::Host(bed.forbidden_host.clone()), "ProxyForbidden", &[&bed.forbidden_host, "403"]),
+        case(
+            "proxy-says-403",
+            Break::Host(bed.forbidden_host.clone()),
+            "ProxyForbidden",
+            &[&bed.forbidden_host, "403"],
+        ),
         case("unknown-host", Break::Host(bed.unknown_host.clone()), "ProxyUpstreamFailed", &[&bed.unknown_host]),
         case("silent-host", Break::Host(bed.silent_host.clone()), "ProxyUpstreamFailed", &[&bed.silent_host]),
         case("wrong-name", Break::Host(bed.wrong_name_host.clone()), "TlsUntrusted", &[&bed.wrong_name_host]),
@@ -115,7 +117,12 @@ fn cases(installation: &Installation) -> Vec<Case> {
             "TlsUntrusted",
             &["Interception CA", bed.git_host()],
         ),
-        case("no-repository", Break::Url("https://git.elsewhere.test/x.git".to_owned()), "DnsFailed", &["git.elsewhere.test", "direct"]),
+        case(
+            "no-repository",
+            Break::Url("https://git.elsewhere.test/x.git".to_owned()),
+            "DnsFailed",
+            &["git.elsewhere.test", "direct"],
+        ),
         case("not-found", Break::Url(url_of(installation, "never-made")), "RepositoryNotFound", &["never-made"]),
         case("server-down", Break::Fault("down"), "ConnectionCut", &[bed.git_host()]),
         case("server-error", Break::Fault("status:503"), "ServerError", &[bed.git_host(), "503"]),
@@ -175,14 +182,22 @@ async fn every_way_not_to_reach_git_has_its_reason_and_neither_writes_nor_delete
                 installation
                     .wait(&format!("Repository {name} shows the reason {reason}"), async || {
                         let object = installation.cluster.must_get(REPOSITORY, &installation.namespace, name).await;
-                        if ready_reason(&object) == *reason { Ok(object) } else { Err(format!("{:#}", object["status"])) }
+                        if ready_reason(&object) == *reason {
+                            Ok(object)
+                        } else {
+                            Err(format!("{:#}", object["status"]))
+                        }
                     })
                     .await,
             );
         }
         for report in &reports {
             for fragment in message {
-                assert!(ready_message(report).contains(fragment), "{name}: no {fragment:?} in: {}", ready_message(report));
+                assert!(
+                    ready_message(report).contains(fragment),
+                    "{name}: no {fragment:?} in: {}",
+                    ready_message(report)
+                );
             }
         }
         if *name == "interception" {
@@ -201,7 +216,16 @@ async fn every_way_not_to_reach_git_has_its_reason_and_neither_writes_nor_delete
         assert_eq!(ready_reason(&object), case.reason, "{}: {}", case.name, ready_message(&object));
     }
     assert_eq!(lines(&audit.writes_in(&target)), Vec::<String>::new(), "writes although git is out of reach");
-    assert_eq!(installation.cluster.list(CONFIG_MAP, &target).await.iter().filter(|object| object["data"]["value"] == "good").count(), cases.len());
+    assert_eq!(
+        installation
+            .cluster
+            .list(CONFIG_MAP, &target)
+            .await
+            .iter()
+            .filter(|object| object["data"]["value"] == "good")
+            .count(),
+        cases.len()
+    );
 
     // The way back: each is repaired, and what was committed in the meantime arrives.
     let mut trusted = proxy("interception", &bed.proxy_intercept_url);

@@ -48,7 +48,8 @@ async fn killed_thirty_times_during_sync_prune_and_deletion_it_always_converges_
     let all = lasting.iter().map(|(name, value)| (format!("lasting/{name}.yaml"), manifest(name, value)));
     let all = all.chain(passing.iter().map(|(name, value)| (format!("passing/{name}.yaml"), manifest(name, value))));
     let mut commit = repository.commit(all);
-    let mut scene = Scene { installation, target, repository, random: fastrand::Rng::with_seed(SEED), kills: 0, round: 0 };
+    let mut scene =
+        Scene { installation, target, repository, random: fastrand::Rng::with_seed(SEED), kills: 0, round: 0 };
     scene.declare("lasting").await;
     scene.declare("passing").await;
     scene.installation.synced("lasting", &commit).await;
@@ -94,7 +95,9 @@ async fn killed_thirty_times_during_sync_prune_and_deletion_it_always_converges_
 impl Scene {
     async fn declare(&self, name: &str) {
         self.installation
-            .declare(Application::named(name, &self.repository.url, name, &self.target).with_finalizer().retrying_soon())
+            .declare(
+                Application::named(name, &self.repository.url, name, &self.target).with_finalizer().retrying_soon(),
+            )
             .await;
     }
 
@@ -152,7 +155,10 @@ impl Scene {
         if self.random.bool() {
             // In the middle of the writes, for certain.
             let target = self.target.clone();
-            let _ = wait_until(Duration::from_secs(20), async || if audit.writes_in(&target).is_empty() { Err(String::new()) } else { Ok(()) }).await;
+            let _ = wait_until(Duration::from_secs(20), async || {
+                if audit.writes_in(&target).is_empty() { Err(String::new()) } else { Ok(()) }
+            })
+            .await;
             tokio::time::sleep(Duration::from_millis(self.random.u64(..40))).await;
         } else {
             tokio::time::sleep(Duration::from_millis(self.random.u64(..400))).await;
@@ -189,7 +195,8 @@ impl Scene {
         wanted: impl Iterator<Item = (&'a String, &'a String)>,
         bystanders: &BTreeMap<String, Value>,
     ) {
-        let mut expected: BTreeMap<String, String> = wanted.map(|(name, value)| (name.clone(), value.clone())).collect();
+        let mut expected: BTreeMap<String, String> =
+            wanted.map(|(name, value)| (name.clone(), value.clone())).collect();
         expected.extend(bystanders.keys().map(|name| (name.clone(), "precious".to_owned())));
         let objects = self.installation.cluster.list(CONFIG_MAP, &self.target).await;
         let found: BTreeMap<String, String> = objects

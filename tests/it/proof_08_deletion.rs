@@ -11,7 +11,8 @@ use crate::support::manifests::{config_map, config_map_in_wave};
 
 const ACCOUNT: &str = "apiVersion: v1\nkind: ServiceAccount\nmetadata: {name: account}\n";
 const LOGIN: &str = "apiVersion: v1\nkind: Secret\nmetadata: {name: login}\nstringData: {token: abc}\n";
-const PORT: &str = "apiVersion: v1\nkind: Service\nmetadata: {name: port}\nspec: {selector: {app: x}, ports: [{port: 80}]}\n";
+const PORT: &str =
+    "apiVersion: v1\nkind: Service\nmetadata: {name: port}\nspec: {selector: {app: x}, ports: [{port: 80}]}\n";
 const OBJECTS: [(Kind, &str); 6] = [
     (SERVICE_ACCOUNT, "account"),
     (SECRET, "login"),
@@ -44,11 +45,11 @@ async fn with_the_finalizer_everything_owned_is_deleted_in_reverse_order_and_not
     installation.healthy("other", &commit).await;
     let cluster = &installation.cluster;
     let marks = cluster.must_get(CONFIG_MAP, &target, "first").await["metadata"].clone();
-    for (name, metadata) in [
-        ("copied", json!({"labels": marks["labels"], "annotations": marks["annotations"]})),
-        ("plain", json!({})),
-    ] {
-        let mut object = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, "data": {"value": "precious"}});
+    for (name, metadata) in
+        [("copied", json!({"labels": marks["labels"], "annotations": marks["annotations"]})), ("plain", json!({}))]
+    {
+        let mut object =
+            json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, "data": {"value": "precious"}});
         object["metadata"]["name"] = json!(name);
         object["metadata"]["namespace"] = json!(target);
         cluster.apply(object).await;
@@ -57,9 +58,11 @@ async fn with_the_finalizer_everything_owned_is_deleted_in_reverse_order_and_not
     let audit = installation.audit();
     cluster.delete(APPLICATION, &installation.namespace, "app").await;
     installation
-        .wait("the Application is gone", async || match cluster.get(APPLICATION, &installation.namespace, "app").await {
-            None => Ok(()),
-            Some(object) => Err(format!("{:#}", object["status"])),
+        .wait("the Application is gone", async || {
+            match cluster.get(APPLICATION, &installation.namespace, "app").await {
+                None => Ok(()),
+                Some(object) => Err(format!("{:#}", object["status"])),
+            }
         })
         .await;
     let deletions: Vec<_> = audit.deletions().into_iter().filter(|deletion| deletion.namespace == target).collect();

@@ -21,7 +21,13 @@ const PROXY_CANARY: &str = "canary-proxy/p@ss:88ad";
 fn forms(canary: &str, username: &str) -> Vec<String> {
     let percent: String = canary
         .bytes()
-        .map(|byte| if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) { char::from(byte).to_string() } else { format!("%{byte:02X}") })
+        .map(|byte| {
+            if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
+                char::from(byte).to_string()
+            } else {
+                format!("%{byte:02X}")
+            }
+        })
         .collect();
     let mut forms = vec![
         canary.to_owned(),
@@ -51,22 +57,71 @@ fn secret(name: &str, body: &str) -> Change {
 fn mistakes() -> Vec<(&'static str, Vec<(&'static str, Change)>, &'static [&'static str])> {
     let v = SECRET_VALUE;
     vec![
-        ("malformed", vec![("s.yaml", secret("s", &format!("stringData:\n  token: \"{v}\" \"again\n")))], &["InvalidYaml"]),
-        ("duplicate", vec![("s.yaml", secret("s", &format!("stringData:\n  token: {v}\n  token: {v}\n")))], &["DuplicateKey"]),
-        ("not-base64", vec![("s.yaml", secret("s", &format!("data:\n  token: '{v}!'\n")))], &["InvalidObject", "InvalidManifest"]),
-        ("not-text", vec![("s.yaml", secret("s", &format!("stringData:\n  token: {{inner: {v}}}\n")))], &["InvalidObject", "InvalidManifest", "ApplyFailed"]),
-        ("not-map", vec![("s.yaml", secret("s", &format!("stringData: {v}\n")))], &["InvalidObject", "InvalidManifest", "ApplyFailed"]),
-        ("bad-name", vec![("s.yaml", secret("Not_A_Name", &format!("stringData:\n  token: {v}\n")))], &["InvalidObject", "InvalidManifest"]),
-        ("bad-key", vec![("s.yaml", secret("s", &format!("stringData:\n  'not a key': {v}\n")))], &["InvalidObject", "InvalidManifest"]),
-        ("bad-tls", vec![("s.yaml", secret("s", &format!("type: kubernetes.io/tls\nstringData:\n  tls.crt: {v}\n")))], &["InvalidObject"]),
-        ("bad-docker", vec![("s.yaml", secret("s", &format!("type: kubernetes.io/dockerconfigjson\nstringData:\n  .dockerconfigjson: '{v}'\n")))], &["InvalidObject"]),
-        ("unknown-field", vec![("s.yaml", secret("s", &format!("stringDate:\n  token: {v}\n")))], &["InvalidObject", "InvalidManifest", "ApplyFailed", "Succeeded"]),
+        (
+            "malformed",
+            vec![("s.yaml", secret("s", &format!("stringData:\n  token: \"{v}\" \"again\n")))],
+            &["InvalidYaml"],
+        ),
+        (
+            "duplicate",
+            vec![("s.yaml", secret("s", &format!("stringData:\n  token: {v}\n  token: {v}\n")))],
+            &["DuplicateKey"],
+        ),
+        (
+            "not-base64",
+            vec![("s.yaml", secret("s", &format!("data:\n  token: '{v}!'\n")))],
+            &["InvalidObject", "InvalidManifest"],
+        ),
+        (
+            "not-text",
+            vec![("s.yaml", secret("s", &format!("stringData:\n  token: {{inner: {v}}}\n")))],
+            &["InvalidObject", "InvalidManifest", "ApplyFailed"],
+        ),
+        (
+            "not-map",
+            vec![("s.yaml", secret("s", &format!("stringData: {v}\n")))],
+            &["InvalidObject", "InvalidManifest", "ApplyFailed"],
+        ),
+        (
+            "bad-name",
+            vec![("s.yaml", secret("Not_A_Name", &format!("stringData:\n  token: {v}\n")))],
+            &["InvalidObject", "InvalidManifest"],
+        ),
+        (
+            "bad-key",
+            vec![("s.yaml", secret("s", &format!("stringData:\n  'not a key': {v}\n")))],
+            &["InvalidObject", "InvalidManifest"],
+        ),
+        (
+            "bad-tls",
+            vec![("s.yaml", secret("s", &format!("type: kubernetes.io/tls\nstringData:\n  tls.crt: {v}\n")))],
+            &["InvalidObject"],
+        ),
+        (
+            "bad-docker",
+            vec![(
+                "s.yaml",
+                secret(
+                    "s",
+                    &format!("type: kubernetes.io/dockerconfigjson\nstringData:\n  .dockerconfigjson: '{v}'\n"),
+                ),
+            )],
+            &["InvalidObject"],
+        ),
+        (
+            "unknown-field",
+            vec![("s.yaml", secret("s", &format!("stringDate:\n  token: {v}\n")))],
+            &["InvalidObject", "InvalidManifest", "ApplyFailed", "Succeeded"],
+        ),
         (
             "helm",
             vec![
                 ("Chart.yaml", file("apiVersion: v2\nname: c\nversion: 1.0.0\n")),
                 ("values.yaml", file(format!("password: {v}\n"))),
-                ("templates/s.yaml", secret("s", "stringData:\n  token: {{ .Values.password | int | required \"x\" | fail }}\n")),
+                (
+                    "templates/s.yaml",
+                    secret("s", "stringData:\n  token: {{ .Values.password | int | required \"x\" | fail }}\n"),
+                ),
             ],
             &["HelmFailed"],
         ),
@@ -81,9 +136,10 @@ fn mistakes() -> Vec<(&'static str, Vec<(&'static str, Change)>, &'static [&'sta
         ),
         (
             "kustomize",
-            vec![
-                ("kustomization.yaml", file(format!("secretGenerator:\n  - name: s\n    literals: [token={v}]\n    files: [not-there.txt]\n"))),
-            ],
+            vec![(
+                "kustomization.yaml",
+                file(format!("secretGenerator:\n  - name: s\n    literals: [token={v}]\n    files: [not-there.txt]\n")),
+            )],
             &["KustomizeFailed"],
         ),
         (
@@ -126,7 +182,9 @@ async fn no_secret_appears_in_logs_events_statuses_or_metrics_whatever_fails() {
     for (name, _, reasons) in &mistakes {
         statuses.push(
             installation
-                .wait_application(name, &format!("shows one of the reasons {reasons:?}"), |object| reasons.contains(&ready_reason(object)))
+                .wait_application(name, &format!("shows one of the reasons {reasons:?}"), |object| {
+                    reasons.contains(&ready_reason(object))
+                })
                 .await,
         );
     }
@@ -139,7 +197,10 @@ async fn no_secret_appears_in_logs_events_statuses_or_metrics_whatever_fails() {
             if object["data"]["token"] == BASE64.encode(SECRET_VALUE) { Ok(()) } else { Err("it is not".to_owned()) }
         })
         .await;
-    repository.commit([("good/s.yaml", secret("good", &format!("immutable: true\nstringData:\n  token: {SECRET_CHANGED}\n")))]);
+    repository.commit([(
+        "good/s.yaml",
+        secret("good", &format!("immutable: true\nstringData:\n  token: {SECRET_CHANGED}\n")),
+    )]);
     installation.ask_refresh(APPLICATION, "good").await;
     statuses.push(
         installation
@@ -150,7 +211,14 @@ async fn no_secret_appears_in_logs_events_statuses_or_metrics_whatever_fails() {
     );
 
     // Every way not to reach git with passwords that are canaries.
-    for step in [Reach::WrongGitPassword, Reach::WrongProxyPassword, Reach::Forbidden, Reach::Interception, Reach::Redirect, Reach::Broken] {
+    for step in [
+        Reach::WrongGitPassword,
+        Reach::WrongProxyPassword,
+        Reach::Forbidden,
+        Reach::Interception,
+        Reach::Redirect,
+        Reach::Broken,
+    ] {
         statuses.push(provoke(&installation, &repository.path, step).await);
     }
     git_faults::clear(&repository.path);
@@ -167,7 +235,10 @@ async fn no_secret_appears_in_logs_events_statuses_or_metrics_whatever_fails() {
     ] {
         canaries.extend(forms(canary, username));
     }
-    let mut places: Vec<(String, String)> = statuses.iter().map(|object| (format!("{} {}", object["kind"], object["metadata"]["name"]), object.to_string())).collect();
+    let mut places: Vec<(String, String)> = statuses
+        .iter()
+        .map(|object| (format!("{} {}", object["kind"], object["metadata"]["name"]), object.to_string()))
+        .collect();
     for kind in ["Application", "AppProject", "Repository", "EgressProxy", "Cluster", "Inventory"] {
         for object in installation.cluster.list(Kind("tidelock.dev/v1alpha1", kind), &installation.namespace).await {
             places.push((format!("{kind} {}", object["metadata"]["name"]), object.to_string()));

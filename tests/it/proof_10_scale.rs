@@ -33,13 +33,20 @@ async fn two_hundred_applications_of_one_repository_ask_git_once_per_poll() {
     let git = git_mark();
     futures::stream::iter(0..APPLICATIONS)
         .for_each_concurrent(16, |index| {
-            let application = Application::named(&format!("app-{index}"), &repository.url, &format!("apps/{index}"), &target);
+            let application =
+                Application::named(&format!("app-{index}"), &repository.url, &format!("apps/{index}"), &target);
             installation.declare(application.polled_every("5m"))
         })
         .await;
     all_synced_but(&installation, &first, "").await;
     assert_eq!(
-        installation.cluster.list(CONFIG_MAP, &target).await.iter().filter(|object| name_of(object).starts_with("cm-")).count(),
+        installation
+            .cluster
+            .list(CONFIG_MAP, &target)
+            .await
+            .iter()
+            .filter(|object| name_of(object).starts_with("cm-"))
+            .count(),
         APPLICATIONS * OBJECTS
     );
     let (questions, fetches) = asked(&git, &repository.path);
@@ -75,7 +82,8 @@ async fn two_hundred_applications_of_one_repository_ask_git_once_per_poll() {
         })
         .await;
     for pair in times.windows(2) {
-        let [earlier, later] = [&pair[0], &pair[1]].map(|time| time.parse::<jiff::Timestamp>().expect("a time in git's log"));
+        let [earlier, later] =
+            [&pair[0], &pair[1]].map(|time| time.parse::<jiff::Timestamp>().expect("a time in git's log"));
         let pause = later.duration_since(earlier).as_secs_f64();
         assert!(pause >= 2.5, "two polls of one repository within {pause:.1} s at an interval of 4 s: {times:?}");
     }

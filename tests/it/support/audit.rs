@@ -116,7 +116,9 @@ impl Audit {
             .iter()
             // The log of a whole cluster is long: what does not name the user is not worth parsing.
             .filter(|line| line.contains(&self.user))
-            .map(|line| serde_json::from_str(line).unwrap_or_else(|error| panic!("not an audit event: {error}: {line}")))
+            .map(|line| {
+                serde_json::from_str(line).unwrap_or_else(|error| panic!("not an audit event: {error}: {line}"))
+            })
             .filter(|entry: &Entry| entry.user.username == self.user)
             .filter(|entry| match entry.verb.as_str() {
                 "watch" => entry.stage == "ResponseStarted",
@@ -151,7 +153,10 @@ impl Audit {
 
     /// Writes that were done in a namespace, tries aside.
     pub fn writes_in(&self, namespace: &str) -> Vec<Request> {
-        self.requests().into_iter().filter(|request| request.is_done_write() && request.namespace == namespace).collect()
+        self.requests()
+            .into_iter()
+            .filter(|request| request.is_done_write() && request.namespace == namespace)
+            .collect()
     }
 
     /// Deletions that were done, anywhere.

@@ -39,7 +39,9 @@ impl Cluster {
     pub async fn connect(kubeconfig: &Path) -> Self {
         let text = Kubeconfig::read_from(kubeconfig)
             .unwrap_or_else(|error| panic!("cannot read {}: {error}", kubeconfig.display()));
-        let config = Config::from_custom_kubeconfig(text, &KubeConfigOptions::default()).await.expect("a kubeconfig of the test bed");
+        let config = Config::from_custom_kubeconfig(text, &KubeConfigOptions::default())
+            .await
+            .expect("a kubeconfig of the test bed");
         Self { client: Client::try_from(config).expect("a client for the test bed") }
     }
 
@@ -131,10 +133,11 @@ impl Cluster {
             "apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest",
             "spec": {"expirationSeconds": 7200},
         });
-        let request = http::Request::post(format!("/api/v1/namespaces/{namespace}/serviceaccounts/{service_account}/token"))
-            .header("Content-Type", "application/json")
-            .body(body.to_string().into_bytes())
-            .expect("a request");
+        let request =
+            http::Request::post(format!("/api/v1/namespaces/{namespace}/serviceaccounts/{service_account}/token"))
+                .header("Content-Type", "application/json")
+                .body(body.to_string().into_bytes())
+                .expect("a request");
         let answer: Value = self.client.request(request).await.expect("a token for the operator's ServiceAccount");
         answer["status"]["token"].as_str().expect("a token").to_owned()
     }
@@ -145,7 +148,10 @@ impl Cluster {
 
     fn api_of(&self, object: &Value) -> (Api<DynamicObject>, String) {
         let text = |pointer: &str| object.pointer(pointer).and_then(Value::as_str).unwrap_or_default();
-        (self.dynamic(text("/apiVersion"), text("/kind"), text("/metadata/namespace")), text("/metadata/name").to_owned())
+        (
+            self.dynamic(text("/apiVersion"), text("/kind"), text("/metadata/namespace")),
+            text("/metadata/name").to_owned(),
+        )
     }
 
     fn dynamic(&self, api_version: &str, kind: &str, namespace: &str) -> Api<DynamicObject> {

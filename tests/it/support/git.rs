@@ -73,7 +73,9 @@ impl GitRepository {
                     line(format!("M 100644 inline {path}\ndata {}", content.len()).as_bytes());
                     line(&content);
                 }
-                Change::Link(target) => line(format!("M 120000 inline {path}\ndata {}\n{target}", target.len()).as_bytes()),
+                Change::Link(target) => {
+                    line(format!("M 120000 inline {path}\ndata {}\n{target}", target.len()).as_bytes())
+                }
                 Change::Gone => line(format!("D {path}").as_bytes()),
             }
         }

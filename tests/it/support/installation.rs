@@ -166,12 +166,7 @@ impl Installation {
     }
 
     /// As `wait`, with a deadline of one's own.
-    pub async fn wait_for<T>(
-        &self,
-        limit: Duration,
-        what: &str,
-        probe: impl AsyncFnMut() -> Result<T, String>,
-    ) -> T {
+    pub async fn wait_for<T>(&self, limit: Duration, what: &str, probe: impl AsyncFnMut() -> Result<T, String>) -> T {
         match wait_until(limit, probe).await {
             Ok(value) => value,
             Err(state) => panic!(
@@ -225,7 +220,11 @@ impl Installation {
         let value = self.ask_refresh(REPOSITORY, name).await;
         self.wait(&format!("Repository {name} has handled refresh {value}"), async || {
             let object = self.cluster.must_get(REPOSITORY, &self.namespace, name).await;
-            if object["status"]["lastHandledRefresh"] == value.as_str() { Ok(()) } else { Err(format!("{:#}", object["status"])) }
+            if object["status"]["lastHandledRefresh"] == value.as_str() {
+                Ok(())
+            } else {
+                Err(format!("{:#}", object["status"]))
+            }
         })
         .await;
     }
@@ -296,7 +295,8 @@ pub fn egress_proxy(name: &str, url: &str) -> Value {
 
 /// The administrator's kubeconfig with another user.
 fn kubeconfig_with(administrator: &Path, token: &str) -> String {
-    let mut config: Value = serde_json::from_str(&read(administrator)).expect("the test bed writes kubeconfigs as JSON");
+    let mut config: Value =
+        serde_json::from_str(&read(administrator)).expect("the test bed writes kubeconfigs as JSON");
     let user = config["users"][0]["name"].clone();
     config["users"] = json!([{"name": user, "user": {"token": token}}]);
     config.to_string()

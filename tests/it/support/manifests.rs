@@ -50,8 +50,10 @@ impl Deployment {
     pub fn yaml(&self) -> String {
         let Self { name, wave, replicas, environment } = self;
         let replicas = replicas.map(|count| format!("  replicas: {count}\n")).unwrap_or_default();
-        let environment: String =
-            environment.iter().map(|(name, value)| format!("            - {{name: {name}, value: {value:?}}}\n")).collect();
+        let environment: String = environment
+            .iter()
+            .map(|(name, value)| format!("            - {{name: {name}, value: {value:?}}}\n"))
+            .collect();
         let environment = if environment.is_empty() { String::new() } else { format!("          env:\n{environment}") };
         format!(
             r#"apiVersion: apps/v1

@@ -304,11 +304,15 @@ impl Driver {
                 if prune != policy.prune {
                     compared = self.compare(application, owner, memory, desired, prune);
                 }
-                Self::reopen_drifted(memory, &compared.differences, policy, now);
+                let heal_at = Self::reopen_drifted(memory, &compared.differences, policy, now);
                 self.carry_out(application, owner, memory, desired, &compared.plan).await;
                 compared = self.compare(application, owner, memory, desired, prune);
                 let now = self.clock.now();
                 due = Self::conclude(application, memory, target, now);
+                if let Some(heal) = heal_at.map(|time| until(time, now).unwrap_or_default()) {
+                    // Nothing else would wake it: what is missing in the cluster makes no event.
+                    due = Some(due.map_or(heal, |due| due.min(heal)));
+                }
                 if let Some(rest) = memory.attempt.as_ref().and_then(|attempt| attempt.silent_for(now)) {
                     return Some(due.map_or(rest, |due| due.min(rest)));
                 }
@@ -348,26 +352,36 @@ impl Driver {
     }
 
     /// While an attempt waits at a gate, objects that it has applied may be changed in the cluster: they are applied
-    /// again, within the limits of healing.
-    fn reopen_drifted(memory: &mut Memory, differences: &Differences, policy: Policy, now: Timestamp) {
-        if !policy.self_heal || memory.heals.not_before().is_some_and(|time| time > now) {
-            return;
+    /// again, within the limits of healing. Returns when that may be done if it may not be done now.
+    fn reopen_drifted(
+        memory: &mut Memory,
+        differences: &Differences,
+        policy: Policy,
+        now: Timestamp,
+    ) -> Option<Timestamp> {
+        if !policy.self_heal {
+            return None;
         }
-        let Some(attempt) = &mut memory.attempt else { return };
-        let before = attempt.outcomes.len();
-        attempt.outcomes.retain(|key, outcome| {
-            let drifted = matches!(
+        let attempt = memory.attempt.as_mut()?;
+        let drifted = |key: &ObjectKey, outcome: &crate::plan::Outcome| {
+            let differs = matches!(
                 differences.objects.get(key),
                 Some(
                     Difference::Absent { drift: true }
                         | Difference::Changed(Cause::Live | Cause::Replaced | Cause::Marks)
                 )
             );
-            !drifted || matches!(outcome, crate::plan::Outcome::Failed { .. })
-        });
-        if attempt.outcomes.len() < before {
+            differs && !matches!(outcome, crate::plan::Outcome::Failed { .. })
+        };
+        if !attempt.outcomes.iter().any(|(key, outcome)| drifted(key, outcome)) {
+            return None;
+        }
+        let not_before = memory.heals.not_before().filter(|time| *time > now);
+        if not_before.is_none() {
+            attempt.outcomes.retain(|key, outcome| !drifted(key, outcome));
             memory.heals.note(now);
         }
+        not_before
     }
 
     /// Takes note of how an attempt stands, and says when to look again.

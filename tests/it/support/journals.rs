@@ -24,15 +24,16 @@ impl Mark {
         Self { path: path.to_owned(), offset }
     }
 
-    /// The complete lines written since.
+    /// The complete lines begun since. A line that was just being written when the mark was made belongs to before.
     pub fn lines(&self) -> Vec<String> {
         let mut file = File::open(&self.path).unwrap_or_else(|error| panic!("{}: {error}", self.path.display()));
-        file.seek(SeekFrom::Start(self.offset)).expect("a seekable file");
+        file.seek(SeekFrom::Start(self.offset.saturating_sub(1))).expect("a seekable file");
         let mut bytes = Vec::new();
         file.read_to_end(&mut bytes).expect("a readable file");
-        let end = bytes.iter().rposition(|byte| *byte == b'\n').map_or(0, |position| position + 1);
-        bytes.truncate(end);
-        String::from_utf8_lossy(&bytes).lines().map(str::to_owned).collect()
+        let line_end = |byte: &u8| *byte == b'\n';
+        let begin = if self.offset == 0 { 0 } else { bytes.iter().position(line_end).map_or(bytes.len(), |at| at + 1) };
+        let end = bytes.iter().rposition(line_end).map_or(begin, |at| at + 1).max(begin);
+        String::from_utf8_lossy(&bytes[begin..end]).lines().map(str::to_owned).collect()
     }
 
     /// The JSON lines written since.

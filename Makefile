@@ -41,14 +41,15 @@ crds: ## write crds/ from the Rust types
 
 fmt: ## format the Rust and Go sources
 	cargo fmt
-	gofmt -w e2e/gitserver e2e/workload e2e/tools
+	gofmt -w e2e/gitserver e2e/workload e2e/tools e2e/bench
 
 lint: ## formatting, clippy, shell syntax and generated files, all without changing anything
 	cargo fmt --check
-	@unformatted=$$(gofmt -l e2e/gitserver e2e/workload e2e/tools); [ -z "$$unformatted" ] || { echo "not formatted: $$unformatted (make fmt)" >&2; exit 1; }
+	@unformatted=$$(gofmt -l e2e/gitserver e2e/workload e2e/tools e2e/bench); [ -z "$$unformatted" ] || { echo "not formatted: $$unformatted (make fmt)" >&2; exit 1; }
 	@for script in $$(git ls-files '*.sh' .ci/run); do bash -n "$$script"; done
 	@cd e2e/gitserver && GOFLAGS=-buildvcs=false go vet ./...
 	@cd e2e/workload && GOFLAGS=-buildvcs=false go vet ./...
+	@cd e2e/bench && GOFLAGS=-buildvcs=false go vet ./...
 	cargo clippy --all-targets --locked -- -D warnings
 	@$(MAKE) --no-print-directory generated
 

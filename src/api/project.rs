@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::Condition;
+use super::schema::free_form_list;
 
 /// What the Applications of a project may do.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, CustomResource, KubeSchema)]
@@ -72,13 +73,6 @@ pub struct AppProjectSpec {
     /// Allow only clusters that belong to this project.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub permit_only_project_scoped_clusters: bool,
-}
-
-fn free_form_list(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
-    schemars::json_schema!({
-        "type": "array",
-        "items": { "type": "object", "x-kubernetes-preserve-unknown-fields": true }
-    })
 }
 
 /// A cluster and namespace that may be deployed to; globs, `!` denies and wins.

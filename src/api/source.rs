@@ -7,7 +7,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::schema::free_form_object;
+use super::schema::{free_form_list, free_form_object};
 
 /// One source: a repository, a revision, and how to render what lies at its path.
 ///
@@ -336,13 +336,6 @@ pub struct PluginSource {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(schema_with = "free_form_list")]
     pub parameters: Vec<Value>,
-}
-
-fn free_form_list(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
-    schemars::json_schema!({
-        "type": "array",
-        "items": { "type": "object", "x-kubernetes-preserve-unknown-fields": true }
-    })
 }
 
 /// An environment variable of a plugin.

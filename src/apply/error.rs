@@ -7,7 +7,7 @@ use kube::core::Status;
 use thiserror::Error;
 
 use crate::live::client::{Answer, NoAnswer};
-use crate::model::{GroupKind, Reason};
+use crate::model::{GroupKind, Reason, shorten};
 
 /// The longest part of a server's own words that a message repeats, in bytes.
 const MESSAGE_LIMIT: usize = 1024;
@@ -178,7 +178,11 @@ impl Refusal<'_> {
             "" => String::from_utf8_lossy(body).trim().to_owned(),
             message => message.to_owned(),
         };
-        if text.is_empty() { format!("the API server refused with HTTP {}", self.code) } else { shortened(text) }
+        if text.is_empty() {
+            format!("the API server refused with HTTP {}", self.code)
+        } else {
+            shorten(&text, MESSAGE_LIMIT)
+        }
     }
 
     /// What can be said of a refusal without repeating any of the server's words, which may hold values of the object.
@@ -194,20 +198,8 @@ impl Refusal<'_> {
             text.push_str(&fields.join(", "));
         }
         text.push_str("; its explanation is withheld because it may hold values of the Secret");
-        shortened(text)
+        shorten(&text, MESSAGE_LIMIT)
     }
-}
-
-fn shortened(mut text: String) -> String {
-    if text.len() > MESSAGE_LIMIT {
-        let mut end = MESSAGE_LIMIT;
-        while !text.is_char_boundary(end) {
-            end -= 1;
-        }
-        text.truncate(end);
-        text.push('…');
-    }
-    text
 }
 
 #[cfg(test)]

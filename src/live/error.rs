@@ -4,7 +4,7 @@ use kube::core::Status;
 use thiserror::Error;
 
 use super::client::{Answer, NoAnswer};
-use crate::model::{GroupKind, Reason};
+use crate::model::{GroupKind, Reason, shorten};
 
 /// The longest part of a server's own words that a message repeats, in bytes.
 const MESSAGE_LIMIT: usize = 1024;
@@ -76,19 +76,7 @@ pub(super) fn said(body: &[u8]) -> String {
         Ok(status) if !status.message.is_empty() => status.message,
         _ => String::from_utf8_lossy(body).trim().to_owned(),
     };
-    if text.is_empty() { "no explanation".to_owned() } else { capped(text) }
-}
-
-fn capped(mut text: String) -> String {
-    if text.len() > MESSAGE_LIMIT {
-        let mut end = MESSAGE_LIMIT;
-        while !text.is_char_boundary(end) {
-            end -= 1;
-        }
-        text.truncate(end);
-        text.push('…');
-    }
-    text
+    if text.is_empty() { "no explanation".to_owned() } else { shorten(&text, MESSAGE_LIMIT) }
 }
 
 #[cfg(test)]

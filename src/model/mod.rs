@@ -12,6 +12,7 @@ mod manifest;
 mod ownership;
 mod reason;
 mod revision;
+mod shorten;
 
 pub use api_surface::{ApiSurface, KindInfo};
 pub use duration::parse_duration;
@@ -25,3 +26,4 @@ pub use manifest::{Manifest, Origin};
 pub use ownership::{FIELD_MANAGER, INSTANCE_LABEL, InstanceId, Marks, Owner, TRACKING_ANNOTATION};
 pub use reason::Reason;
 pub use revision::{Revision, RevisionParseError};
+pub use shorten::shorten;

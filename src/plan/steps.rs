@@ -84,6 +84,12 @@ pub struct Plan {
 }
 
 impl Plan {
+    /// The steps that apply something, in order.
+    pub fn applies(&self) -> impl Iterator<Item = &Step> {
+        let steps = self.stages.iter().flat_map(|stage| &stage.steps);
+        steps.filter(|step| matches!(step.action, Action::Create | Action::Configure))
+    }
+
     /// Whether any step writes.
     pub fn writes(&self) -> bool {
         self.stages.iter().chain(&self.prunes).flat_map(|stage| &stage.steps).any(|step| step.action != Action::Keep)

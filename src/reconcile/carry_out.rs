@@ -135,13 +135,7 @@ impl Driver {
         desired: &Arc<DesiredSet>,
         plan: &Plan,
     ) -> Result<(), Failure> {
-        let applies: Vec<Step> = plan
-            .stages
-            .iter()
-            .flat_map(|stage| &stage.steps)
-            .filter(|step| matches!(step.action, Action::Create | Action::Configure))
-            .cloned()
-            .collect();
+        let applies: Vec<Step> = plan.applies().cloned().collect();
         let heal = memory.attempt.as_ref().is_some_and(|attempt| attempt.heal);
         let runs_already = memory.inventory.as_ref().is_some_and(crate::model::Inventory::has_applied);
         // A single write is its own trial: there is nothing else that a refusal would leave half done.
@@ -238,13 +232,7 @@ impl Driver {
     }
 
     async fn try_out(&self, memory: &mut Memory, desired: &Arc<DesiredSet>, plan: &Plan) {
-        let steps: Vec<Step> = plan
-            .stages
-            .iter()
-            .flat_map(|stage| &stage.steps)
-            .filter(|step| matches!(step.action, Action::Create | Action::Configure))
-            .cloned()
-            .collect();
+        let steps: Vec<Step> = plan.applies().cloned().collect();
         let outcomes = self.trial(&steps, desired).await;
         let refused = outcomes.values().any(|outcome| matches!(outcome, Outcome::Failed { .. }));
         if let Some(attempt) = &mut memory.attempt {

@@ -13,7 +13,8 @@ use crate::api::{Condition, ConditionStatus, EgressProxy, Repository, set_condit
 use crate::clock::Clock;
 use crate::live::client::DEFAULT_DEADLINE;
 use crate::model::Reason;
-use crate::status::{Failure, READY, shorten};
+use crate::model::shorten;
+use crate::status::{Failure, READY, rfc3339};
 
 /// Longest message of a condition, in bytes.
 const MESSAGE_BYTES: usize = 1024;
@@ -132,7 +133,7 @@ impl Connections {
                 status,
                 reason: reason.to_string(),
                 message: message.to_owned(),
-                last_transition_time: self.clock.now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string(),
+                last_transition_time: rfc3339(self.clock.now()),
                 observed_generation: generation,
             },
         );

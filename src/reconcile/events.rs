@@ -10,7 +10,8 @@ use tracing::warn;
 
 use crate::api::{ApplicationStatus, ConditionStatus, OperationPhase};
 use crate::model::HealthStatus;
-use crate::status::{READY, shorten};
+use crate::model::shorten;
+use crate::status::READY;
 
 /// Longest note of an event: the API server refuses more than 1024 bytes.
 const NOTE_BYTES: usize = 1000;

@@ -13,7 +13,7 @@ use crate::api::{
 use crate::desired::unsupported_project_fields;
 use crate::live::client::DEFAULT_DEADLINE;
 use crate::model::Reason;
-use crate::status::UNSUPPORTED_FIELD;
+use crate::status::{UNSUPPORTED_FIELD, rfc3339};
 
 /// Any source, this cluster, any namespace but the operator's own and `kube-system` (which no project that does not
 /// name them literally may touch), any kind.
@@ -62,7 +62,7 @@ pub async fn report_unsupported(client: Client, namespace: String, project: AppP
                 status: ConditionStatus::True,
                 reason: Reason::UnsupportedField.to_string(),
                 message: format!("set and without effect in this version: {}", fields.join(", ")),
-                last_transition_time: now.strftime("%Y-%m-%dT%H:%M:%SZ").to_string(),
+                last_transition_time: rfc3339(now),
                 observed_generation: project.metadata.generation,
             },
         );

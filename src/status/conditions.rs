@@ -2,9 +2,9 @@
 
 use jiff::Timestamp;
 
-use super::limits::{MESSAGE_BYTES, shorten};
+use super::limits::MESSAGE_BYTES;
 use crate::api::{Condition, ConditionStatus, set_condition};
-use crate::model::Reason;
+use crate::model::{Reason, shorten};
 
 /// Everything is as git wants it and healthy.
 pub const READY: &str = "Ready";
@@ -53,6 +53,6 @@ impl Conditions {
 }
 
 /// A time as status fields carry it: RFC 3339 in UTC, to the second.
-pub(super) fn rfc3339(time: Timestamp) -> String {
+pub fn rfc3339(time: Timestamp) -> String {
     time.strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
 }

@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 
 use super::conditions::{Conditions, READY, RECONCILING, STALLED, UNSUPPORTED_FIELD, WARNING, rfc3339};
-use super::limits::{OBJECT_MESSAGE_BYTES, RESOURCES_BYTES, RESULTS_BYTES, WAITING_ENTRIES, shorten};
+use super::limits::{OBJECT_MESSAGE_BYTES, RESOURCES_BYTES, RESULTS_BYTES, WAITING_ENTRIES};
 use crate::api::{
     ApplicationStatus, ConditionStatus, HealthSummary, InitiatedBy, Operation, OperationPhase, OperationState,
     ResourceResult, ResourceStatus, RevisionHistory, SyncState, SyncStatus, WaitingOn,
@@ -12,7 +12,7 @@ use crate::desired::DesiredSet;
 use crate::diff::{Cause, Difference, Differences, Extra};
 use crate::health;
 use crate::live::LiveView;
-use crate::model::{Health, HealthStatus, ObjectKey, Reason};
+use crate::model::{Health, HealthStatus, ObjectKey, Reason, shorten};
 use crate::plan::{Blocked, Outcome, Outcomes, Waiting};
 
 /// Why something could not be done.

@@ -4,6 +4,6 @@ mod conditions;
 mod derive;
 mod limits;
 
-pub use conditions::{READY, RECONCILING, STALLED, UNSUPPORTED_FIELD, WARNING};
+pub use conditions::{READY, RECONCILING, STALLED, UNSUPPORTED_FIELD, WARNING, rfc3339};
 pub use derive::{Assessment, Attempt, Comparison, Failure, Observed, derive};
-pub use limits::{INLINE_INVENTORY_BYTES, shorten};
+pub use limits::INLINE_INVENTORY_BYTES;

@@ -1,6 +1,12 @@
 //! Each folder of `tests/golden` is a case that reads as a specification: what git wants, what the cluster holds, and what
 //! `tidelock plan` and `tidelock diff` say. `UPDATE_GOLDEN=1 cargo test --test golden` writes down what they say now.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::disallowed_methods,
+    reason = "a test ends at the first thing that is not as expected; UPDATE_GOLDEN comes from the environment"
+)]
+
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;

@@ -9,8 +9,9 @@ import (
 	"strings"
 )
 
-// report prints the best of several runs, and writes all of them as JSON. Other work on the machine only ever makes a
-// figure worse, so the best run is the one nearest to what the operator itself costs.
+// report prints the best of several runs, and writes all of them as JSON. Other work on the machine only ever makes a time
+// longer, so the best run is the one nearest to what the operator itself costs. That does not hold for a ratio, which a
+// disturbed loader makes better: it is taken from the best time of each side.
 func report(out string, paths []string) error {
 	var runs []Figures
 	for _, path := range paths {
@@ -49,7 +50,7 @@ func report(out string, paths []string) error {
 		{"bare loader, " + fmt.Sprint(first.Objects) + " objects", "", "%.2f s", less, func(f Figures) float64 { return min(f.FloorBefore.Seconds, f.FloorAfter.Seconds) }},
 		{"cold sync, " + fmt.Sprint(first.Applications) + " Applications, all Synced", "", "%.2f s", less, func(f Figures) float64 { return f.ColdSync.Seconds }},
 		{"  all Healthy", "", "%.2f s", less, func(f Figures) float64 { return f.HealthyAfter }},
-		{"  bare loader / cold sync, same run", ">= 0.5", "%.2f", more, func(f Figures) float64 { return f.Ratio }},
+		{ratioName, ">= 0.5", "%.2f", more, func(f Figures) float64 { return f.Ratio }},
 		{"  requests per Application", "", "%.1f", less, func(f Figures) float64 { return perApplication(f.ColdSync.RequestsSum, f) }},
 		{"    status writes", "2", "%.1f", less, func(f Figures) float64 {
 			return perApplication(writes(f.ColdSync.Requests, "patch applications/status"), f)
@@ -80,6 +81,9 @@ func report(out string, paths []string) error {
 			if math.IsNaN(best) || row.better(value, best) {
 				best = value
 			}
+			if row.name == ratioName {
+				best = bestRatio(runs)
+			}
 			all = append(all, fmt.Sprintf(strings.Fields(row.format)[0], value))
 		}
 		fmt.Printf(format, row.name, fmt.Sprintf(row.format, best), row.aim, strings.Join(all, " "))
@@ -98,6 +102,18 @@ func report(out string, paths []string) error {
 	}
 	fmt.Printf("\nother work on this machine, while the operator was at rest: up to %.0f %% of a core\n", others)
 	return writeJSON(out, map[string]any{"runs": runs})
+}
+
+// ratioName is the row whose best is not the best of the runs.
+const ratioName = "  bare loader / cold sync, best of each"
+
+func bestRatio(runs []Figures) float64 {
+	floor, sync := math.Inf(1), math.Inf(1)
+	for _, run := range runs {
+		floor = min(floor, run.FloorBefore.Seconds, run.FloorAfter.Seconds)
+		sync = min(sync, run.ColdSync.Seconds)
+	}
+	return floor / sync
 }
 
 // spell lists requests, most frequent first.

@@ -102,7 +102,7 @@ where
                 Ok(Some(watcher::Event::Delete(object))) => self.drop_out(&object.name_any(), &changed),
                 Ok(None) => return,
                 Err(error) => {
-                    warn!(kind = %resource.kind, %error, "the watch of our own objects failed; it starts again")
+                    warn!(kind = %resource.kind, %error, "the watch of our own objects failed; it starts again");
                 }
             }
         }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use crate::support::application::Application;
-use crate::support::audit::Audit;
+use crate::support::audit::{Audit, lines};
 use crate::support::cluster::{APPLICATION, CONFIG_MAP, name_of, uid_of};
 use crate::support::git::{Change, GitRepository, file};
 use crate::support::installation::Installation;
@@ -32,6 +32,8 @@ struct Scene {
     random: fastrand::Rng,
     kills: usize,
     round: usize,
+    /// Rounds in which the kill came after the first write to an object and before the last.
+    cut_short: usize,
 }
 
 #[tokio::test]
@@ -48,8 +50,15 @@ async fn killed_thirty_times_during_sync_prune_and_deletion_it_always_converges_
     let all = lasting.iter().map(|(name, value)| (format!("lasting/{name}.yaml"), manifest(name, value)));
     let all = all.chain(passing.iter().map(|(name, value)| (format!("passing/{name}.yaml"), manifest(name, value))));
     let mut commit = repository.commit(all);
-    let mut scene =
-        Scene { installation, target, repository, random: fastrand::Rng::with_seed(SEED), kills: 0, round: 0 };
+    let mut scene = Scene {
+        installation,
+        target,
+        repository,
+        random: fastrand::Rng::with_seed(SEED),
+        kills: 0,
+        round: 0,
+        cut_short: 0,
+    };
     scene.declare("lasting").await;
     scene.declare("passing").await;
     scene.installation.synced("lasting", &commit).await;
@@ -60,19 +69,22 @@ async fn killed_thirty_times_during_sync_prune_and_deletion_it_always_converges_
         scene.round += 1;
         let before = scene.uids().await;
         let audit = scene.installation.audit();
-        let expected: BTreeSet<String> = if scene.round.is_multiple_of(3) {
+        let (expected, written): (BTreeSet<String>, usize) = if scene.round.is_multiple_of(3) {
             scene.installation.cluster.delete(APPLICATION, &scene.installation.namespace, "passing").await;
-            scene.kill_at_random(&audit).await;
+            let written = scene.kill_at_random(&audit).await;
             scene.gone("passing").await;
-            passing.keys().cloned().collect()
+            (passing.keys().cloned().collect(), written)
         } else {
-            let removed = scene.change(&mut lasting);
-            commit = removed.1;
+            let (removed, tip) = scene.change(&mut lasting);
+            commit = tip;
             scene.installation.ask_refresh(APPLICATION, "lasting").await;
-            scene.kill_at_random(&audit).await;
+            let written = scene.kill_at_random(&audit).await;
             scene.installation.synced("lasting", &commit).await;
-            removed.0
+            (removed, written)
         };
+        if (1..audit.writes_in(&scene.target).len()).contains(&written) {
+            scene.cut_short += 1;
+        }
 
         let deleted: BTreeSet<String> = audit.deletions().into_iter().map(|deletion| deletion.name).collect();
         assert!(deleted.is_subset(&expected), "deleted and not expected: {:?}", deleted.difference(&expected));
@@ -89,7 +101,35 @@ async fn killed_thirty_times_during_sync_prune_and_deletion_it_always_converges_
         }
         scene.assert_content(lasting.iter().chain(&passing), &bystanders).await;
     }
+    // Otherwise the test proves nothing. Half of the rounds aim at the middle of the writes.
+    assert!(scene.cut_short >= 3, "only {} of {} rounds were killed in mid-work", scene.cut_short, scene.round);
     scene.installation.finish().await;
+}
+
+#[tokio::test]
+async fn a_restart_with_an_empty_disk_writes_no_object_that_is_in_sync() {
+    let mut installation = Installation::start("disk").await;
+    let target = installation.target("t").await;
+    let repository = installation.repository("disk");
+    let files = (0..OBJECTS).map(|index| format!("cm-{index}")).collect::<Vec<_>>();
+    let commit = repository.commit(files.iter().map(|name| (format!("app/{name}.yaml"), manifest(name, "1"))));
+    installation.declare(Application::named("app", &repository.url, "app", &target).with_finalizer()).await;
+    installation.synced("app", &commit).await;
+
+    let audit = installation.audit();
+    installation.operator.stop().await;
+    installation.operator.lose_state();
+    installation.operator.start().await;
+    installation.refresh("app").await;
+    assert_eq!(lines(&audit.writes_in(&target)), Vec::<String>::new());
+
+    // What it owns is known to it all the same.
+    installation.operator.kill9();
+    installation.operator.start().await;
+    let second = repository.commit([("app/cm-7.yaml", Change::Gone)]);
+    installation.follow("app", &second).await;
+    assert_eq!(lines(&audit.writes_in(&target)), [format!("delete configmaps {target}/cm-7")]);
+    installation.finish().await;
 }
 
 impl Scene {
@@ -150,8 +190,8 @@ impl Scene {
     }
 
     /// Kills the operator at a random moment of what it was just asked to do, sometimes again while it starts, and
-    /// starts it for good.
-    async fn kill_at_random(&mut self, audit: &Audit) {
+    /// starts it for good. Returns how many writes to objects the first kill came after.
+    async fn kill_at_random(&mut self, audit: &Audit) -> usize {
         if self.random.bool() {
             // In the middle of the writes, for certain.
             let target = self.target.clone();
@@ -165,6 +205,7 @@ impl Scene {
         }
         self.installation.operator.kill9();
         self.kills += 1;
+        let written = audit.writes_in(&self.target).len();
         while self.kills < KILLS && self.random.u8(..3) == 0 {
             self.installation.operator.spawn();
             tokio::time::sleep(Duration::from_millis(self.random.u64(..1000))).await;
@@ -172,6 +213,7 @@ impl Scene {
             self.kills += 1;
         }
         self.installation.operator.start().await;
+        written
     }
 
     async fn gone(&self, name: &str) {

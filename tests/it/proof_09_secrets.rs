@@ -48,6 +48,17 @@ fn forms(canary: &str, username: &str) -> Vec<String> {
     forms
 }
 
+#[test]
+fn a_canary_is_recognised_in_the_middle_of_encoded_text() {
+    let forms = forms(GIT_CANARY, "ada");
+    for before in ["", "a", "ab", "abc", "token=", "Basic ada:"] {
+        let text = BASE64.encode(format!("{before}{GIT_CANARY} and more"));
+        assert!(forms.iter().any(|form| text.contains(form.as_str())), "after {before:?}");
+    }
+    assert!(forms.contains(&"canary-git%2Fp%40ss%3A1c9e".to_owned()));
+    assert!(!forms.iter().any(|form| "an innocent line".contains(form.as_str())));
+}
+
 fn secret(name: &str, body: &str) -> Change {
     file(format!("apiVersion: v1\nkind: Secret\nmetadata:\n  name: {name}\n{body}"))
 }

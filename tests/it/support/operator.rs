@@ -84,6 +84,13 @@ impl Operator {
         }
     }
 
+    /// Throws everything away that the operator keeps on disk, as when a pod moves to another node.
+    pub fn lose_state(&self) {
+        assert!(self.child.is_none(), "the operator runs");
+        fs::remove_dir_all(&self.state).expect("the state can be removed");
+        fs::create_dir_all(&self.state).expect("a state directory");
+    }
+
     /// Asks the process to stop and waits until it has, by itself and without an error.
     pub async fn stop(&mut self) {
         let Some(mut child) = self.child.take() else { return };

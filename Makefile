@@ -63,7 +63,7 @@ unit: tools ## unit tests, golden files and the layering test: no cluster
 
 integration: tools ## integration tests on a real API server, proxy and git server
 	cargo test --locked --no-run
-	TIDELOCK_TOOLS=$(TOOLS) $(BED) run --pods cargo test --locked --test it --test lease
+	RUST_TEST_THREADS=4 TIDELOCK_TOOLS=$(TOOLS) $(BED) run --pods cargo test --locked --test it --test lease
 
 e2e: tools ## the test bed's own promises, checked
 	$(BED) run --pods e2e/check.sh
@@ -71,7 +71,7 @@ e2e: tools ## the test bed's own promises, checked
 test: tools ## everything CI runs
 	@$(MAKE) --no-print-directory lint
 	cargo test --locked --no-run
-	TIDELOCK_TOOLS=$(TOOLS) $(BED) run --pods bash -c 'e2e/check.sh && cargo test --locked'
+	RUST_TEST_THREADS=4 TIDELOCK_TOOLS=$(TOOLS) $(BED) run --pods bash -c 'e2e/check.sh && cargo test --locked'
 
 demo: tools ## the whole main job before your eyes; KEEP=1 leaves it up
 	@KEEP=$(KEEP) e2e/demo.sh

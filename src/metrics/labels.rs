@@ -61,6 +61,8 @@ label_values! {
         Kustomize => "kustomize",
         /// Helm.
         Helm => "helm",
+        /// The render failed, perhaps before the tool was known.
+        Undetermined => "undetermined",
     }
 }
 

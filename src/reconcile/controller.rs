@@ -34,7 +34,7 @@ use crate::live::{Cache, Change, LiveError, SurfaceCache, client};
 use crate::metrics::{Metrics, ReconcileResult};
 use crate::model::{GroupKind, Health, HealthStatus, InstanceId, Owner};
 use crate::render::yaml::DuplicateKeys;
-use crate::render::{RenderError, RenderLimits, Renderer, Tools};
+use crate::render::{Isolation, RenderError, RenderLimits, Renderer, Tools};
 use crate::server::probes::{Probes, Requirement};
 use crate::settings::Settings;
 
@@ -331,7 +331,8 @@ fn renderer(settings: &Settings) -> Result<Renderer, RunError> {
     for warning in renderer.warnings() {
         warn!("{warning}");
     }
-    info!(isolation = ?renderer.isolation(), "rendering tools are jailed");
+    let Isolation { files, system_calls, namespaces } = renderer.isolation();
+    info!(files, system_calls, namespaces, "rendering tools are jailed by what is true here");
     Ok(renderer)
 }
 

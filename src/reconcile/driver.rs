@@ -4,10 +4,10 @@ use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use jiff::Timestamp;
 use tokio::sync::Semaphore;
 use tracing::{error, info};
 
+use super::attempts::{conclude, reopen_drifted, settle_reported_revision, target_of, until};
 use super::inventory::InventoryStore;
 use super::memory::{AttemptMemory, Memory};
 use super::objects::Objects;
@@ -18,11 +18,11 @@ use crate::api::{AppProject, Application, OperationPhase};
 use crate::apply::Applier;
 use crate::clock::Clock;
 use crate::desired::{DesiredSet, unsupported_fields, unsupported_project_fields};
-use crate::diff::{Cause, Difference, Differences, Extra, compare};
+use crate::diff::{Differences, Extra, compare};
 use crate::live::{Cache, LiveView, SurfaceCache};
 use crate::metrics::Metrics;
-use crate::model::{GroupKind, Hash64, Inventory, InventoryEntry, ObjectKey, Owner, Reason, parse_duration};
-use crate::plan::{DecideInput, Decision, LastAttempt, Plan, PlanInput, Policy, Request, backoff, decide, plan};
+use crate::model::{GroupKind, Hash64, Inventory, InventoryEntry, ObjectKey, Owner};
+use crate::plan::{DecideInput, Decision, Plan, PlanInput, Policy, decide, plan};
 use crate::render::{RenderLimits, Renderer};
 use crate::status::{Assessment, Comparison, Failure, Observed, derive};
 
@@ -36,8 +36,6 @@ const FIRST_RETRY: Duration = Duration::from_secs(2);
 const LONGEST_RETRY: Duration = Duration::from_mins(1);
 /// How many past syncs are kept unless the spec says otherwise: Argo CD's default.
 const HISTORY_LIMIT: usize = 10;
-/// Annotation that asks for a sync now; any new value asks again.
-const SYNC_ANNOTATION: &str = "tidelock.dev/sync";
 /// Annotation that consents to prune kinds that hold more than themselves, at one revision.
 const APPROVE_PRUNE_ANNOTATION: &str = "tidelock.dev/approve-prune";
 
@@ -241,7 +239,7 @@ impl Driver {
             Err(failure) => return Some(self.failed(application, memory, &failure).await),
         };
         let mut compared = self.compare(application, owner, memory, desired, policy.prune);
-        Self::settle_reported_revision(memory, &compared.differences);
+        settle_reported_revision(memory, &compared.differences);
         let target = target_of(hash, &compared.differences, policy.prune);
         let running = memory
             .attempt
@@ -304,11 +302,11 @@ impl Driver {
                 if prune != policy.prune {
                     compared = self.compare(application, owner, memory, desired, prune);
                 }
-                let heal_at = Self::reopen_drifted(memory, &compared.differences, policy, now);
+                let heal_at = reopen_drifted(memory, &compared.differences, policy, now);
                 self.carry_out(application, owner, memory, desired, &compared.plan).await;
                 compared = self.compare(application, owner, memory, desired, prune);
                 let now = self.clock.now();
-                due = Self::conclude(application, memory, target, now);
+                due = conclude(application, memory, target, now);
                 if let Some(heal) = heal_at.map(|time| until(time, now).unwrap_or_default()) {
                     // Nothing else would wake it: what is missing in the cluster makes no event.
                     due = Some(due.map_or(heal, |due| due.min(heal)));
@@ -336,150 +334,6 @@ impl Driver {
         self.report(application, memory, Assessment::Compared { comparison, source_failure: source_failure.as_ref() })
             .await;
         if memory.recorded_now.is_empty() { due } else { Some(due.unwrap_or(FIRST_RETRY).min(FIRST_RETRY)) }
-    }
-
-    /// A restart finds everything in sync and must not write just because commits that touch nothing came meanwhile.
-    fn settle_reported_revision(memory: &mut Memory, differences: &Differences) {
-        let known = memory.status.sync.revision.clone();
-        if memory.attempt.is_none()
-            && !known.is_empty()
-            && differences.is_synced()
-            && let Some(held) = &mut memory.held
-            && memory.status.sync.status == crate::api::SyncState::Synced
-        {
-            held.reported = known;
-        }
-    }
-
-    /// While an attempt waits at a gate, objects that it has applied may be changed in the cluster: they are applied
-    /// again, within the limits of healing. Returns when that may be done if it may not be done now.
-    fn reopen_drifted(
-        memory: &mut Memory,
-        differences: &Differences,
-        policy: Policy,
-        now: Timestamp,
-    ) -> Option<Timestamp> {
-        if !policy.self_heal {
-            return None;
-        }
-        let attempt = memory.attempt.as_mut()?;
-        let drifted = |key: &ObjectKey, outcome: &crate::plan::Outcome| {
-            let differs = matches!(
-                differences.objects.get(key),
-                Some(
-                    Difference::Absent { drift: true }
-                        | Difference::Changed(Cause::Live | Cause::Replaced | Cause::Marks)
-                )
-            );
-            differs && !matches!(outcome, crate::plan::Outcome::Failed { .. })
-        };
-        if !attempt.outcomes.iter().any(|(key, outcome)| drifted(key, outcome)) {
-            return None;
-        }
-        let not_before = memory.heals.not_before().filter(|time| *time > now);
-        if not_before.is_none() {
-            attempt.outcomes.retain(|key, outcome| !drifted(key, outcome));
-            memory.heals.note(now);
-        }
-        not_before
-    }
-
-    /// Takes note of how an attempt stands, and says when to look again.
-    fn conclude(application: &Application, memory: &mut Memory, target: Hash64, now: Timestamp) -> Option<Duration> {
-        let attempt = memory.attempt.as_mut()?;
-        let gate = application.spec.gate.as_ref();
-        let timeout = gate.and_then(|gate| gate.timeout.as_deref()).and_then(parse_duration);
-        match attempt.phase {
-            OperationPhase::Running => {
-                let since = *attempt.waiting_since.get_or_insert(now);
-                let timeout = timeout?;
-                let end = since.checked_add(timeout).ok()?;
-                if end > now {
-                    return until(end, now);
-                }
-                let first = attempt.waiting.first();
-                attempt.failure = Some(Failure {
-                    reason: Reason::HealthTimeout,
-                    message: first.map_or_else(
-                        || "a wave did not become healthy in time".to_owned(),
-                        |first| {
-                            format!(
-                                "{} did not become {} within {} s: {}",
-                                first.key,
-                                first.condition,
-                                timeout.as_secs(),
-                                first.message
-                            )
-                        },
-                    ),
-                });
-                attempt.phase = OperationPhase::Failed;
-                attempt.ended = Some(now);
-                Self::note_failure(application, memory, target, now)
-            }
-            OperationPhase::Failed | OperationPhase::Error | OperationPhase::Terminating => {
-                Self::note_failure(application, memory, target, now)
-            }
-            OperationPhase::Succeeded => {
-                if attempt.heal {
-                    memory.heals.note(now);
-                }
-                memory.last_failure = None;
-                None
-            }
-        }
-    }
-
-    fn note_failure(
-        application: &Application,
-        memory: &mut Memory,
-        target: Hash64,
-        now: Timestamp,
-    ) -> Option<Duration> {
-        let failures =
-            memory.last_failure.as_ref().filter(|failure| failure.target == target).map_or(0, |last| last.failures) + 1;
-        memory.last_failure = Some(LastAttempt { target, ended: now, failures });
-        let retry = application.spec.sync_policy.as_ref().and_then(|policy| policy.retry.as_ref());
-        backoff(failures, retry)
-    }
-
-    /// A sync that a person asked for, by `operation` or by annotation. An operation is removed when it is taken.
-    async fn take_request(
-        &self,
-        application: &Application,
-        memory: &mut Memory,
-        policy: Policy,
-    ) -> Result<(Option<Request>, Option<crate::api::Operation>), Failure> {
-        if let Some(operation) = &application.operation {
-            self.reporter.remove_operation(application).await?;
-            let unsupported = crate::desired::unsupported_operation(operation);
-            let revision = operation.sync.as_ref().map(|sync| sync.revision.as_str()).unwrap_or_default();
-            let target = application.spec.source.as_ref().and_then(|source| source.target_revision.as_deref());
-            let current = memory.held.as_ref().map(|held| held.revision.to_string()).unwrap_or_default();
-            let other = !(revision.is_empty() || target == Some(revision) || revision == current);
-            if !unsupported.is_empty() || other {
-                let what = if other { "operation.sync.revision other than spec.source.targetRevision" } else { "" };
-                return Err(Failure {
-                    reason: Reason::UnsupportedField,
-                    message: format!(
-                        "the requested operation was refused, since this version does not act on: {}",
-                        unsupported
-                            .into_iter()
-                            .chain((!what.is_empty()).then_some(what))
-                            .collect::<Vec<_>>()
-                            .join(", ")
-                    ),
-                });
-            }
-            let sync = operation.sync.clone().unwrap_or_default();
-            return Ok((Some(Request { prune: sync.prune, dry_run: sync.dry_run }), Some(operation.clone())));
-        }
-        let token = application.metadata.annotations.as_ref().and_then(|all| all.get(SYNC_ANNOTATION));
-        if let Some(token) = token.filter(|token| **token != memory.handled_sync) {
-            memory.handled_sync.clone_from(token);
-            return Ok((Some(Request { prune: policy.prune, dry_run: false }), None));
-        }
-        Ok((None, None))
     }
 
     /// Derives and writes the status.
@@ -534,20 +388,4 @@ impl Driver {
         self.metrics.application_gone(&self.namespace, name);
         info!("the Application is gone");
     }
-}
-
-/// What a failure is counted for: the desired set, and what would be pruned.
-fn target_of(hash: Hash64, differences: &Differences, prune: bool) -> Hash64 {
-    let mut text = hash.to_string();
-    if prune {
-        for key in differences.extras.keys() {
-            text.push_str(&key.to_string());
-            text.push('\n');
-        }
-    }
-    Hash64::of_bytes(text.as_bytes())
-}
-
-fn until(time: Timestamp, now: Timestamp) -> Option<Duration> {
-    Duration::try_from(time.duration_since(now)).ok()
 }

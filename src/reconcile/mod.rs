@@ -7,6 +7,7 @@
 //! ```
 
 mod access;
+mod attempts;
 mod carry_out;
 mod connections;
 mod controller;
@@ -21,6 +22,7 @@ mod observe;
 mod projects;
 mod queue;
 mod report;
+mod requests;
 mod secrets;
 mod sources;
 

@@ -247,7 +247,7 @@ impl Driver {
                     Ok(Files::New(rendered))
                 }
                 Err(error) => {
-                    metrics.rendered(RenderTool::Directory, RenderResult::Failed, Some(took));
+                    metrics.rendered(RenderTool::Undetermined, RenderResult::Failed, Some(took));
                     Err(Failure { reason: error.reason, message: error.to_string() })
                 }
             }

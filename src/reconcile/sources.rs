@@ -358,9 +358,9 @@ impl Sources {
             Ok(access) => self.ask(tracker, access, targets).await,
             Err(failure) => Err((failure, None, None)),
         };
-        // Refused credentials may have been rotated since they were read: one more attempt, if they were.
+        // What was refused may have been rotated since it was read: one more attempt, if it was.
         if let Err((failure, _, Some(stale))) = &result
-            && matches!(failure.reason, Reason::AuthFailed | Reason::ProxyAuthRequired)
+            && may_be_rotated(failure.reason)
         {
             self.access.forget_secrets(&stale.secrets);
             if let Ok(access) = self.access.access(&tracker.url).await
@@ -480,6 +480,11 @@ impl Sources {
         .await
         .unwrap_or(Ok(()))
     }
+}
+
+/// Refusals that end when a password or an authority is replaced.
+fn may_be_rotated(reason: Reason) -> bool {
+    matches!(reason, Reason::AuthFailed | Reason::ProxyAuthRequired | Reason::TlsUntrusted | Reason::ProxyTlsUntrusted)
 }
 
 type Answer = (Access, BTreeMap<String, TargetState>);

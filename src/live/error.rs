@@ -112,7 +112,7 @@ mod tests {
     #[test]
     fn an_endless_answer_is_cut_at_a_character() {
         let text = said("é".repeat(2000).as_bytes());
-        assert_eq!(text.chars().count(), 513);
+        assert_eq!((text.chars().count(), text.len()), (511, 1023));
         assert!(text.ends_with('…'));
     }
 }

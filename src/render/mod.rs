@@ -4,7 +4,6 @@
 //! none of it needs no render. Kustomize and Helm are the real tools, run as jailed children.
 
 mod bench;
-pub mod cache;
 mod complaint;
 mod directory;
 mod error;
@@ -28,7 +27,6 @@ mod fixture;
 #[cfg(test)]
 mod memory;
 
-pub use cache::{CachedRender, RenderCache};
 pub use error::RenderError;
 pub use inputs::{RecordingFiles, RenderInputs};
 pub use jail::Isolation;

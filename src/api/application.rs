@@ -135,9 +135,26 @@ pub struct ApplicationSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 0, max = 100))]
     pub revision_history_limit: Option<i64>,
-    /// Names of Applications in the same namespace that must be synced and healthy first.
+    /// Applications that must have come far enough before this one is synced. Deletion goes the other way round.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub depends_on: Vec<String>,
+    #[schemars(length(max = 32))]
+    pub depends_on: Vec<ApplicationDependency>,
+    /// Whether every step is tried on the server before the first write; `auto` (when unset) does so for an update of
+    /// an Application that already runs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub preflight: Option<Preflight>,
+    /// What is done about fields that were changed in the cluster. When unset, `syncPolicy.automated.selfHeal` says it:
+    /// `correct` when on, `report` when off.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub drift_policy: Option<DriftPolicy>,
+    /// What is done about fields that people added to our objects by hand; `ignore` when unset. Fields that controllers
+    /// add are never touched.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub extra_fields: Option<ExtraFields>,
+    /// Health of kinds by expressions of our users, before any other rule.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 50))]
+    pub health_check_exprs: Vec<HealthCheckExpression>,
     /// When the gates between waves open and give up.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub gate: Option<Gate>,
@@ -207,6 +224,108 @@ pub struct IgnoreDifferences {
     pub managed_fields_managers: Vec<String>,
 }
 
+/// Another Application that must have come far enough first.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ApplicationDependency {
+    /// Its name.
+    #[schemars(length(min = 1, max = 253))]
+    pub name: String,
+    /// Its namespace; this Application's when empty. An Application of another namespace must grant it by the annotation
+    /// `tidelock.dev/allow-dependents`, a list of namespaces or `*`.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    #[schemars(length(max = 63))]
+    pub namespace: String,
+    /// How far it must have come; `Healthy` when unset.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub condition: Option<DependencyCondition>,
+    /// The revision that it must have come so far with: a commit id or its first seven or more digits. Any when empty.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    #[schemars(length(max = 256))]
+    pub revision: String,
+    /// A CEL expression over `status`, `spec` and `metadata` of the other Application that must be true besides.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    #[schemars(length(max = 4096))]
+    pub when: String,
+}
+
+/// How far another Application must have come.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum DependencyCondition {
+    /// It is in sync and its last operation succeeded.
+    Synced,
+    /// It is in sync and healthy.
+    #[default]
+    Healthy,
+}
+
+/// Whether every step is tried on the server before the first write.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Preflight {
+    /// For an update of an Application that already runs.
+    #[default]
+    Auto,
+    /// For every sync.
+    Always,
+    /// For none.
+    Never,
+}
+
+/// What is done about fields of ours that were changed in the cluster.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum DriftPolicy {
+    /// Put them back.
+    Correct,
+    /// Report them; the next sync puts them back.
+    Report,
+    /// Report them, and leave the objects alone, also when git changes, until a person asks for a sync.
+    Hold,
+}
+
+/// What is done about fields that people added to our objects by hand.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum ExtraFields {
+    /// Nothing.
+    #[default]
+    Ignore,
+    /// The object is out of sync.
+    Report,
+    /// The object is out of sync, and a sync removes the fields.
+    Remove,
+}
+
+/// Health of a kind by CEL expressions over the object, as Flux has them. The first that is true tells: `failed` is
+/// Degraded, `suspended` Suspended, `inProgress` Progressing, `current` Healthy; an object for which none is true is
+/// Progressing.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct HealthCheckExpression {
+    /// Group and version, or the group alone; any version of the group counts.
+    #[schemars(length(max = 320))]
+    pub api_version: String,
+    /// Kind.
+    #[schemars(length(min = 1, max = 63))]
+    pub kind: String,
+    /// True when it is on its way.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    #[schemars(length(max = 4096))]
+    pub in_progress: String,
+    /// True when it failed.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    #[schemars(length(max = 4096))]
+    pub failed: String,
+    /// True when it is held on purpose.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    #[schemars(length(max = 4096))]
+    pub suspended: String,
+    /// True when it does what it should.
+    #[schemars(length(min = 1, max = 4096))]
+    pub current: String,
+}
+
 /// A note or link for people.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Info {
@@ -235,6 +354,12 @@ pub struct Gate {
     #[schemars(length(max = 32))]
     #[x_kube(validation = Rule::new("self.matches('^([0-9]+([.][0-9]+)?(ms|s|m|h))+$')").message("must be a duration such as 90s, 5m or 1h30m"))]
     pub stable_for: Option<String>,
+    /// How long an object may be Degraded before its wave fails; 30 seconds when unset. Many controllers report a failure
+    /// in passing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 32))]
+    #[x_kube(validation = Rule::new("self.matches('^([0-9]+([.][0-9]+)?(ms|s|m|h))+$')").message("must be a duration such as 90s, 5m or 1h30m"))]
+    pub degraded_grace_period: Option<String>,
     /// Whether the last wave must become healthy too before the operation succeeds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_wave: Option<bool>,

@@ -19,7 +19,8 @@ mod status;
 mod sync_policy;
 
 pub use application::{
-    Application, ApplicationSpec, Destination, Gate, IN_CLUSTER_NAME, IN_CLUSTER_SERVER, IgnoreDifferences, Info,
+    Application, ApplicationDependency, ApplicationSpec, DependencyCondition, Destination, DriftPolicy, ExtraFields,
+    Gate, HealthCheckExpression, IN_CLUSTER_NAME, IN_CLUSTER_SERVER, IgnoreDifferences, Info, Preflight,
 };
 pub use cluster::{Cluster, ClusterSpec, ClusterStatus};
 pub use condition::{Condition, ConditionStatus, set_condition};
@@ -37,9 +38,9 @@ pub use source::{
 };
 pub use status::{
     ApplicationStatus, HealthSummary, OperationPhase, OperationState, ResourceResult, ResourceStatus, RevisionHistory,
-    SyncState, SyncStatus, WaitingOn,
+    SyncState, SyncStatus, SyncWindowStatus, WaitingOn,
 };
-pub use sync_policy::{Automated, Backoff, ManagedNamespaceMetadata, Retry, SyncPolicy};
+pub use sync_policy::{Automated, Backoff, ManagedNamespaceMetadata, Retry, Supersede, SyncPolicy};
 
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::CustomResourceExt;

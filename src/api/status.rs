@@ -28,6 +28,9 @@ pub struct ApplicationStatus {
     /// What a running operation waits for.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub waiting_on: Vec<WaitingOn>,
+    /// How the sync windows of the project stand, when any concerns this Application.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sync_window: Option<SyncWindowStatus>,
     /// Objects with their state; those that are not in order first. Cut when there are too many.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub resources: Vec<ResourceStatus>,
@@ -143,6 +146,9 @@ pub struct OperationState {
     /// The revision it brings.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub revision: String,
+    /// The revisions it brings, of several sources.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub revisions: Vec<String>,
     /// When it started (RFC 3339).
     pub started_at: String,
     /// When it ended (RFC 3339).
@@ -157,7 +163,8 @@ pub struct OperationState {
 }
 
 /// What was done to one object.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
 pub struct ResourceResult {
     /// API group.
     #[serde(default, skip_serializing_if = "String::is_empty")]
@@ -171,6 +178,12 @@ pub struct ResourceResult {
     pub name: String,
     /// `created`, `configured`, `unchanged`, `pruned`, `skipped` or `failed`.
     pub status: String,
+    /// The phase of the sync that it belongs to: `PreSync`, `Sync`, `PostSync`, `SyncFail`, `PreDelete`, `PostDelete`.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub sync_phase: String,
+    /// For a hook: `Running`, `Succeeded` or `Failed`.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub hook_phase: String,
     /// Why, when there is something to say.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub message: String,
@@ -222,6 +235,9 @@ pub struct RevisionHistory {
     pub id: i64,
     /// The revision.
     pub revision: String,
+    /// The revisions, of several sources.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub revisions: Vec<String>,
     /// When it started (RFC 3339).
     pub deploy_started_at: String,
     /// When it was done (RFC 3339).
@@ -243,4 +259,23 @@ pub struct WaitingOn {
     pub message: String,
     /// Since when it is waited for (RFC 3339).
     pub since: String,
+    /// What would release it.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub release: String,
+}
+
+/// How the sync windows of the project stand.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct SyncWindowStatus {
+    /// Whether an automated sync may run now.
+    pub open: bool,
+    /// Whether a sync that a person asks for may run now.
+    pub manual_sync: bool,
+    /// Which window decides, in a sentence.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub message: String,
+    /// When `open` changes next (RFC 3339).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next_change: Option<String>,
 }

@@ -18,9 +18,25 @@ pub struct SyncPolicy {
     /// How a failed sync is tried again.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub retry: Option<Retry>,
+    /// What a newer commit does to a sync that is under way; `always` when unset.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub supersede: Option<Supersede>,
     /// Labels and annotations of the namespace that `CreateNamespace=true` makes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub managed_namespace_metadata: Option<ManagedNamespaceMetadata>,
+}
+
+/// What a newer commit does to a sync that is under way. A hook that runs is never cut.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub enum Supersede {
+    /// It takes the place of a sync that waits at a gate, and of a retry.
+    #[default]
+    Always,
+    /// It waits until the attempt under way has ended, and takes the place of its retries.
+    BetweenAttempts,
+    /// It waits until the operation has ended, retries included.
+    Never,
 }
 
 /// What happens without being asked.

@@ -58,18 +58,12 @@ pub fn assemble(manifests: Vec<Manifest>, input: AssembleInput<'_>) -> Result<De
     let mut problems = Vec::new();
     for manifest in manifests {
         if let Some(hook) = hook_of(&manifest) {
-            set.skipped_hooks.push(format!("{} {} ({hook})", manifest.gvk().kind, manifest.name()));
+            set.warnings.push(format!("{} {} ({hook}) is left out", manifest.gvk().kind, manifest.name()));
             continue;
         }
         match assemble_one(manifest, input, &coming) {
             Ok(object) => {
-                if !object.options.unsupported.is_empty() {
-                    set.warnings.push(format!(
-                        "{}: sync options {} are not supported and have no effect",
-                        object.key,
-                        object.options.unsupported.join(", ")
-                    ));
-                }
+                set.warnings.extend(object.options.warnings.iter().map(|warning| format!("{}: {warning}", object.key)));
                 if let Some(first) = set.objects.get(&object.key) {
                     problems.push(Problem {
                         reason: Reason::DuplicateResource,
@@ -169,7 +163,17 @@ fn assemble_one(
         message: format!("{origin}: {} `{name}` can't be written as JSON: {error}", gvk.kind),
     })?;
     let hash = Hash64::of_bytes(&body);
-    Ok(DesiredObject { key, gvk, body: Bytes::from(body), hash, wave, options, origin, kind_is_new })
+    Ok(DesiredObject {
+        key,
+        gvk,
+        body: Bytes::from(body),
+        hash,
+        wave,
+        options,
+        depends_on: Vec::new(),
+        origin,
+        kind_is_new,
+    })
 }
 
 fn scope_of(
@@ -422,7 +426,7 @@ mod tests {
             json!({"apiVersion": "batch/v1", "kind": "Job", "metadata": {"name": "migrate", "annotations": {"helm.sh/hook": "pre-install"}}}),
         )])
         .unwrap();
-        assert_eq!(set.skipped_hooks, ["Job migrate (pre-install)"]);
+        assert_eq!(set.warnings, ["Job migrate (pre-install) is left out"]);
         assert!(set.objects.is_empty());
     }
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::ObjectOptions;
+use super::{Dependency, Hook, ObjectOptions};
 use crate::model::{GroupKind, GroupVersionKind, Hash64, ObjectKey, Origin};
 
 /// One object as it will be applied.
@@ -24,6 +24,8 @@ pub struct DesiredObject {
     pub wave: i32,
     /// Options from its annotations.
     pub options: ObjectOptions,
+    /// What it depends on by annotation.
+    pub depends_on: Vec<Dependency>,
     /// Where it came from.
     pub origin: Origin,
     /// Whether its kind is served only once a CustomResourceDefinition of the same set is established.
@@ -35,8 +37,8 @@ pub struct DesiredObject {
 pub struct DesiredSet {
     /// Objects by identity.
     pub objects: BTreeMap<ObjectKey, Arc<DesiredObject>>,
-    /// Hooks that were left out, as `<kind> <name> (<hook>)`.
-    pub skipped_hooks: Vec<String>,
+    /// Hooks, in the order of phase, wave, kind and name of their first phase.
+    pub hooks: Vec<Hook>,
     /// What a person should know although it stops nothing.
     pub warnings: Vec<String>,
 }

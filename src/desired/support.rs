@@ -1,18 +1,9 @@
 //! Fields that are accepted because Argo CD has them and that this version does not act on.
 
+use super::SyncOptions;
 use crate::api::{
-    AppProjectSpec, Application, ApplicationSource, ApplicationSpec, Gate, Operation, SyncOperation, SyncPolicy,
+    AppProjectSpec, Application, ApplicationSource, ApplicationSpec, Operation, SyncOperation, SyncPolicy,
 };
-
-/// Sync options that this version acts on, or that say what it does anyway.
-const SUPPORTED_OPTIONS: [&str; 6] = [
-    "CreateNamespace=true",
-    "CreateNamespace=false",
-    "PruneLast=true",
-    "ServerSideApply=true",
-    "Validate=true",
-    "ApplyOutOfSyncOnly=true",
-];
 
 /// The paths of all fields that an Application sets and that have no effect, each with what happens instead where that
 /// is not plain.
@@ -26,8 +17,12 @@ pub fn unsupported_fields(application: &Application) -> Vec<String> {
         ignore_differences,
         info: _,
         revision_history_limit: _,
-        depends_on,
-        gate,
+        depends_on: _,
+        preflight: _,
+        drift_policy: _,
+        extra_fields: _,
+        health_check_exprs: _,
+        gate: _,
         poll_interval: _,
         suspend: _,
     } = &application.spec;
@@ -38,14 +33,11 @@ pub fn unsupported_fields(application: &Application) -> Vec<String> {
         }
     };
     note(!ignore_differences.is_empty(), "spec.ignoreDifferences");
-    note(!depends_on.is_empty(), "spec.dependsOn");
-    if let Some(Gate { timeout: _, no_progress_timeout, stable_for, last_wave: _ }) = gate {
-        note(no_progress_timeout.is_some(), "spec.gate.noProgressTimeout");
-        note(stable_for.is_some(), "spec.gate.stableFor");
-    }
-    if let Some(SyncPolicy { automated: _, sync_options, retry, managed_namespace_metadata: _ }) = sync_policy {
-        for option in sync_options.iter().filter(|option| !SUPPORTED_OPTIONS.contains(&option.trim())) {
-            note(true, &format!("spec.syncPolicy.syncOptions: {option}"));
+    if let Some(SyncPolicy { automated: _, sync_options, retry, supersede: _, managed_namespace_metadata: _ }) =
+        sync_policy
+    {
+        for warning in SyncOptions::parse(sync_options.iter().map(String::as_str)).warnings {
+            note(true, &format!("spec.syncPolicy.syncOptions: {warning}"));
         }
         note(
             retry.as_ref().is_some_and(|retry| retry.refresh),
@@ -139,7 +131,10 @@ pub fn unsupported_operation(operation: &Operation) -> Vec<&'static str> {
         (forced, "operation.sync.syncStrategy force"),
         (!resources.is_empty(), "operation.sync.resources"),
         (!manifests.is_empty(), "operation.sync.manifests"),
-        (sync_options.iter().any(|option| !SUPPORTED_OPTIONS.contains(&option.trim())), "operation.sync.syncOptions"),
+        (
+            !SyncOptions::parse(sync_options.iter().map(String::as_str)).warnings.is_empty(),
+            "operation.sync.syncOptions with an option that is not known",
+        ),
     ]
     .into_iter()
     .filter_map(|(set, field)| set.then_some(field))
@@ -156,7 +151,7 @@ mod tests {
         let mut application = Application::default();
         application.spec.ignore_differences = vec![IgnoreDifferences::default()];
         application.spec.sync_policy = Some(SyncPolicy {
-            sync_options: vec!["CreateNamespace=true".into(), "Replace=true".into()],
+            sync_options: vec!["CreateNamespace=true".into(), "Replica=true".into()],
             retry: Some(Retry { refresh: true, ..Retry::default() }),
             ..SyncPolicy::default()
         });
@@ -164,7 +159,7 @@ mod tests {
             unsupported_fields(&application),
             [
                 "spec.ignoreDifferences",
-                "spec.syncPolicy.syncOptions: Replace=true",
+                "spec.syncPolicy.syncOptions: sync option `Replica=true` is not known and has no effect",
                 "spec.syncPolicy.retry.refresh (a newer commit always supersedes)",
             ]
         );

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 
 use crate::desired::{DesiredObject, DesiredSet};
 use crate::live::{LiveRecord, LiveView};
-use crate::model::{Inventory, InventoryEntry, ObjectKey, Owner};
+use crate::model::{Consent, Inventory, InventoryEntry, ObjectKey, Owner};
 
 /// Why an object has to be applied.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -102,12 +102,12 @@ pub fn compare(desired: &DesiredSet, live: &LiveView, inventory: &Inventory, own
         .collect();
     let mut extras = BTreeMap::new();
     for (key, record) in &live.objects {
-        if desired.objects.contains_key(key) || !record.marks.prove(owner, key) {
+        if desired.objects.contains_key(key) || !record.marks.prove(owner, key) || record.hook_attempt.is_some() {
             continue;
         }
         let extra = if record.deleting {
             Extra::Terminating
-        } else if record.keep_on_prune {
+        } else if record.prune == Some(Consent::Refused) {
             Extra::Kept
         } else {
             match inventory.entries.get(key) {
@@ -168,7 +168,7 @@ mod tests {
 
     use super::*;
     use crate::desired::ObjectOptions;
-    use crate::model::{GroupVersionKind, Hash64, Marks, Origin};
+    use crate::model::{Consent, GroupVersionKind, Hash64, Marks, Origin};
 
     fn owner() -> Owner {
         Owner::new("tidelock", "tidelock", "shop")
@@ -188,6 +188,7 @@ mod tests {
             options: ObjectOptions::default(),
             origin: Origin::default(),
             kind_is_new: false,
+            depends_on: Vec::new(),
         };
         DesiredSet { objects: BTreeMap::from([(key(), Arc::new(object))]), ..DesiredSet::default() }
     }
@@ -201,8 +202,11 @@ mod tests {
             owned: Some(Hash64(7)),
             health: None,
             deleting: false,
-            keep_on_prune: false,
-            keep_on_delete: false,
+            prune: None,
+            delete: None,
+            extraneous_ignored: false,
+            hook_attempt: None,
+            by_hand: None,
             health_ignored: false,
             wave: 0,
         }
@@ -269,7 +273,7 @@ mod tests {
         assert_eq!(extra(&view(record()), &Inventory::default()), one(Extra::Unrecorded));
         assert_eq!(extra(&view(record()), &inventory("u0", 1, 7)), one(Extra::Unrecorded));
         assert_eq!(extra(&LiveView::default(), &inventory("u1", 1, 7)), one(Extra::Unseen));
-        let kept = LiveRecord { keep_on_prune: true, ..record() };
+        let kept = LiveRecord { prune: Some(Consent::Refused), ..record() };
         assert_eq!(extra(&view(kept), &inventory("u1", 1, 7)), one(Extra::Kept));
         let copied =
             Marks { tracking_id: owner().tracking_id(&ObjectKey::new("", "ConfigMap", "shop", "b")), ..record().marks };

@@ -180,8 +180,11 @@ fn same_but_for_version(left: &LiveRecord, right: &LiveRecord) -> bool {
         owned,
         health,
         deleting,
-        keep_on_prune,
-        keep_on_delete,
+        prune,
+        delete,
+        extraneous_ignored,
+        hook_attempt,
+        by_hand,
         health_ignored,
         wave,
     } = left;
@@ -191,8 +194,11 @@ fn same_but_for_version(left: &LiveRecord, right: &LiveRecord) -> bool {
         && *owned == right.owned
         && *health == right.health
         && *deleting == right.deleting
-        && *keep_on_prune == right.keep_on_prune
-        && *keep_on_delete == right.keep_on_delete
+        && *prune == right.prune
+        && *delete == right.delete
+        && *extraneous_ignored == right.extraneous_ignored
+        && *hook_attempt == right.hook_attempt
+        && *by_hand == right.by_hand
         && *health_ignored == right.health_ignored
         && *wave == right.wave
 }
@@ -215,8 +221,11 @@ mod tests {
             owned: Some(Hash64(1)),
             health: None,
             deleting: false,
-            keep_on_prune: false,
-            keep_on_delete: false,
+            prune: None,
+            delete: None,
+            extraneous_ignored: false,
+            hook_attempt: None,
+            by_hand: None,
             health_ignored: false,
             wave: 0,
         }

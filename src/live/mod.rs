@@ -23,6 +23,6 @@ pub use cache::{Assess, Cache, Counters, HasHealth};
 pub use discovery::{SurfaceCache, discover};
 pub use error::LiveError;
 pub use index::{Change, Index};
-pub use record::LiveRecord;
+pub use record::{HOOK_ATTEMPT_ANNOTATION, LiveRecord};
 pub use reduce::reduce;
 pub use view::LiveView;

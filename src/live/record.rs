@@ -1,6 +1,9 @@
 //! What we hold of a live object: never its body.
 
-use crate::model::{Hash64, Health, Marks};
+use crate::model::{Consent, Hash64, Health, Marks};
+
+/// Annotation of a hook's object that names the attempt which made it.
+pub const HOOK_ATTEMPT_ANNOTATION: &str = "tidelock.dev/hook-attempt";
 
 /// A live object reduced on arrival to what later decisions read.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -20,10 +23,16 @@ pub struct LiveRecord {
     pub health: Option<Health>,
     /// Whether it is being deleted.
     pub deleting: bool,
-    /// Whether an annotation forbids to prune it (`Prune=false`, `helm.sh/resource-policy: keep`).
-    pub keep_on_prune: bool,
-    /// Whether an annotation forbids to delete it with its Application (`Delete=false`, `keep`).
-    pub keep_on_delete: bool,
+    /// What an annotation says of pruning it (`Prune=false|confirm`, `helm.sh/resource-policy: keep`).
+    pub prune: Option<Consent>,
+    /// What an annotation says of deleting it with its Application (`Delete=false|confirm`, `keep`).
+    pub delete: Option<Consent>,
+    /// Whether an annotation says that it does not make the Application out of sync when git no longer has it.
+    pub extraneous_ignored: bool,
+    /// The attempt that it is a hook of ([`HOOK_ATTEMPT_ANNOTATION`]); `None` for ordinary objects.
+    pub hook_attempt: Option<Box<str>>,
+    /// Hash of the fields that people's tools own (`kubectl edit` and the like); `None` when there are none.
+    pub by_hand: Option<Hash64>,
     /// Whether an annotation takes it out of the Application's health.
     pub health_ignored: bool,
     /// Its sync wave, by which a deletion goes in reverse.

@@ -2,11 +2,13 @@
 
 use serde_json::Value;
 
-use super::LiveRecord;
-use crate::model::{FIELD_MANAGER, GroupKind, Hash64, Health, Marks, ObjectKey, entry_hash, own_entry};
+use super::{HOOK_ATTEMPT_ANNOTATION, LiveRecord};
+use crate::model::{Consent, FIELD_MANAGER, GroupKind, Hash64, Health, Marks, ObjectKey, entry_hash, own_entry};
 
 /// Annotations whose comma-separated words are options of how to sync an object.
 const SYNC_OPTIONS: [&str; 2] = ["tidelock.dev/sync-options", "argocd.argoproj.io/sync-options"];
+/// Annotations whose comma-separated words are options of how to compare an object.
+const COMPARE_OPTIONS: [&str; 2] = ["tidelock.dev/compare-options", "argocd.argoproj.io/compare-options"];
 /// Annotations that take an object out of the Application's health.
 const IGNORE_HEALTH: [&str; 2] = ["tidelock.dev/ignore-healthcheck", "argocd.argoproj.io/ignore-healthcheck"];
 /// Helm's way to say that an object outlives its release.
@@ -32,8 +34,13 @@ pub fn reduce(kind: &GroupKind, object: &Value, health: Option<Health>) -> Optio
         owned: owned(metadata),
         health,
         deleting: !text(metadata, "deletionTimestamp").is_empty(),
-        keep_on_prune: kept || has_sync_option(metadata, "Prune=false"),
-        keep_on_delete: kept || has_sync_option(metadata, "Delete=false"),
+        prune: if kept { Some(Consent::Refused) } else { consent(metadata, "Prune") },
+        delete: if kept { Some(Consent::Refused) } else { consent(metadata, "Delete") },
+        extraneous_ignored: has_word(metadata, &COMPARE_OPTIONS, "IgnoreExtraneous"),
+        hook_attempt: Some(annotation(metadata, HOOK_ATTEMPT_ANNOTATION))
+            .filter(|mark| !mark.is_empty())
+            .map(Into::into),
+        by_hand: by_hand(metadata),
         wave: SYNC_WAVE.iter().find_map(|name| annotation(metadata, name).trim().parse().ok()).unwrap_or_default(),
         health_ignored: IGNORE_HEALTH.iter().any(|name| annotation(metadata, name).trim().eq_ignore_ascii_case("true")),
     };
@@ -56,8 +63,22 @@ fn owned(metadata: &Value) -> Option<Hash64> {
     own_entry(entries, FIELD_MANAGER).map(entry_hash)
 }
 
-fn has_sync_option(metadata: &Value, option: &str) -> bool {
-    SYNC_OPTIONS.iter().any(|name| annotation(metadata, name).split(',').any(|word| word.trim() == option))
+/// What an annotation says of deleting the object; the strictest of several.
+fn consent(metadata: &Value, option: &str) -> Option<Consent> {
+    [("false", Consent::Refused), ("confirm", Consent::Needed), ("true", Consent::Given)]
+        .into_iter()
+        .find(|(word, _)| has_word(metadata, &SYNC_OPTIONS, &format!("{option}={word}")))
+        .map(|(_, consent)| consent)
+}
+
+fn has_word(metadata: &Value, annotations: &[&str], word: &str) -> bool {
+    annotations.iter().any(|name| annotation(metadata, name).split(',').any(|listed| listed.trim() == word))
+}
+
+/// Hash of the fields that people's tools own.
+fn by_hand(metadata: &Value) -> Option<Hash64> {
+    let _ = metadata;
+    None
 }
 
 fn annotation<'a>(metadata: &'a Value, name: &str) -> &'a str {
@@ -121,8 +142,11 @@ mod tests {
                 owned: record.owned,
                 health: Some(Health::healthy()),
                 deleting: false,
-                keep_on_prune: true,
-                keep_on_delete: false,
+                prune: Some(Consent::Refused),
+                delete: None,
+                extraneous_ignored: false,
+                hook_attempt: None,
+                by_hand: None,
                 health_ignored: false,
                 wave: 0,
             }
@@ -152,7 +176,10 @@ mod tests {
         object["metadata"]["annotations"] = json!({"helm.sh/resource-policy": "keep"});
         object["metadata"]["deletionTimestamp"] = json!("2025-01-01T00:00:00Z");
         let (_, record) = reduce(&kind(), &object, None).unwrap();
-        assert!(record.keep_on_prune && record.keep_on_delete && record.deleting);
+        assert_eq!(
+            (record.prune, record.delete, record.deleting),
+            (Some(Consent::Refused), Some(Consent::Refused), true)
+        );
     }
 
     #[test]

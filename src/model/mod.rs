@@ -1,6 +1,7 @@
 //! Plain values that every layer shares. Pure: no I/O, no clock, no environment.
 
 mod api_surface;
+mod consent;
 mod duration;
 mod field_set;
 mod files;
@@ -10,11 +11,13 @@ mod inventory;
 mod key;
 mod manifest;
 mod ownership;
+mod phase;
 mod reason;
 mod revision;
 mod shorten;
 
 pub use api_surface::{ApiSurface, KindInfo};
+pub use consent::Consent;
 pub use duration::parse_duration;
 pub use field_set::{FieldSet, FieldSetError, Owned, entry_hash, own_entry};
 pub use files::{Entry, EntryKind, Files, FilesError};
@@ -24,6 +27,7 @@ pub use inventory::{Inventory, InventoryEntry};
 pub use key::{GroupKind, GroupVersionKind, ObjectKey};
 pub use manifest::{Manifest, Origin};
 pub use ownership::{FIELD_MANAGER, INSTANCE_LABEL, InstanceId, Marks, Owner, TRACKING_ANNOTATION};
+pub use phase::Phase;
 pub use reason::Reason;
 pub use revision::{Revision, RevisionParseError};
 pub use shorten::shorten;

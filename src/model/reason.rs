@@ -147,6 +147,26 @@ reasons! {
     HealthTimeout,
     /// Deletion can't go on.
     DeletionBlocked,
+    /// Explicit dependencies and waves contradict each other.
+    DependencyCycle,
+    /// An object waits for another that it depends on.
+    WaitingForDependency,
+    /// A hook runs.
+    WaitingForHook,
+    /// A hook failed.
+    HookFailed,
+    /// A wave made no progress for as long as `gate.noProgressTimeout` allows.
+    NoProgress,
+    /// A sync window keeps the sync from starting.
+    WindowClosed,
+    /// A person ended the operation.
+    Terminated,
+    /// Another controller keeps changing a field that git sets.
+    DriftFight,
+    /// A rule of the user (health, ignored differences) can't be used.
+    InvalidRule,
+    /// Part of the change was tried on the server and refused, so nothing was written.
+    PreflightRefused,
 
     // Good and neutral states.
     /// Everything is as git wants it and healthy.
@@ -205,6 +225,7 @@ impl Reason {
                 | Self::NotPermitted
                 | Self::InvalidSpec
                 | Self::UnsupportedField
+                | Self::DependencyCycle
         )
     }
 }

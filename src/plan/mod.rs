@@ -3,7 +3,9 @@
 mod decide;
 mod explain;
 mod gate;
+pub mod graph;
 mod order;
+pub mod progress;
 mod steps;
 
 pub use decide::{DecideInput, Decision, LastAttempt, Policy, Request, backoff, decide};

@@ -347,12 +347,6 @@ impl Driver {
         let mut warnings = memory.held.as_ref().map(|held| held.warnings.clone()).unwrap_or_default();
         if let Some(held) = &memory.held {
             warnings.extend(held.desired.warnings.iter().cloned());
-            if !held.desired.skipped_hooks.is_empty() {
-                warnings.push(format!(
-                    "hooks are not run by this version and were left out: {}",
-                    held.desired.skipped_hooks.join(", ")
-                ));
-            }
         }
         let limit = application.spec.revision_history_limit.and_then(|limit| usize::try_from(limit).ok());
         let mut status = derive(&Observed {

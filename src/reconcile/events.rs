@@ -133,6 +133,7 @@ mod tests {
             phase,
             message: "synced to revision 1234567".to_owned(),
             revision: String::new(),
+            revisions: Vec::new(),
             started_at: "2026-01-01T00:00:00Z".to_owned(),
             finished_at: Some("2026-01-01T00:00:01Z".to_owned()),
             retry_count: 0,

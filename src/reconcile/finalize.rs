@@ -8,7 +8,7 @@ use super::memory::Memory;
 use crate::api::Application;
 use crate::apply::Propagation;
 use crate::live::LiveView;
-use crate::model::{InventoryEntry, ObjectKey, Owner};
+use crate::model::{Consent, InventoryEntry, ObjectKey, Owner};
 use crate::plan::{GateInput, Next, Outcome, Outcomes, next, plan_deletion};
 use crate::status::{Assessment, Failure};
 
@@ -134,7 +134,9 @@ fn doomed(
             doomed.entry(key.clone()).or_insert_with(|| Some(record.uid.clone()));
         }
     }
-    doomed.retain(|key, _| exists(key) && !live.objects.get(key).is_some_and(|record| record.keep_on_delete));
+    doomed.retain(|key, _| {
+        exists(key) && !live.objects.get(key).is_some_and(|record| record.delete == Some(Consent::Refused))
+    });
     doomed
 }
 

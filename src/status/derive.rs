@@ -423,6 +423,7 @@ fn waiting_on(observed: &Observed<'_>) -> Vec<WaitingOn> {
                 condition: waiting.condition.to_owned(),
                 message: shorten(&waiting.message, OBJECT_MESSAGE_BYTES),
                 since,
+                release: String::new(),
             }
         })
         .collect()
@@ -444,6 +445,7 @@ fn record_attempt(status: &mut ApplicationStatus, attempt: &Attempt<'_>, observe
                 name: key.name.clone(),
                 status: outcome.as_str().to_owned(),
                 message: shorten(message, OBJECT_MESSAGE_BYTES),
+                ..ResourceResult::default()
             }
         })
         .collect();
@@ -477,6 +479,7 @@ fn record_attempt(status: &mut ApplicationStatus, attempt: &Attempt<'_>, observe
         status.history.push(RevisionHistory {
             id: status.history.last().map_or(0, |last| last.id + 1),
             revision: attempt.revision.to_owned(),
+            revisions: Vec::new(),
             deploy_started_at: rfc3339(attempt.started),
             deployed_at: finished.clone().unwrap_or_else(|| rfc3339(observed.now)),
             initiated_by: initiated_by.clone(),
@@ -490,6 +493,7 @@ fn record_attempt(status: &mut ApplicationStatus, attempt: &Attempt<'_>, observe
         phase: attempt.phase,
         message: shorten(&message, super::limits::MESSAGE_BYTES),
         revision: attempt.revision.to_owned(),
+        revisions: Vec::new(),
         started_at: rfc3339(attempt.started),
         finished_at: finished,
         retry_count: i64::from(attempt.retries),

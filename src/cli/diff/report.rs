@@ -26,8 +26,6 @@ pub struct DiffReport {
     pub summary: BTreeMap<String, usize>,
     /// The objects by group, kind, namespace and name.
     pub objects: Vec<ObjectReport>,
-    /// Hooks that are left out.
-    pub skipped_hooks: Vec<String>,
     /// What a person should know.
     pub warnings: Vec<String>,
 }
@@ -83,7 +81,6 @@ impl DiffReport {
             in_sync: survey.differences.is_synced(),
             summary,
             objects,
-            skipped_hooks: survey.desired.skipped_hooks.clone(),
             warnings: survey.warnings.clone(),
         }
     }

@@ -11,12 +11,11 @@ use crate::cli::offline::section;
 
 /// The differences for people. Writing to a string never fails.
 pub(super) fn text(report: &DiffReport) -> String {
-    let DiffReport { format: _, application, in_sync: _, summary, objects, skipped_hooks, warnings } = report;
+    let DiffReport { format: _, application, in_sync: _, summary, objects, warnings } = report;
     let mut text = format!("diff of {application}: {}\n", counts(summary));
     for object in objects.iter().filter(|object| object.state != "in-sync") {
         write_object(&mut text, object);
     }
-    section(&mut text, "hooks, which this version leaves out", skipped_hooks.iter().cloned());
     section(&mut text, "warnings", warnings.iter().cloned());
     text
 }

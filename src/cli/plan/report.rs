@@ -31,8 +31,6 @@ pub struct PlanReport {
     pub steps: Vec<StepReport>,
     /// Objects that the plan leaves alone although they differ.
     pub blocked: Vec<BlockedReport>,
-    /// Hooks that are left out.
-    pub skipped_hooks: Vec<String>,
     /// What a person should know.
     pub warnings: Vec<String>,
 }
@@ -148,7 +146,6 @@ impl PlanReport {
             next: first_move(survey, &steps),
             blocked: blocked.collect(),
             steps,
-            skipped_hooks: survey.desired.skipped_hooks.clone(),
             warnings: survey.warnings.clone(),
         }
     }

@@ -11,7 +11,7 @@ const NAMED: usize = 3;
 
 /// The plan for people. Writing to a string never fails.
 pub(super) fn text(report: &PlanReport) -> String {
-    let PlanReport { format: _, application, summary, next, steps, blocked, skipped_hooks, warnings } = report;
+    let PlanReport { format: _, application, summary, next, steps, blocked, warnings } = report;
     let mut text = format!("plan of {application}: {}\n\n", counts(summary));
     if !steps.is_empty() {
         let head = ["STEP", "STAGE", "PHASE", "WAVE", "RANK", "ACTION", "OBJECT", "WAITS FOR"].map(str::to_owned);
@@ -28,7 +28,6 @@ pub(super) fn text(report: &PlanReport) -> String {
             format!("{object}: {reason}: {message}")
         }),
     );
-    section(&mut text, "hooks, which this version leaves out", skipped_hooks.iter().cloned());
     section(&mut text, "warnings", warnings.iter().cloned());
     text
 }

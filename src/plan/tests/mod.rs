@@ -87,6 +87,7 @@ fn object(key: &ObjectKey, wave: i32) -> DesiredObject {
         options: ObjectOptions::default(),
         origin: Origin::default(),
         kind_is_new: key.kind == "Widget",
+        depends_on: Vec::new(),
     }
 }
 
@@ -99,8 +100,11 @@ fn record(wave: i32, health: Option<Health>) -> LiveRecord {
         owned: None,
         health,
         deleting: false,
-        keep_on_prune: false,
-        keep_on_delete: false,
+        prune: None,
+        delete: None,
+        extraneous_ignored: false,
+        hook_attempt: None,
+        by_hand: None,
         health_ignored: false,
         wave,
     }

@@ -33,6 +33,17 @@ impl Phase {
     }
 }
 
+impl Phase {
+    /// All phases, in the order in which they run.
+    pub const ALL: [Self; 6] =
+        [Self::PreSync, Self::Sync, Self::PostSync, Self::SyncFail, Self::PreDelete, Self::PostDelete];
+
+    /// The phase of a name as it stands in annotations and in status.
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|phase| phase.as_str() == name)
+    }
+}
+
 impl fmt::Display for Phase {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.write_str(self.as_str())

@@ -7,12 +7,12 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use crate::api::{ApplicationStatus, Operation, OperationPhase};
+use crate::api::ApplicationStatus;
 use crate::desired::DesiredSet;
 use crate::model::{Hash64, Inventory, ObjectKey, Reason, Revision};
-use crate::plan::{LastAttempt, Outcomes, Waiting};
+use crate::plan::LastAttempt;
 use crate::render::{RenderInputs, Tool};
-use crate::status::{Attempt, Failure};
+use crate::status::Failure;
 
 /// Healing may follow at once this often; then it is held back.
 const FREE_HEALS: u32 = 3;
@@ -20,10 +20,6 @@ const FREE_HEALS: u32 = 3;
 const LONGEST_HEAL_PAUSE: Duration = Duration::from_mins(5);
 /// A heal that lasted this long proves that nobody fights it.
 const HEAL_LASTED: Duration = Duration::from_mins(10);
-
-/// How long the status keeps silent about a gate that has just closed. Many open within this time (a controller has to
-/// look at the object once), and a write that says nothing but "not yet" costs as much as an apply.
-const SILENCE_AT_GATE: Duration = Duration::from_millis(500);
 
 /// What is remembered of one Application.
 #[derive(Default)]
@@ -92,74 +88,6 @@ pub(super) struct Refused {
     pub(super) failure: Failure,
 }
 
-/// An attempt at a sync.
-#[derive(Clone)]
-pub(super) struct AttemptMemory {
-    /// What it brings.
-    pub(super) target: Hash64,
-    /// The revision it brings.
-    pub(super) revision: String,
-    /// What a person asked for.
-    pub(super) operation: Option<Operation>,
-    /// Whether the operator itself asked.
-    pub(super) automated: bool,
-    /// Whether it prunes.
-    pub(super) prune: bool,
-    /// Whether it only tries on the server.
-    pub(super) dry_run: bool,
-    /// Whether it only puts back what was changed in the cluster.
-    pub(super) heal: bool,
-    /// Whether it has passed the checks that come before its first write.
-    pub(super) cleared: bool,
-    /// Where it stands.
-    pub(super) phase: OperationPhase,
-    /// When it started.
-    pub(super) started: Timestamp,
-    /// When it ended.
-    pub(super) ended: Option<Timestamp>,
-    /// Attempts at the same target that failed before.
-    pub(super) retries: u32,
-    /// What came of its steps.
-    pub(super) outcomes: Outcomes,
-    /// What it waits for.
-    pub(super) waiting: Vec<Waiting>,
-    /// Since when it waits at the same gate.
-    pub(super) waiting_since: Option<Timestamp>,
-    /// Why it failed, when no single object is to blame.
-    pub(super) failure: Option<Failure>,
-}
-
-impl AttemptMemory {
-    /// Whether it is under way.
-    pub(super) fn is_running(&self) -> bool {
-        self.phase == OperationPhase::Running
-    }
-
-    /// How much longer nothing is reported, because the attempt has just begun to wait for health.
-    pub(super) fn silent_for(&self, now: Timestamp) -> Option<Duration> {
-        let expected = self.waiting.iter().all(|waiting| waiting.reason == Reason::WaitingForHealth);
-        let end = self.waiting_since?.checked_add(SILENCE_AT_GATE).ok()?;
-        let rest = Duration::try_from(end.duration_since(now)).ok()?;
-        (self.is_running() && expected && !rest.is_zero()).then_some(rest)
-    }
-
-    /// As the status shows it.
-    pub(super) fn report(&self) -> Attempt<'_> {
-        Attempt {
-            phase: self.phase,
-            revision: &self.revision,
-            operation: self.operation.as_ref(),
-            automated: self.automated,
-            started: self.started,
-            ended: self.ended,
-            retries: self.retries,
-            outcomes: &self.outcomes,
-            waiting: &self.waiting,
-            failure: self.failure.as_ref(),
-        }
-    }
-}
-
 /// How often the cluster was corrected lately. A correction that never lasts means that somebody else wants something
 /// else: correcting ever more slowly leaves both sides standing and the API server in peace.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -202,42 +130,5 @@ mod tests {
         assert_eq!(pauses, expected.map(|seconds| (seconds > 0).then_some(seconds)));
         heals.note(Timestamp::from_second(10_000).unwrap());
         assert_eq!(heals.not_before(), None);
-    }
-
-    #[test]
-    fn a_gate_is_reported_when_it_stays_closed_or_when_what_it_waits_for_is_degraded() {
-        let start = Timestamp::UNIX_EPOCH;
-        let waiting = |reason| Waiting {
-            key: crate::model::ObjectKey::new("apps", "Deployment", "shop", "web"),
-            condition: "healthy",
-            message: String::new(),
-            reason,
-        };
-        let mut attempt = AttemptMemory {
-            target: Hash64(0),
-            revision: String::new(),
-            operation: None,
-            automated: true,
-            prune: false,
-            dry_run: false,
-            heal: false,
-            cleared: true,
-            phase: OperationPhase::Running,
-            started: start,
-            ended: None,
-            retries: 0,
-            outcomes: Outcomes::new(),
-            waiting: vec![waiting(Reason::WaitingForHealth)],
-            waiting_since: Some(start),
-            failure: None,
-        };
-        let later = |milliseconds| Timestamp::from_millisecond(milliseconds).unwrap();
-        assert_eq!(attempt.silent_for(later(100)), Some(Duration::from_millis(400)));
-        assert_eq!(attempt.silent_for(later(500)), None);
-        attempt.waiting.push(waiting(Reason::HealthDegraded));
-        assert_eq!(attempt.silent_for(later(100)), None);
-        attempt.waiting.clear();
-        attempt.phase = OperationPhase::Failed;
-        assert_eq!(attempt.silent_for(later(100)), None);
     }
 }

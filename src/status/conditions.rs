@@ -16,6 +16,8 @@ pub const STALLED: &str = "Stalled";
 pub const UNSUPPORTED_FIELD: &str = "UnsupportedField";
 /// Something a person should know although it stops nothing.
 pub const WARNING: &str = "Warning";
+/// Another controller keeps changing fields that git sets.
+pub const DRIFT_FIGHT: &str = "DriftFight";
 
 /// Collects conditions for one generation at one moment.
 pub(super) struct Conditions {

@@ -13,3 +13,15 @@ pub(super) const WAITING_ENTRIES: usize = 10;
 pub(super) const MESSAGE_BYTES: usize = 1024;
 /// Bytes of one object's message.
 pub(super) const OBJECT_MESSAGE_BYTES: usize = 256;
+
+/// As many items from the front as fit into a number of bytes of JSON.
+pub(super) fn within<T: serde::Serialize>(items: Vec<T>, bytes: usize) -> Vec<T> {
+    let mut used = 0;
+    items
+        .into_iter()
+        .take_while(|item| {
+            used += serde_json::to_vec(item).map_or(0, |text| text.len() + 1);
+            used <= bytes
+        })
+        .collect()
+}

@@ -3,7 +3,13 @@
 mod conditions;
 mod derive;
 mod limits;
+mod observed;
+mod operation;
+mod resources;
+mod verdict;
 
-pub use conditions::{READY, RECONCILING, STALLED, UNSUPPORTED_FIELD, WARNING, rfc3339};
-pub use derive::{Assessment, Attempt, Comparison, Failure, Observed, derive};
+pub use conditions::{DRIFT_FIGHT, READY, RECONCILING, STALLED, UNSUPPORTED_FIELD, WARNING, rfc3339};
+pub use derive::derive;
 pub use limits::INLINE_INVENTORY_BYTES;
+pub use operation::{HOOK_FAILED, HOOK_RUNNING, HOOK_SUCCEEDED};
+pub use observed::{Assessment, Attempt, Comparison, Failure, Observed};

@@ -17,6 +17,9 @@
 
 mod support;
 
+mod engine_gate;
+mod engine_hooks;
+mod engine_options;
 mod proof_01_egress;
 mod proof_02_least_work;
 mod proof_03_prune;

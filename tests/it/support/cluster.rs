@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use kube::api::{Api, ApiResource, DeleteParams, DynamicObject, ListParams, Patch, PatchParams};
+use kube::api::{Api, ApiResource, DeleteParams, DynamicObject, ListParams, Patch, PatchParams, PostParams};
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::core::{GroupVersionKind, TypeMeta};
 use kube::{Client, Config};
@@ -24,6 +24,9 @@ pub const SERVICE: Kind = Kind("v1", "Service");
 pub const SERVICE_ACCOUNT: Kind = Kind("v1", "ServiceAccount");
 pub const NAMESPACE: Kind = Kind("v1", "Namespace");
 pub const EVENT: Kind = Kind("v1", "Event");
+pub const POD: Kind = Kind("v1", "Pod");
+pub const JOB: Kind = Kind("batch/v1", "Job");
+pub const DEFINITION: Kind = Kind("apiextensions.k8s.io/v1", "CustomResourceDefinition");
 pub const DEPLOYMENT: Kind = Kind("apps/v1", "Deployment");
 pub const ROLE: Kind = Kind("rbac.authorization.k8s.io/v1", "Role");
 pub const CLUSTER_ROLE_BINDING: Kind = Kind("rbac.authorization.k8s.io/v1", "ClusterRoleBinding");
@@ -64,14 +67,37 @@ impl Cluster {
         api.patch(&name, &parameters, &Patch::Apply(&object)).await.map(to_value)
     }
 
-    /// Merge patch, as `kubectl edit` or a script sends it.
+    /// Creates an object, as a tool that knows no server-side apply does.
+    pub async fn update_as(&self, manager: &str, object: Value) -> Value {
+        let (api, name) = self.api_of(&object);
+        let parameters = PostParams { field_manager: Some(manager.to_owned()), ..PostParams::default() };
+        let dynamic: DynamicObject = serde_json::from_value(object).expect("an object");
+        api.create(&parameters, &dynamic).await.map(to_value).unwrap_or_else(|error| panic!("cannot create {name}: {error}"))
+    }
+
+    /// Merge patch, as a script of a person sends it.
     pub async fn merge(&self, kind: Kind, namespace: &str, name: &str, patch: Value) -> Value {
-        let parameters = PatchParams { field_manager: Some("a-person".to_owned()), ..PatchParams::default() };
+        self.merge_as("a-person", kind, namespace, name, patch).await
+    }
+
+    /// Merge patch by a manager.
+    pub async fn merge_as(&self, manager: &str, kind: Kind, namespace: &str, name: &str, patch: Value) -> Value {
+        let parameters = PatchParams { field_manager: Some(manager.to_owned()), ..PatchParams::default() };
         self.api(kind, namespace)
             .patch(name, &parameters, &Patch::Merge(&patch))
             .await
             .map(to_value)
             .unwrap_or_else(|error| panic!("cannot patch {kind:?} {namespace}/{name}: {error}\n{patch:#}"))
+    }
+
+    /// Merge patch of the status, as a controller sends it.
+    pub async fn merge_status(&self, kind: Kind, namespace: &str, name: &str, patch: Value) -> Value {
+        let parameters = PatchParams { field_manager: Some("a-controller".to_owned()), ..PatchParams::default() };
+        self.api(kind, namespace)
+            .patch_status(name, &parameters, &Patch::Merge(&patch))
+            .await
+            .map(to_value)
+            .unwrap_or_else(|error| panic!("cannot patch the status of {kind:?} {namespace}/{name}: {error}\n{patch:#}"))
     }
 
     /// Merge patch of an object that may be gone.

@@ -11,7 +11,7 @@ use tokio::sync::{Semaphore, SemaphorePermit};
 
 use super::application::{Application, condition, health, revision, sync_state};
 use super::audit::Audit;
-use super::cluster::{APPLICATION, CLUSTER_ROLE_BINDING, Cluster, Kind, NAMESPACE, REPOSITORY, name_of};
+use super::cluster::{APPLICATION, CLUSTER_ROLE_BINDING, Cluster, DEFINITION, Kind, NAMESPACE, REPOSITORY, name_of};
 use super::git::GitRepository;
 use super::operator::Operator;
 use super::testbed::{Testbed, read};
@@ -155,6 +155,16 @@ impl Installation {
         self.targets.borrow_mut().push(namespace.to_owned());
     }
 
+    /// An API group that no other test uses.
+    pub fn group(&self) -> String {
+        format!("{}.example.com", self.namespace)
+    }
+
+    /// A kind of that group.
+    pub fn own_kind(&self, kind: &'static str) -> Kind {
+        Kind(Box::leak(format!("{}/v1", self.group()).into_boxed_str()), kind)
+    }
+
     /// An Application as it is now.
     pub async fn application(&self, name: &str) -> Value {
         self.cluster.must_get(APPLICATION, &self.namespace, name).await
@@ -196,6 +206,19 @@ impl Installation {
     pub async fn healthy(&self, name: &str, wanted: &str) -> Value {
         self.wait_application(name, &format!("is Synced and Healthy at {wanted}"), |object| {
             is_synced(object, wanted) && health(object) == "Healthy"
+        })
+        .await
+    }
+
+    /// As `healthy`, with a deadline of one's own.
+    pub async fn wait_for_healthy(&self, name: &str, wanted: &str, limit: Duration) -> Value {
+        self.wait_for(limit, &format!("Application {name} is Synced and Healthy at {wanted}"), async || {
+            let object = self.application(name).await;
+            if is_synced(&object, wanted) && health(&object) == "Healthy" {
+                Ok(object)
+            } else {
+                Err(format!("{:#}", object["status"]))
+            }
         })
         .await
     }
@@ -250,6 +273,11 @@ impl Installation {
             self.cluster.merge_if_there(APPLICATION, &self.namespace, name_of(&application), patch).await;
         }
         self.cluster.delete(CLUSTER_ROLE_BINDING, "", &self.namespace).await;
+        for definition in self.cluster.list(DEFINITION, "").await {
+            if definition["spec"]["group"] == self.group() {
+                self.cluster.delete(DEFINITION, "", name_of(&definition)).await;
+            }
+        }
         for target in self.targets.take() {
             self.cluster.delete(NAMESPACE, "", &target).await;
         }

@@ -40,6 +40,7 @@ pub mod desired;
 pub mod diff;
 
 pub mod plan;
+pub mod preflight;
 
 pub mod status;
 

@@ -1,4 +1,4 @@
-//! Server-side apply of one object.
+//! Server-side apply of one object, and the reads that go with it.
 
 use std::sync::Arc;
 
@@ -9,7 +9,8 @@ use serde_json::Value;
 
 use super::call::{Access, Caller, Counters, Fence, Limits};
 use super::error::ApplyError;
-use crate::live::client::{ACCEPT_JSON, ACCEPT_METADATA, path, request};
+use super::options::{ApplyOptions, Validation};
+use crate::live::client::{ACCEPT_JSON, ACCEPT_METADATA, Answer, path, request};
 use crate::model::{ApiSurface, FIELD_MANAGER, GroupKind, GroupVersionKind, KindInfo, ObjectKey, Reason};
 
 /// Gives the newest snapshot of the kinds that the API server serves.
@@ -25,6 +26,15 @@ pub enum Mode {
     Write,
     /// Let the server do all but store the result: validation, admission, defaulting.
     DryRun,
+}
+
+impl Mode {
+    pub(super) const fn access(self) -> Access {
+        match self {
+            Self::Write => Access::Write,
+            Self::DryRun => Access::Try,
+        }
+    }
 }
 
 /// What an apply did.
@@ -43,6 +53,9 @@ pub enum Outcome {
 pub struct Applied {
     /// What the apply did.
     pub outcome: Outcome,
+    /// Whether the object was deleted and made again, since it could not be changed (`Force=true`); in a dry run, whether it
+    /// would be. The outcome is then [`Outcome::Configured`].
+    pub recreated: bool,
     /// `metadata.uid`; made up by the server when a dry run would have created the object.
     pub uid: String,
     /// `metadata.resourceVersion`; 0 when a dry run would have created the object.
@@ -64,6 +77,7 @@ pub struct Applier {
 pub(super) struct Target {
     pub(super) kind: GroupKind,
     pub(super) path: String,
+    pub(super) has_status: bool,
 }
 
 impl Applier {
@@ -72,12 +86,7 @@ impl Applier {
         Self { caller: Caller::new(client, fence, limits), surface, wants_whole }
     }
 
-    /// Applies an object by server-side apply, taking over fields that others own. `known_resource_version` is the
-    /// version that the object was last seen with; the object is unchanged when it still has it afterwards.
-    ///
-    /// `body` is the object in JSON, without metadata that is the server's. It is sent as it is, and unknown and duplicate
-    /// fields are refused. Sent again after failures of the server or the network: an apply that was carried out twice is
-    /// the same as once, except that a creation whose answer was lost is reported as configured or unchanged.
+    /// Applies an object by server-side apply with the ordinary options; see [`Applier::apply_with`].
     pub async fn apply(
         &self,
         key: &ObjectKey,
@@ -86,40 +95,108 @@ impl Applier {
         mode: Mode,
         known_resource_version: Option<u64>,
     ) -> Result<Applied, ApplyError> {
+        self.apply_with(key, gvk, body, &ApplyOptions { mode, known_resource_version, ..ApplyOptions::default() }).await
+    }
+
+    /// Applies an object as `options` say: by server-side apply, taking over fields that others own, unless it is to be
+    /// replaced.
+    ///
+    /// `body` is the object in JSON, without metadata that is the server's. It is sent as it is. Sent again after failures of
+    /// the server or the network: an apply that was carried out twice is the same as once, except that a creation whose answer
+    /// was lost is reported as configured or unchanged.
+    pub async fn apply_with(
+        &self,
+        key: &ObjectKey,
+        gvk: &GroupVersionKind,
+        body: Bytes,
+        options: &ApplyOptions,
+    ) -> Result<Applied, ApplyError> {
         let target = self.target_of(key, gvk)?;
-        let mut query = vec![("fieldManager", FIELD_MANAGER), ("force", "true"), ("fieldValidation", "Strict")];
+        let tried = if options.replace {
+            self.replace(&target, key, gvk, &body, options).await
+        } else {
+            self.apply_and_take_over(&target, key, gvk, &body, options).await
+        };
+        match (tried, &options.force) {
+            (Err(refusal), Some(force)) if refusal.may_be_unchangeable() => {
+                self.recreate(&target, key, &body, options, force, refusal).await
+            }
+            (tried, Some(_) | None) => tried,
+        }
+    }
+
+    /// One server-side apply by our field manager.
+    pub(super) async fn server_side_apply(
+        &self,
+        target: &Target,
+        body: &Bytes,
+        options: &ApplyOptions,
+    ) -> Result<Applied, ApplyError> {
+        let accept = if self.wants_whole(&target.kind) { ACCEPT_JSON } else { ACCEPT_METADATA };
+        let mut body = body.clone();
+        loop {
+            let tried = self
+                .patch_apply(target, FIELD_MANAGER, &body, options.validation, options.mode, accept)
+                .await
+                .and_then(|answer| applied(&target.kind, &answer, options));
+            match tried {
+                // Server-side apply refuses undeclared fields of built-in kinds whatever `fieldValidation` says.
+                Err(refusal) if options.validation == Validation::Ignore => {
+                    match super::undeclared::without_undeclared(&body, &refusal.message) {
+                        Some(smaller) => body = smaller,
+                        None => return Err(refusal),
+                    }
+                }
+                tried => return tried,
+            }
+        }
+    }
+
+    /// Sends a server-side apply of some field manager.
+    pub(super) async fn patch_apply(
+        &self,
+        target: &Target,
+        manager: &str,
+        body: &Bytes,
+        validation: Validation,
+        mode: Mode,
+        accept: &'static str,
+    ) -> Result<Answer, ApplyError> {
+        let mut query = vec![("fieldManager", manager), ("force", "true"), ("fieldValidation", validation.as_str())];
         if mode == Mode::DryRun {
             query.push(("dryRun", "All"));
         }
-        let accept = if self.wants_whole(&target.kind) { ACCEPT_JSON } else { ACCEPT_METADATA };
-        let access = match mode {
-            Mode::Write => Access::Write,
-            Mode::DryRun => Access::Try,
-        };
         let make = || {
             let mut patch = request(Method::PATCH, &target.path, &query, accept, body.clone())?;
             let content_type = HeaderValue::from_static("application/apply-patch+yaml");
             patch.headers_mut().insert(header::CONTENT_TYPE, content_type);
             Ok(patch)
         };
-        let answer = self.caller.send(&target.kind, access, make, |_| false).await?;
-        let response = parse(&target.kind, &answer.body)?;
-        let resource_version = text(&response, "resourceVersion").parse().unwrap_or_default();
-        let outcome = match (answer.status, mode) {
-            (201, _) => Outcome::Created,
-            (_, Mode::Write) if known_resource_version.is_some_and(|known| known == resource_version) => {
-                Outcome::Unchanged
-            }
-            // A dry run answers with the stored version whether or not something would change.
-            (_, Mode::Write | Mode::DryRun) => Outcome::Configured,
+        self.caller.send(&target.kind, mode.access(), make, |_| false).await
+    }
+
+    /// Sends a JSON patch, which should state the version that it is about. `None` when the object changed meanwhile
+    /// (409), or a test of the patch does not hold or a place in it is not there (422 without a cause); an absent
+    /// object is an answer of 404.
+    pub(super) async fn patch_json(
+        &self,
+        target: &Target,
+        key: &ObjectKey,
+        operations: &Value,
+        accept: &'static str,
+    ) -> Result<Option<Answer>, ApplyError> {
+        let body = Bytes::from(operations.to_string());
+        let query = [("fieldManager", FIELD_MANAGER)];
+        let make = || {
+            let mut patch = request(Method::PATCH, &target.path, &query, accept, body.clone())?;
+            patch.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json-patch+json"));
+            Ok(patch)
         };
-        Ok(Applied {
-            outcome,
-            uid: text(&response, "uid").to_owned(),
-            resource_version,
-            generation: response.pointer("/metadata/generation").and_then(Value::as_i64).unwrap_or_default(),
-            response,
-        })
+        let accept = |answer: &Answer| {
+            answer.status == 409 || object_is_absent(answer, key) || (answer.status == 422 && is_failed_test(answer))
+        };
+        let answer = self.caller.send(&target.kind, Access::Write, make, accept).await?;
+        Ok((!matches!(answer.status, 409 | 422)).then_some(answer))
     }
 
     /// Reads an object's metadata from the API server itself. `None` when the object, or the namespace it would be in,
@@ -135,7 +212,15 @@ impl Applier {
     }
 
     async fn read(&self, key: &ObjectKey, accept: &'static str) -> Result<Option<Value>, ApplyError> {
-        let target = self.target(key)?;
+        self.read_at(&self.target(key)?, key, accept).await
+    }
+
+    pub(super) async fn read_at(
+        &self,
+        target: &Target,
+        key: &ObjectKey,
+        accept: &'static str,
+    ) -> Result<Option<Value>, ApplyError> {
         let make = || request(Method::GET, &target.path, &[], accept, Bytes::new());
         let answer = self.caller.send(&target.kind, Access::Read, make, |answer| object_is_absent(answer, key)).await?;
         if answer.status == 404 { Ok(None) } else { parse(&target.kind, &answer.body).map(Some) }
@@ -151,7 +236,7 @@ impl Applier {
         self.caller.in_flight_limit()
     }
 
-    fn wants_whole(&self, kind: &GroupKind) -> bool {
+    pub(super) fn wants_whole(&self, kind: &GroupKind) -> bool {
         !is_secret(kind) && (self.wants_whole)(kind)
     }
 
@@ -162,21 +247,54 @@ impl Applier {
         let Some((gvk, info)) = surface.preferred(&kind) else {
             return Err(unknown_kind(&surface, &kind.group, &kind.to_string()));
         };
-        object_path(&gvk, info, &key.namespace, &key.name).map(|path| Target { kind, path })
+        object_path(&gvk, info, &key.namespace, &key.name).map(|path| Target {
+            kind,
+            path,
+            has_status: info.has_status,
+        })
     }
 
     /// Where an object is reached, in the version that it states.
-    fn target_of(&self, key: &ObjectKey, gvk: &GroupVersionKind) -> Result<Target, ApplyError> {
+    pub(super) fn target_of(&self, key: &ObjectKey, gvk: &GroupVersionKind) -> Result<Target, ApplyError> {
         let surface = (self.surface)();
         let Some(info) = surface.resolve(gvk) else {
             return Err(unknown_kind(&surface, &gvk.group, &gvk.to_string()));
         };
         let path = object_path(gvk, info, &key.namespace, &key.name)?;
-        Ok(Target { kind: gvk.group_kind(), path })
+        Ok(Target { kind: gvk.group_kind(), path, has_status: info.has_status })
     }
 }
 
-fn is_secret(kind: &GroupKind) -> bool {
+/// What an answered apply did.
+pub(super) fn applied(kind: &GroupKind, answer: &Answer, options: &ApplyOptions) -> Result<Applied, ApplyError> {
+    let response = parse(kind, &answer.body)?;
+    let resource_version = text(&response, "resourceVersion").parse().unwrap_or_default();
+    let outcome = match (answer.status, options.mode) {
+        (201, _) => Outcome::Created,
+        (_, Mode::Write) if options.known_resource_version.is_some_and(|known| known == resource_version) => {
+            Outcome::Unchanged
+        }
+        // A dry run answers with the stored version whether or not something would change.
+        (_, Mode::Write | Mode::DryRun) => Outcome::Configured,
+    };
+    Ok(Applied {
+        outcome,
+        recreated: false,
+        uid: text(&response, "uid").to_owned(),
+        resource_version,
+        generation: response.pointer("/metadata/generation").and_then(Value::as_i64).unwrap_or_default(),
+        response,
+    })
+}
+
+/// Whether a 422 is about the JSON patch itself (a test that does not hold, a place that is not there) and not about the
+/// object that would come of it, whose refusals name causes.
+fn is_failed_test(answer: &Answer) -> bool {
+    let Ok(status) = serde_json::from_slice::<kube::core::Status>(&answer.body) else { return false };
+    status.details.is_none_or(|details| details.causes.is_empty())
+}
+
+pub(super) fn is_secret(kind: &GroupKind) -> bool {
     kind.group.is_empty() && kind.kind == "Secret"
 }
 
@@ -222,7 +340,7 @@ pub(super) fn object_is_absent(answer: &crate::live::client::Answer, key: &Objec
         })
 }
 
-fn parse(kind: &GroupKind, body: &[u8]) -> Result<Value, ApplyError> {
+pub(super) fn parse(kind: &GroupKind, body: &[u8]) -> Result<Value, ApplyError> {
     match serde_json::from_slice::<Value>(body) {
         Ok(object) if object.get("metadata").is_some() => Ok(object),
         // The text of the error could repeat what was read.

@@ -5,7 +5,7 @@ use bytes::Bytes;
 use http::{HeaderValue, Method, header};
 use serde_json::{Value, json};
 
-use super::applier::{Applier, object_is_absent, text};
+use super::applier::{Applier, Target, object_is_absent, text};
 use super::call::Access;
 use super::error::ApplyError;
 use crate::live::client::{ACCEPT_METADATA, request};
@@ -66,10 +66,22 @@ impl Applier {
         proof: &DeleteProof,
         propagation: Propagation,
     ) -> Result<Deleted, ApplyError> {
-        let target = self.target(key)?;
+        self.delete_unless(key, &self.target(key)?, propagation, |live| disproof(key, live, proof)).await
+    }
+
+    /// Deletes an object unless what a live read finds speaks against it. The delete is bound to exactly what was read.
+    pub(super) async fn delete_unless(
+        &self,
+        key: &ObjectKey,
+        target: &Target,
+        propagation: Propagation,
+        disproof: impl Fn(&Value) -> Option<String>,
+    ) -> Result<Deleted, ApplyError> {
         for _ in 0..ROUNDS {
-            let Some(live) = self.get_metadata(key).await? else { return Ok(Deleted::AlreadyGone) };
-            if let Some(why) = disproof(key, &live, proof) {
+            let Some(live) = self.read_at(target, key, ACCEPT_METADATA).await? else {
+                return Ok(Deleted::AlreadyGone);
+            };
+            if let Some(why) = disproof(&live) {
                 return Ok(Deleted::NotOurs(why));
             }
             if !text(&live, "deletionTimestamp").is_empty() {
@@ -79,7 +91,7 @@ impl Applier {
                 "apiVersion": "v1",
                 "kind": "DeleteOptions",
                 "propagationPolicy": propagation.as_str(),
-                "preconditions": {"uid": proof.uid, "resourceVersion": text(&live, "resourceVersion")},
+                "preconditions": {"uid": text(&live, "uid"), "resourceVersion": text(&live, "resourceVersion")},
             });
             let body = Bytes::from(options.to_string());
             let make = || {
@@ -108,17 +120,22 @@ impl Applier {
 }
 
 /// Why a live object is not the one that the proof is about; `None` when it is.
-fn disproof(key: &ObjectKey, live: &Value, proof: &DeleteProof) -> Option<String> {
+pub(super) fn disproof(key: &ObjectKey, live: &Value, proof: &DeleteProof) -> Option<String> {
     let uid = text(live, "uid");
     if uid.is_empty() || uid != proof.uid {
         return Some(format!("another object has this name now: its uid is {uid}, ours was {}", proof.uid));
     }
+    not_owned(key, live, &proof.owner)
+}
+
+/// Why a live object's marks don't prove that `owner` owns it; `None` when they do.
+pub(super) fn not_owned(key: &ObjectKey, live: &Value, owner: &Owner) -> Option<String> {
     let marks = Marks::of(live);
-    if marks.prove(&proof.owner, key) {
+    if marks.prove(owner, key) {
         return None;
     }
     Some(match marks.application_of(key) {
-        Some(application) if marks.instance != proof.owner.instance => {
+        Some(application) if marks.instance != owner.instance => {
             format!("it belongs to {application} (instance {})", marks.instance)
         }
         _ if marks.instance.as_str().is_empty() && marks.tracking_id.is_empty() => {
@@ -128,8 +145,8 @@ fn disproof(key: &ObjectKey, live: &Value, proof: &DeleteProof) -> Option<String
             "its marks (instance {:?}, tracking-id {:?}) are not those of {}/{}",
             marks.instance.as_str(),
             marks.tracking_id,
-            proof.owner.namespace,
-            proof.owner.name
+            owner.namespace,
+            owner.name
         ),
     })
 }

@@ -32,6 +32,22 @@ impl ApplyError {
         Self { reason: Reason::InvalidObject, message, retry_after: None, retryable: false }
     }
 
+    /// The object changed again and again between being read and being written.
+    pub(super) fn contended(rounds: u32, doing: &str) -> Self {
+        Self {
+            reason: Reason::ApplyFailed,
+            message: format!("the object changed {rounds} times between being read and being {doing}"),
+            retry_after: None,
+            retryable: true,
+        }
+    }
+
+    /// Whether the refusal may be about the change rather than about what is wanted, so that making the object anew may work
+    /// (`Force=true`).
+    pub(super) fn may_be_unchangeable(&self) -> bool {
+        matches!(self.reason, Reason::ImmutableField | Reason::InvalidObject)
+    }
+
     /// Nothing may be written because the lease is lost.
     pub(super) fn lease_lost(kind: &GroupKind) -> Self {
         Self {

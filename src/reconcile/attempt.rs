@@ -1,6 +1,6 @@
 //! One attempt at a sync, or at a deletion, as it is remembered while it lasts.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -8,7 +8,6 @@ use jiff::Timestamp;
 
 use crate::api::{ApplicationStatus, Operation, OperationPhase};
 use crate::desired::{DesiredSet, SyncOptions};
-use crate::live::LiveView;
 use crate::model::{Hash64, ObjectKey, Phase, Reason};
 use crate::plan::{HookState, Progress, StepId, Waiting};
 use crate::status::{Attempt, Failure, HOOK_FAILED, HOOK_SUCCEEDED, rfc3339};
@@ -67,6 +66,8 @@ pub(super) struct AttemptMemory {
     pub(super) progress: Progress,
     /// What it waits for.
     pub(super) waiting: Vec<Waiting>,
+    /// Objects that the trial on the server could not judge, each with why.
+    pub(super) unverified: BTreeMap<ObjectKey, String>,
     /// Why it failed.
     pub(super) failure: Option<Failure>,
 }
@@ -151,25 +152,6 @@ pub(super) fn under_way(status: &ApplicationStatus, revision: &str) -> Option<(T
     Some((started, progress))
 }
 
-/// Hooks of an attempt whose objects are in the cluster and whose result is not known yet: they run on.
-pub(super) fn adopt_running_hooks(attempt: &mut AttemptMemory, live: &LiveView, steps: impl Iterator<Item = StepId>) {
-    for id in steps {
-        if attempt.progress.hooks.contains_key(&id) {
-            continue;
-        }
-        if let Some(record) = live.objects.get(&id.key)
-            && record.hook_attempt.as_deref() == Some(hook_mark(&attempt.id, id.phase).as_str())
-        {
-            attempt.progress.hooks.insert(id, HookState::Running { uid: record.uid.clone() });
-        }
-    }
-}
-
-/// The mark of one hook's object: a hook of two phases runs twice in one attempt.
-pub(super) fn hook_mark(attempt: &str, phase: Phase) -> String {
-    format!("{attempt}-{phase}")
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -202,6 +184,7 @@ mod tests {
                 reason: Reason::WaitingForHealth,
                 release: String::new(),
             }],
+            unverified: BTreeMap::new(),
             failure: None,
         }
     }

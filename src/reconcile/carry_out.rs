@@ -40,7 +40,7 @@ impl Driver {
         let policy = GatePolicy::new(application.spec.gate.as_ref());
         let take_over = super::clear::take_over(application);
         let outside = self.outside(plan, &desired).await;
-        let mut bodies = BTreeMap::new();
+        let bodies = BTreeMap::new();
         loop {
             let live = self.view_of(owner, memory, &desired, plan);
             let attempt = memory.attempt.as_mut()?;
@@ -64,12 +64,9 @@ impl Driver {
                     attempt.waiting.clear();
                     let brings = moves.iter().any(|each| matches!(each.act, Act::Apply | Act::StartHook { .. } | Act::Prune { .. }));
                     if brings && !attempt.cleared {
-                        match self.clear(application, owner, memory, &live, plan).await {
-                            Ok(respected) => bodies = respected,
-                            Err(failure) => {
-                                self.end(memory, OperationPhase::Failed, Some(failure));
-                                return None;
-                            }
+                        if let Err(failure) = self.clear(application, owner, memory, &live, plan).await {
+                            self.end(memory, OperationPhase::Failed, Some(failure));
+                            return None;
                         }
                     }
                     let attempt = memory.attempt.as_ref()?;

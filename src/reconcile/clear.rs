@@ -1,30 +1,30 @@
 //! All that comes before the first write of an attempt: the trial on the server, the namespace, the write-ahead record.
 
 use std::collections::BTreeMap;
-
-use bytes::Bytes;
-use futures::StreamExt as _;
-use serde_json::json;
+use std::sync::Arc;
 
 use super::driver::Driver;
 use super::memory::Memory;
-use super::perform::{Work, apply_options, refusal};
-use crate::api::{Application, OperationPhase, Preflight};
-use crate::apply::{ApplyError, Mode, Propagation, TAKE_OVER_ANNOTATIONS, predecessors};
-use crate::desired::DesiredSet;
+use super::perform::{Work, apply_options, propagation};
+use crate::api::{Application, OperationPhase};
+use crate::apply::{ApplyError, Mode, NamespaceMetadata, TAKE_OVER_ANNOTATIONS, Trial, predecessors};
+use crate::desired::DesiredObject;
 use crate::live::LiveView;
-use crate::model::{GroupVersionKind, Inventory, ObjectKey, Owner, Reason};
+use crate::model::{Inventory, ObjectKey, Owner, Phase};
 use crate::plan::graph::{Action, Plan, Step};
 use crate::plan::{Outcome, StepId};
+use crate::preflight::{Change, PreflightReport, Refused, needed};
 use crate::status::Failure;
 
-/// Trials in flight.
-const TRIALS_IN_FLIGHT: usize = 32;
+/// How many refusals of a trial a message names.
+const REFUSALS_SHOWN: usize = 3;
 
 /// The field managers whose fields are taken over for an Application.
 pub(super) fn take_over(application: &Application) -> Vec<String> {
     let annotations = application.metadata.annotations.as_ref();
-    predecessors(TAKE_OVER_ANNOTATIONS.iter().filter_map(|name| annotations?.get(*name)).map(String::as_str))
+    predecessors(
+        TAKE_OVER_ANNOTATIONS.iter().filter_map(|name| annotations.and_then(|all| all.get(*name))).map(String::as_str),
+    )
 }
 
 /// The steps that apply something.
@@ -33,8 +33,7 @@ fn applies(plan: &Plan) -> impl Iterator<Item = &Step> {
 }
 
 impl Driver {
-    /// Makes an attempt ready for its first write, or says why nothing may be written. Returns the bodies to apply
-    /// instead of the desired ones.
+    /// Makes an attempt ready for its first write, or says why nothing may be written.
     pub(super) async fn clear(
         &self,
         application: &Application,
@@ -42,30 +41,27 @@ impl Driver {
         memory: &mut Memory,
         live: &LiveView,
         plan: &Plan,
-    ) -> Result<BTreeMap<ObjectKey, Bytes>, Failure> {
-        let writes: Vec<&Step> = applies(plan).collect();
-        let Some(attempt) = &memory.attempt else { return Ok(BTreeMap::new()) };
+    ) -> Result<(), Failure> {
+        let Some(attempt) = &memory.attempt else { return Ok(()) };
         let runs_already = memory.inventory.as_ref().is_some_and(Inventory::has_applied);
-        let wanted = match application.spec.preflight.unwrap_or_default() {
-            Preflight::Never => false,
-            Preflight::Always => !writes.is_empty(),
-            // A single write is its own trial: there is nothing else that a refusal would leave half done.
-            Preflight::Auto => runs_already && !attempt.choices.heal && writes.len() > 1,
-        };
-        if wanted {
-            let outcomes = self.trial(application, owner, memory, live, &writes).await;
-            for (id, outcome) in outcomes {
-                if let Outcome::Failed { reason, message } = outcome {
-                    return Err(Failure {
-                        reason,
-                        message: format!("{id} was refused in a trial on the server, so nothing was written: {message}"),
-                    });
-                }
+        let heal = attempt.choices.heal;
+        let mode = application.spec.preflight.unwrap_or_default();
+        if needed(mode, runs_already, heal, applies(plan).count()) {
+            let report = self.trial(application, owner, memory, live, plan).await;
+            let unverified =
+                report.unverified.iter().map(|found| (found.key.clone(), format!("not verified by admission: {}", found.why)));
+            let unverified = unverified.collect();
+            let refused = refusal_of(&report.refused, "so nothing was written");
+            if let Some(attempt) = &mut memory.attempt {
+                attempt.unverified = unverified;
+            }
+            if let Some(failure) = refused {
+                return Err(failure);
             }
         }
-        if !writes.is_empty() {
-            let desired = memory.attempt.as_ref().map(|attempt| std::sync::Arc::clone(&attempt.desired));
-            self.ensure_namespace(application, desired.as_deref().unwrap_or(&DesiredSet::default())).await?;
+        let writes: Vec<&Step> = applies(plan).collect();
+        if !writes.is_empty() || super::carry_out::steps(plan).any(|step| matches!(step.action, Action::Hook { .. })) {
+            self.make_namespace(application, owner, memory).await?;
         }
         let grew = memory.inventory.get_or_insert_default().intend(writes.iter().map(|step| &step.id.key));
         if grew {
@@ -74,7 +70,7 @@ impl Driver {
         if let Some(attempt) = &mut memory.attempt {
             attempt.cleared = true;
         }
-        Ok(BTreeMap::new())
+        Ok(())
     }
 
     /// Stores the inventory with the objects that are about to be applied, before the first of them is.
@@ -86,100 +82,84 @@ impl Driver {
     }
 
     /// Makes the destination's namespace when `CreateNamespace=true` asks for it and nothing else brings it.
-    async fn ensure_namespace(&self, application: &Application, desired: &DesiredSet) -> Result<(), Failure> {
-        let policy = application.spec.sync_policy.as_ref();
-        let wanted = super::observe::creates_namespace(application);
-        let Some(namespace) =
-            application.spec.destination.namespace.as_deref().filter(|name| wanted && !name.is_empty())
-        else {
+    async fn make_namespace(&self, application: &Application, owner: &Owner, memory: &Memory) -> Result<(), Failure> {
+        let Some(attempt) = &memory.attempt else { return Ok(()) };
+        let Some(namespace) = created_namespace(application, attempt.choices.options.create_namespace) else {
             return Ok(());
         };
-        let key = ObjectKey::new("", "Namespace", "", namespace);
-        if desired.objects.contains_key(&key) {
+        if attempt.desired.objects.contains_key(&ObjectKey::new("", "Namespace", "", namespace)) {
             return Ok(());
         }
-        let managed = policy.and_then(|policy| policy.managed_namespace_metadata.as_ref());
-        let failure = |error: ApplyError| Failure {
+        let managed = application.spec.sync_policy.as_ref().and_then(|policy| policy.managed_namespace_metadata.as_ref());
+        let wanted = managed.map_or_else(NamespaceMetadata::default, |managed| NamespaceMetadata {
+            labels: managed.labels.clone(),
+            annotations: managed.annotations.clone(),
+        });
+        self.applier.ensure_namespace(namespace, owner, &wanted).await.map(|_| ()).map_err(|error: ApplyError| Failure {
             reason: error.reason,
             message: format!("the namespace `{namespace}` could not be made (CreateNamespace=true): {}", error.message),
-        };
-        if managed.is_none() && self.applier.get_metadata(&key).await.map_err(failure)?.is_some() {
-            return Ok(());
-        }
-        let body = json!({
-            "apiVersion": "v1",
-            "kind": "Namespace",
-            "metadata": {
-                "name": namespace,
-                "labels": managed.map(|managed| managed.labels.clone()).unwrap_or_default(),
-                "annotations": managed.map(|managed| managed.annotations.clone()).unwrap_or_default(),
-            },
-        });
-        let gvk = GroupVersionKind::from_api_version("v1", "Namespace");
-        self.applier.apply(&key, &gvk, body.to_string().into(), Mode::Write, None).await.map(|_| ()).map_err(failure)
+        })
     }
 
-    /// Tries every apply on the server without writing. Objects that can't be tried yet (their kind or namespace comes
-    /// with the same change) are left out; so are those whose webhook knows no trial.
+    /// Tries every apply on the server without writing.
     async fn trial(
         &self,
         application: &Application,
         owner: &Owner,
         memory: &Memory,
         live: &LiveView,
-        steps: &[&Step],
-    ) -> BTreeMap<StepId, Outcome> {
-        let Some(attempt) = &memory.attempt else { return BTreeMap::new() };
+        plan: &Plan,
+    ) -> PreflightReport {
+        let Some(attempt) = &memory.attempt else { return PreflightReport::default() };
+        let options = &attempt.choices.options;
         let take_over = take_over(application);
         let work = Work {
             owner,
             desired: &attempt.desired,
             live,
             inventory: memory.inventory.as_ref(),
-            options: &attempt.choices.options,
-            propagation: Propagation::Foreground,
+            options,
+            propagation: propagation(options.prune_propagation),
             attempt: &attempt.id,
             take_over: &take_over,
             bodies: &BTreeMap::new(),
         };
-        let objects: Vec<_> = steps
+        let written: Vec<&Arc<DesiredObject>> =
+            applies(plan).filter_map(|step| attempt.desired.objects.get(&step.id.key)).collect();
+        let trials = written
             .iter()
-            .filter_map(|step| Some((step.id.clone(), attempt.desired.objects.get(&step.id.key)?)))
-            .filter(|(_, object)| !object.kind_is_new)
-            .collect();
-        futures::stream::iter(objects)
-            .map(|(id, object)| async move {
-                let options = apply_options(work, object, Mode::DryRun);
-                let tried = self.applier.apply_with(&id.key, &object.gvk, object.body.clone(), &options).await;
-                let outcome = match tried {
-                    Ok(_) => Outcome::Unchanged,
-                    Err(error) if error.reason == Reason::NamespaceNotFound => {
-                        Outcome::Skipped { message: "its namespace does not exist yet".to_owned() }
-                    }
-                    Err(error) if error.message.contains("does not support dry run") => {
-                        Outcome::Skipped { message: error.message }
-                    }
-                    Err(error) => Outcome::Failed { reason: error.reason, message: refusal(object, &error) },
-                };
-                (id, outcome)
+            .map(|object| Trial {
+                object: Arc::clone(object),
+                options: apply_options(work, object, Mode::DryRun),
+                skips_missing: object
+                    .options
+                    .skip_dry_run_on_missing_resource
+                    .unwrap_or(options.skip_dry_run_on_missing_resource),
             })
-            .buffer_unordered(TRIALS_IN_FLIGHT)
-            .collect()
-            .await
+            .collect();
+        let change = Change::of(
+            written.iter().map(|object| object.as_ref()),
+            created_namespace(application, options.create_namespace),
+        );
+        self.applier.preflight(trials, &change).await
     }
 
     /// A dry run that a person asked for.
     pub(super) async fn try_out(&self, application: &Application, owner: &Owner, memory: &mut Memory, plan: &Plan) {
-        let writes: Vec<&Step> = applies(plan).collect();
         let Some(attempt) = &memory.attempt else { return };
         let live = self.view_of(owner, memory, &attempt.desired, plan);
-        let outcomes = self.trial(application, owner, memory, &live, &writes).await;
-        let refused = outcomes.iter().find_map(|(id, outcome)| match outcome {
-            Outcome::Failed { reason, message } => {
-                Some(Failure { reason: *reason, message: format!("{id} would be refused: {message}") })
-            }
-            _ => None,
-        });
+        let report = self.trial(application, owner, memory, &live, plan).await;
+        let id = |key: &ObjectKey| StepId { phase: Phase::Sync, key: key.clone() };
+        let mut outcomes: BTreeMap<StepId, Outcome> =
+            applies(plan).map(|step| (step.id.clone(), Outcome::Unchanged)).collect();
+        for found in &report.unverified {
+            let message = format!("not verified by admission: {}", found.why);
+            outcomes.insert(id(&found.key), Outcome::Skipped { message });
+        }
+        for Refused { key, reason, message } in &report.refused {
+            outcomes.insert(id(key), Outcome::Failed { reason: *reason, message: message.clone() });
+        }
+        let refused = refusal_of(&report.refused, "in a dry run");
         let now = self.clock.now();
         if let Some(attempt) = &mut memory.attempt {
             attempt.progress.outcomes = outcomes;
@@ -187,4 +167,20 @@ impl Driver {
             attempt.end(phase, refused, now);
         }
     }
+}
+
+fn created_namespace(application: &Application, wanted: bool) -> Option<&str> {
+    application.spec.destination.namespace.as_deref().filter(|name| wanted && !name.is_empty())
+}
+
+fn refusal_of(refused: &[Refused], what: &str) -> Option<Failure> {
+    let first = refused.first()?;
+    let shown: Vec<String> =
+        refused.iter().take(REFUSALS_SHOWN).map(|found| format!("{}: {}", found.key, found.message)).collect();
+    let more = refused.len().saturating_sub(REFUSALS_SHOWN);
+    let more = if more == 0 { String::new() } else { format!(" (and {more} more)") };
+    Some(Failure {
+        reason: first.reason,
+        message: format!("refused in a trial on the server, {what}: {}{more}", shown.join("; ")),
+    })
 }

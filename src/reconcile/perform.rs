@@ -261,7 +261,8 @@ impl Driver {
             Ok(body) => body,
             Err(message) => return Done::failed(id, Reason::InvalidManifest, message),
         };
-        match self.applier.start_hook(&id.key, &hook.object.gvk, body, work.owner, &mark).await {
+        let validation = apply_options(work, &hook.object, Mode::Write).validation;
+        match self.applier.start_hook(&id.key, &hook.object.gvk, body, work.owner, validation).await {
             Ok(HookStart::Started(started) | HookStart::AlreadyStarted(started)) => {
                 self.metrics.wrote(WriteVerb::Apply, WriteOutcome::Created);
                 info!(object = %id.key, phase = %id.phase, "hook starts");

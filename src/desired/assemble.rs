@@ -8,8 +8,9 @@ use base64::engine::general_purpose::STANDARD as BASE64;
 use bytes::Bytes;
 use serde_json::{Map, Value};
 
-use super::options::{hook_of, object_options, sync_wave};
-use super::{DesiredObject, DesiredSet, ProjectRules};
+use super::hook::{Role, role_of};
+use super::options::{hook_wave, object_options, sync_wave};
+use super::{DEPENDS_ON_ANNOTATION, Dependency, DesiredObject, DesiredSet, Hook, ProjectRules};
 use crate::api::Destination;
 use crate::model::{
     ApiSurface, GroupKind, GroupVersionKind, Hash64, INSTANCE_LABEL, Manifest, ObjectKey, Owner, Reason,
@@ -57,34 +58,93 @@ pub fn assemble(manifests: Vec<Manifest>, input: AssembleInput<'_>) -> Result<De
     let mut set = DesiredSet::default();
     let mut problems = Vec::new();
     for manifest in manifests {
-        if let Some(hook) = hook_of(&manifest) {
-            set.warnings.push(format!("{} {} ({hook}) is left out", manifest.gvk().kind, manifest.name()));
+        let (role, warnings) = role_of(&manifest);
+        if !warnings.is_empty() {
+            let place = format!("{}: {} `{}`", manifest.origin, manifest.gvk().kind, stated_name(&manifest));
+            set.warnings.extend(warnings.iter().map(|warning| format!("{place}: {warning}")));
+        }
+        if role == Role::LeftOut {
             continue;
         }
-        match assemble_one(manifest, input, &coming) {
-            Ok(object) => {
-                set.warnings.extend(object.options.warnings.iter().map(|warning| format!("{}: {warning}", object.key)));
-                if let Some(first) = set.objects.get(&object.key) {
-                    problems.push(Problem {
-                        reason: Reason::DuplicateResource,
-                        message: format!(
-                            "{} `{}` is defined twice: in {} and in {}; remove one of them",
-                            object.gvk.kind, object.key.name, first.origin, object.origin
-                        ),
-                    });
-                } else {
+        let is_hook = role != Role::Object;
+        let generate_name = (is_hook && manifest.name().is_empty()).then(|| stated_name(&manifest).to_owned());
+        let object = match assemble_one(manifest, input, &coming, is_hook) {
+            Ok(object) => object,
+            Err(more) => {
+                problems.extend(more);
+                continue;
+            }
+        };
+        set.warnings.extend(object.options.warnings.iter().map(|warning| format!("{}: {warning}", object.key)));
+        match role {
+            Role::Hook { phases, delete_policies } => {
+                set.hooks.push(Hook { object: Arc::new(object), phases, delete_policies, generate_name });
+            }
+            Role::Object | Role::LeftOut => match set.objects.get(&object.key) {
+                Some(first) => problems.push(twice(first, &object, "is defined twice")),
+                None => {
                     set.objects.insert(object.key.clone(), Arc::new(object));
                 }
-            }
-            Err(problem) => problems.push(problem),
+            },
         }
     }
+    order_hooks(&mut set.hooks);
+    problems.extend(hooks_in_the_way(&set));
     if problems.is_empty() {
         Ok(set)
     } else {
         problems.sort();
         Err(problems)
     }
+}
+
+/// The name that a manifest states, or the beginning of the one that is generated.
+fn stated_name(manifest: &Manifest) -> &str {
+    match manifest.name() {
+        "" => manifest.object.pointer("/metadata/generateName").and_then(Value::as_str).unwrap_or_default(),
+        name => name,
+    }
+}
+
+fn twice(first: &DesiredObject, second: &DesiredObject, what: &str) -> Problem {
+    Problem {
+        reason: Reason::DuplicateResource,
+        message: format!(
+            "{} `{}` {what}: in {} and in {}; remove one of them",
+            second.gvk.kind, second.key.name, first.origin, second.origin
+        ),
+    }
+}
+
+fn order_hooks(hooks: &mut [Hook]) {
+    hooks.sort_by(|left, right| {
+        let place = |hook: &Hook| (hook.phases.first().copied(), hook.object.wave);
+        let name = |hook: &Hook| hook.generate_name.clone();
+        place(left)
+            .cmp(&place(right))
+            .then_with(|| left.object.key.cmp(&right.object.key))
+            .then_with(|| name(left).cmp(&name(right)))
+            .then_with(|| left.object.hash.cmp(&right.object.hash))
+    });
+}
+
+/// Hooks whose object would be in the way of another: a hook is deleted and made again, so no ordinary object may be the
+/// same, nor another hook of the same phase.
+fn hooks_in_the_way(set: &DesiredSet) -> Vec<Problem> {
+    let mut seen: BTreeMap<&ObjectKey, Vec<&Hook>> = BTreeMap::new();
+    let mut problems = Vec::new();
+    for hook in set.hooks.iter().filter(|hook| hook.generate_name.is_none()) {
+        let key = &hook.object.key;
+        if let Some(object) = set.objects.get(key) {
+            problems.push(twice(object, &hook.object, "is an ordinary object and a hook"));
+        }
+        let others = seen.entry(key).or_default();
+        if let Some(other) = others.iter().find(|other| !other.phases.is_disjoint(&hook.phases)) {
+            problems.push(twice(&other.object, &hook.object, "is a hook of the same phase twice"));
+        }
+        others.push(hook);
+    }
+    problems
 }
 
 fn coming_kinds(manifests: &[Manifest]) -> BTreeMap<GroupKind, ComingKind> {
@@ -111,21 +171,42 @@ fn coming_kinds(manifests: &[Manifest]) -> BTreeMap<GroupKind, ComingKind> {
 }
 
 fn assemble_one(
+    manifest: Manifest,
+    input: AssembleInput<'_>,
+    coming: &BTreeMap<GroupKind, ComingKind>,
+    is_hook: bool,
+) -> Result<DesiredObject, Vec<Problem>> {
+    let depends_on = depends_on(&manifest, input.surface, coming)?;
+    Ok(DesiredObject {
+        depends_on,
+        ..assemble_body(manifest, input, coming, is_hook).map_err(|problem| vec![problem])?
+    })
+}
+
+fn assemble_body(
     mut manifest: Manifest,
     input: AssembleInput<'_>,
     coming: &BTreeMap<GroupKind, ComingKind>,
+    is_hook: bool,
 ) -> Result<DesiredObject, Problem> {
     let gvk = manifest.gvk();
     let name = manifest.name().to_owned();
+    let told_name = stated_name(&manifest).to_owned();
     let origin = std::mem::take(&mut manifest.origin);
-    if name.is_empty() {
+    if told_name.is_empty() {
+        return Err(Problem {
+            reason: Reason::InvalidManifest,
+            message: format!("{origin}: {} has no metadata.name", gvk.kind),
+        });
+    }
+    if name.is_empty() && !is_hook {
         return Err(Problem {
             reason: Reason::InvalidManifest,
             message: format!("{origin}: {} has no metadata.name; generateName works for hooks only", gvk.kind),
         });
     }
     let (namespaced, kind_is_new) = scope_of(&gvk, input.surface, coming)
-        .map_err(|(reason, why)| Problem { reason, message: format!("{origin}: {} `{name}`: {why}", gvk.kind) })?;
+        .map_err(|(reason, why)| Problem { reason, message: format!("{origin}: {} `{told_name}`: {why}", gvk.kind) })?;
     let namespace = match (namespaced, manifest.namespace()) {
         (false, _) => String::new(),
         (true, "") => input.destination.namespace.clone().unwrap_or_default(),
@@ -139,7 +220,7 @@ fn assemble_one(
             return Err(Problem {
                 reason: Reason::InvalidSpec,
                 message: format!(
-                    "{origin}: {} `{name}` names no namespace and spec.destination.namespace is not set",
+                    "{origin}: {} `{told_name}` names no namespace and spec.destination.namespace is not set",
                     gvk.kind
                 ),
             });
@@ -149,18 +230,19 @@ fn assemble_one(
         // Owning a Namespace is power over everything in it.
         input.project.permits_namespace(input.destination, &name).map_err(denied)?;
     }
-    let (wave, options) = (sync_wave(&manifest), object_options(&manifest));
+    let wave = if is_hook { hook_wave(&manifest) } else { sync_wave(&manifest) };
+    let options = object_options(&manifest);
     let Value::Object(mut object) = manifest.object else {
         return Err(Problem { reason: Reason::InvalidManifest, message: format!("{origin}: not an object") });
     };
     clean(&mut object, &key);
     stamp(&mut object, &key, input.owner).map_err(|field| Problem {
         reason: Reason::InvalidManifest,
-        message: format!("{origin}: {} `{name}`: {field} must be a mapping", gvk.kind),
+        message: format!("{origin}: {} `{told_name}`: {field} must be a mapping", gvk.kind),
     })?;
     let body = serde_json::to_vec(&Value::Object(object)).map_err(|error| Problem {
         reason: Reason::InvalidManifest,
-        message: format!("{origin}: {} `{name}` can't be written as JSON: {error}", gvk.kind),
+        message: format!("{origin}: {} `{told_name}` can't be written as JSON: {error}", gvk.kind),
     })?;
     let hash = Hash64::of_bytes(&body);
     Ok(DesiredObject {
@@ -174,6 +256,46 @@ fn assemble_one(
         origin,
         kind_is_new,
     })
+}
+
+/// Reads the explicit dependencies of an object.
+fn depends_on(
+    manifest: &Manifest,
+    surface: &ApiSurface,
+    coming: &BTreeMap<GroupKind, ComingKind>,
+) -> Result<Vec<Dependency>, Vec<Problem>> {
+    let Some(value) = manifest.annotation(DEPENDS_ON_ANNOTATION) else { return Ok(Vec::new()) };
+    let misplaced = |dependency: &Dependency| {
+        let key = &dependency.key;
+        let kind = key.group_kind();
+        let coming = || coming.get(&kind).map(|kind| kind.namespaced);
+        match surface.kinds.get(&kind).map(|kind| kind.namespaced).or_else(coming)? {
+            true if key.namespace.is_empty() => {
+                Some(format!("`{key}` names no namespace: write {}/{}/<namespace>/{}", key.group, key.kind, key.name))
+            }
+            false if !key.namespace.is_empty() => Some(format!(
+                "`{key}` names a namespace and {kind} has none: write {}/{}//{}",
+                key.group, key.kind, key.name
+            )),
+            true | false => None,
+        }
+    };
+    let errors = match Dependency::parse_list(value) {
+        Ok(read) => {
+            let misplaced: Vec<String> = read.iter().filter_map(misplaced).collect();
+            if misplaced.is_empty() {
+                return Ok(read);
+            }
+            misplaced
+        }
+        Err(errors) => errors,
+    };
+    let place = format!("{}: {} `{}`", manifest.origin, manifest.gvk().kind, stated_name(manifest));
+    let problem = |error| Problem {
+        reason: Reason::InvalidManifest,
+        message: format!("{place}: {DEPENDS_ON_ANNOTATION}: {error}"),
+    };
+    Err(errors.into_iter().map(problem).collect())
 }
 
 fn scope_of(
@@ -262,6 +384,10 @@ fn stamp(object: &mut Map<String, Value>, key: &ObjectKey, owner: &Owner) -> Res
     let labels = mapping(metadata, "labels").ok_or("metadata.labels")?;
     labels.insert(INSTANCE_LABEL.to_owned(), Value::String(owner.instance.to_string()));
     let annotations = mapping(metadata, "annotations").ok_or("metadata.annotations")?;
+    if key.name.is_empty() {
+        // The annotation names the object, so it can be put on only once the name is known.
+        return Ok(());
+    }
     annotations.insert(TRACKING_ANNOTATION.to_owned(), Value::String(owner.tracking_id(key)));
     Ok(())
 }
@@ -419,14 +545,103 @@ mod tests {
         assert_eq!((&body["data"], &body["stringData"]), (&json!({"user": "YQ=="}), &json!({"port": 5432})));
     }
 
+    fn annotated(line: u32, metadata: Value, annotations: Value) -> Manifest {
+        let mut metadata = metadata;
+        metadata["annotations"] = annotations;
+        manifest(line, json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata}))
+    }
+
     #[test]
-    fn hooks_are_left_out_and_named() {
-        let set = assembled(vec![manifest(
-            1,
-            json!({"apiVersion": "batch/v1", "kind": "Job", "metadata": {"name": "migrate", "annotations": {"helm.sh/hook": "pre-install"}}}),
-        )])
+    fn hooks_stand_apart_in_the_order_in_which_they_run() {
+        let set = assembled(vec![
+            annotated(1, json!({"name": "after"}), json!({"helm.sh/hook": "post-install"})),
+            annotated(2, json!({"name": "late"}), json!({"helm.sh/hook": "pre-install", "helm.sh/hook-weight": "5"})),
+            annotated(3, json!({"generateName": "first-"}), json!({"argocd.argoproj.io/hook": "PreSync,PostSync"})),
+            annotated(4, json!({"name": "skipped"}), json!({"argocd.argoproj.io/hook": "Skip"})),
+            annotated(5, json!({"name": "wrong"}), json!({"argocd.argoproj.io/hook": "Presync"})),
+            annotated(6, json!({"name": "plain"}), json!({"helm.sh/hook-weight": "5"})),
+        ])
         .unwrap();
-        assert_eq!(set.warnings, ["Job migrate (pre-install) is left out"]);
-        assert!(set.objects.is_empty());
+        let told = |hook: &Hook| {
+            let phases: Vec<&str> = hook.phases.iter().map(|phase| phase.as_str()).collect();
+            let name = hook.generate_name.clone().unwrap_or_else(|| hook.object.key.name.clone());
+            format!("{name} {} {}", phases.join("+"), hook.object.wave)
+        };
+        let hooks: Vec<String> = set.hooks.iter().map(told).collect();
+        assert_eq!(hooks, ["first- PreSync+PostSync 0", "late PreSync 5", "after PostSync 0"]);
+        let objects: Vec<(&str, i32)> =
+            set.objects.values().map(|object| (object.key.name.as_str(), object.wave)).collect();
+        assert_eq!(objects, [("plain", 0)]);
+        assert_eq!(set.warnings.len(), 2, "{:?}", set.warnings);
+        let body: Value = serde_json::from_slice(&set.hooks[0].object.body).unwrap();
+        let id = Owner::new("tidelock", "tidelock", "shop").instance.to_string();
+        assert_eq!(
+            body["metadata"],
+            json!({"generateName": "first-", "namespace": "shop", "labels": {"tidelock.dev/instance": id},
+                   "annotations": {"argocd.argoproj.io/hook": "PreSync,PostSync"}})
+        );
+    }
+
+    #[test]
+    fn rules_of_objects_hold_for_hooks_too() {
+        let hook = || json!({"argocd.argoproj.io/hook": "PreSync"});
+        let problems = assembled(vec![
+            annotated(1, json!({"name": "a", "namespace": "kube-system"}), hook()),
+            annotated(2, json!({"name": "b"}), hook()),
+            annotated(3, json!({"name": "b"}), json!({"argocd.argoproj.io/hook": "PreSync,PostSync"})),
+            annotated(4, json!({"name": "c"}), hook()),
+            annotated(5, json!({"name": "c"}), json!({})),
+            annotated(6, json!({}), hook()),
+            annotated(7, json!({"generateName": "d-"}), json!({})),
+        ])
+        .unwrap_err();
+        let texts: Vec<String> = problems.iter().map(|p| format!("{}: {}", p.reason, p.message)).collect();
+        assert_eq!(
+            texts,
+            [
+                "InvalidManifest: deploy/all.yaml:6: ConfigMap has no metadata.name",
+                "InvalidManifest: deploy/all.yaml:7: ConfigMap has no metadata.name; generateName works for hooks only",
+                "DuplicateResource: ConfigMap `b` is a hook of the same phase twice: in deploy/all.yaml:2 and in deploy/all.yaml:3; remove one of them",
+                "DuplicateResource: ConfigMap `c` is an ordinary object and a hook: in deploy/all.yaml:5 and in deploy/all.yaml:4; remove one of them",
+                "NotPermitted: deploy/all.yaml:1: project `default` does not allow the namespace `kube-system`: it is protected, and a project must name it literally in its destinations to allow it",
+            ]
+        );
+    }
+
+    #[test]
+    fn dependencies_are_read_and_wrong_ones_are_told_with_their_place() {
+        let on = |list: &str| json!({"tidelock.dev/depends-on": list});
+        let set = assembled(vec![annotated(1, json!({"name": "a"}), on("core/Secret/shop/s:present, x.io/New/ns/n"))])
+            .unwrap();
+        let read: Vec<String> = set
+            .objects
+            .values()
+            .flat_map(|object| &object.depends_on)
+            .map(|one| format!("{} {}", one.key, one.state.as_str()))
+            .collect();
+        assert_eq!(read, ["/Secret/shop/s present", "x.io/New/ns/n ready"]);
+        assert_eq!(set.outside_dependencies().len(), 2);
+
+        let problems = assembled(vec![
+            annotated(3, json!({"name": "a"}), on("/Secret//s, /Namespace/shop/shop")),
+            annotated(9, json!({"name": "b"}), on("Secret/s")),
+        ])
+        .unwrap_err();
+        let texts: Vec<&str> = problems.iter().map(|problem| problem.message.as_str()).collect();
+        assert_eq!(
+            texts[0],
+            "deploy/all.yaml:3: ConfigMap `a`: tidelock.dev/depends-on: `/Namespace/shop/shop` names a namespace and Namespace has none: write /Namespace//shop"
+        );
+        assert_eq!(
+            texts[1],
+            "deploy/all.yaml:3: ConfigMap `a`: tidelock.dev/depends-on: `/Secret//s` names no namespace: write /Secret/<namespace>/s"
+        );
+        assert!(
+            texts[2].starts_with(
+                "deploy/all.yaml:9: ConfigMap `b`: tidelock.dev/depends-on: `Secret/s` has fewer than four parts: write"
+            ),
+            "{}",
+            texts[2]
+        );
     }
 }

@@ -11,10 +11,10 @@ mod support;
 mod sync_options;
 
 pub use assemble::{AssembleInput, Problem, assemble};
-pub use dependency::{Dependency, DependencyState};
+pub use dependency::{DEPENDS_ON_ANNOTATION, Dependency, DependencyState};
 pub use hook::{Hook, HookDeletePolicy};
 pub use object::{DesiredObject, DesiredSet};
-pub use options::{ObjectOptions, SYNC_WAVE_ANNOTATIONS, hook_of, object_options, sync_wave};
+pub use options::{ObjectOptions, SYNC_WAVE_ANNOTATIONS, hook_wave, object_options, sync_wave};
 pub use project::{ProjectRules, SourceDenied};
 pub use support::{unsupported_fields, unsupported_operation, unsupported_project_fields};
 pub use sync_options::{PrunePropagation, SyncOptions};

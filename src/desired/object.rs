@@ -1,6 +1,6 @@
 //! The desired set and its objects.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -44,8 +44,22 @@ pub struct DesiredSet {
 }
 
 impl DesiredSet {
-    /// The kinds of the objects.
+    /// The kinds of the objects and of the hooks.
     pub fn kinds(&self) -> impl Iterator<Item = GroupKind> + '_ {
-        self.objects.keys().map(ObjectKey::group_kind)
+        let hooks = self.hooks.iter().map(|hook| &hook.object.key);
+        self.objects.keys().chain(hooks).map(ObjectKey::group_kind)
+    }
+
+    /// The objects outside of the set that its objects and hooks depend on by annotation, so that they have to be watched.
+    pub fn outside_dependencies(&self) -> BTreeSet<&ObjectKey> {
+        let hooks = self.hooks.iter().map(|hook| &hook.object);
+        let hook_keys: BTreeSet<&ObjectKey> = hooks.clone().map(|object| &object.key).collect();
+        self.objects
+            .values()
+            .chain(hooks)
+            .flat_map(|object| &object.depends_on)
+            .map(|dependency| &dependency.key)
+            .filter(|key| !self.objects.contains_key(key) && !hook_keys.contains(key))
+            .collect()
     }
 }

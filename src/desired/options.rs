@@ -8,7 +8,8 @@ pub const SYNC_WAVE_ANNOTATIONS: [&str; 2] = ["tidelock.dev/sync-wave", "argocd.
 
 const SYNC_OPTIONS_ANNOTATIONS: [&str; 2] = ["tidelock.dev/sync-options", "argocd.argoproj.io/sync-options"];
 const COMPARE_OPTIONS_ANNOTATIONS: [&str; 2] = ["tidelock.dev/compare-options", "argocd.argoproj.io/compare-options"];
-const HOOK_ANNOTATIONS: [&str; 3] = ["tidelock.dev/hook", "argocd.argoproj.io/hook", "helm.sh/hook"];
+/// Helm's wave of a hook.
+const HOOK_WEIGHT_ANNOTATION: &str = "helm.sh/hook-weight";
 
 /// Options of one object (`tidelock.dev/sync-options`, Argo CD's, and `helm.sh/resource-policy`); what is unset is as the
 /// Application says.
@@ -42,16 +43,13 @@ pub fn sync_wave(manifest: &Manifest) -> i32 {
         .unwrap_or(0)
 }
 
-/// The hook that an object is, by our annotation, Argo CD's, or Helm's; `None` for ordinary objects.
-///
-/// Helm's `crd-install` makes an ordinary object, as in Argo CD.
-pub fn hook_of(manifest: &Manifest) -> Option<String> {
-    HOOK_ANNOTATIONS
+/// The sync wave of a hook: as of any object, and where none is stated Helm's weight.
+pub fn hook_wave(manifest: &Manifest) -> i32 {
+    SYNC_WAVE_ANNOTATIONS
         .iter()
-        .find_map(|annotation| manifest.annotation(annotation))
-        .map(str::trim)
-        .filter(|hook| !hook.is_empty() && *hook != "crd-install")
-        .map(str::to_owned)
+        .chain([&HOOK_WEIGHT_ANNOTATION])
+        .find_map(|annotation| manifest.annotation(annotation)?.trim().parse().ok())
+        .unwrap_or(0)
 }
 
 /// The options of an object.
@@ -157,12 +155,10 @@ mod tests {
     }
 
     #[test]
-    fn helm_hooks_are_hooks_and_crd_install_is_not() {
-        assert_eq!(
-            hook_of(&annotated(&json!({ "helm.sh/hook": "pre-install,pre-upgrade" }))),
-            Some("pre-install,pre-upgrade".into())
-        );
-        assert_eq!(hook_of(&annotated(&json!({ "helm.sh/hook": "crd-install" }))), None);
-        assert_eq!(hook_of(&annotated(&json!({}))), None);
+    fn helms_weight_is_the_wave_of_a_hook_that_states_none() {
+        assert_eq!(hook_wave(&annotated(&json!({ "helm.sh/hook-weight": "-3" }))), -3);
+        assert_eq!(sync_wave(&annotated(&json!({ "helm.sh/hook-weight": "-3" }))), 0);
+        let both = json!({ "helm.sh/hook-weight": "1", "argocd.argoproj.io/sync-wave": "2" });
+        assert_eq!(hook_wave(&annotated(&both)), 2);
     }
 }

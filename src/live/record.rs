@@ -1,9 +1,7 @@
 //! What we hold of a live object: never its body.
 
+pub use crate::model::HOOK_ATTEMPT_ANNOTATION;
 use crate::model::{Consent, Hash64, Health, Marks};
-
-/// Annotation of a hook's object that names the attempt which made it.
-pub const HOOK_ATTEMPT_ANNOTATION: &str = "tidelock.dev/hook-attempt";
 
 /// A live object reduced on arrival to what later decisions read.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -1,14 +1,24 @@
 //! Decides everything: which steps, in which order, behind which gates. Pure; the clock is passed in.
 
+mod compile;
+mod cycle;
 mod decide;
+mod deletion;
+mod edges;
 mod explain;
 mod gate;
 pub mod graph;
+mod inferred;
 mod order;
 pub mod progress;
+mod prune;
+mod references;
 mod steps;
+mod waves;
 
+pub use compile::{CompileInput, Consents, HookNaming, PlanError, compile};
 pub use decide::{DecideInput, Decision, LastAttempt, Policy, Request, backoff, decide};
+pub use deletion::{DeletionInput, compile_deletion};
 pub use explain::{Condition, Prerequisite, prerequisites};
 pub use gate::{GateInput, Next, Outcome, Outcomes, Waiting, next};
 pub use order::kind_rank;

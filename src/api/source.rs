@@ -31,7 +31,8 @@ pub struct ApplicationSource {
     #[x_kube(validation = Rule::new("!self.startsWith('/') && !self.split('/').exists(part, part == '..')").message("path must be relative to the root of the repository and must not contain '..'"))]
     #[schemars(length(max = 4096))]
     pub path: Option<String>,
-    /// Branch, tag, commit id or `HEAD` (the default: the repository's default branch).
+    /// Branch, tag, commit id, range of versions over tags (`1.x`, `>=1.2 <2`) or `HEAD` (the default: the repository's
+    /// default branch).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 512))]
     pub target_revision: Option<String>,
@@ -117,7 +118,8 @@ pub struct JsonnetVariable {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct HelmSource {
-    /// Values files, relative to the chart; a leading `/` means from the root of the repository. Later ones win.
+    /// Values files, relative to the chart; a leading `/` means from the root of the repository, `$ref/` from the root of the
+    /// source with that `ref`. Globs stand for what they match. Later ones win.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub value_files: Vec<String>,
     /// Leave out values files that do not exist instead of failing.
@@ -185,7 +187,8 @@ pub struct HelmParameter {
 pub struct HelmFileParameter {
     /// Path of the value.
     pub name: String,
-    /// File, relative to the chart; a leading `/` means from the root of the repository.
+    /// File, relative to the chart; a leading `/` means from the root of the repository, `$ref/` from the root of the source
+    /// with that `ref`.
     pub path: String,
 }
 

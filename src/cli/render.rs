@@ -12,7 +12,7 @@ use super::{Exit, yaml};
 use crate::api::{Application, ApplicationSource};
 use crate::model::Manifest;
 use crate::render::yaml::{DuplicateKeys, YamlError, YamlLimits, decode};
-use crate::render::{LocalFiles, RenderError, RenderLimits, RenderRequest, Rendered, Renderer, Tools};
+use crate::render::{LocalFiles, References, RenderError, RenderLimits, RenderRequest, Rendered, Renderer, Tools};
 use crate::settings::{self, Environment, SettingsError, ToolFlags};
 
 /// Arguments of `tidelock render`.
@@ -105,6 +105,7 @@ struct Job {
     source: ApplicationSource,
     name: String,
     namespace: String,
+    project: String,
 }
 
 pub(super) fn run(arguments: &RenderArguments, output: &mut impl Write) -> Result<Exit, RenderVerbError> {
@@ -137,6 +138,9 @@ fn render(job: &Job, located: &settings::Tools) -> Result<Rendered, RenderVerbEr
         source: &job.source,
         application_name: &job.name,
         destination_namespace: &job.namespace,
+        project: &job.project,
+        revision: "",
+        references: References::default(),
         kube_version: String::new(),
         api_versions: Vec::new(),
         limits: RenderLimits::default(),
@@ -174,7 +178,7 @@ fn of_folder(path: &Path) -> Result<Job, RenderVerbError> {
     let below = folder.strip_prefix(&root).unwrap_or(Path::new("")).to_string_lossy().into_owned();
     let name = folder.file_name().map_or_else(|| "render".to_owned(), |name| release_name(&name.to_string_lossy()));
     let source = ApplicationSource { path: Some(below), ..ApplicationSource::default() };
-    Ok(Job { root, source, name, namespace: "default".to_owned() })
+    Ok(Job { root, source, name, namespace: "default".to_owned(), project: "default".to_owned() })
 }
 
 /// The source of an Application, its path taken from the folder.
@@ -189,6 +193,7 @@ fn of_application(path: &Path, file: &Path) -> Result<Job, RenderVerbError> {
         source: source.clone(),
         name: application.metadata.name.clone().unwrap_or_else(|| "render".to_owned()),
         namespace: application.spec.destination.namespace.clone().unwrap_or_else(|| "default".to_owned()),
+        project: application.spec.project.clone(),
     })
 }
 

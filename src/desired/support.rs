@@ -10,8 +10,8 @@ use crate::api::{
 pub fn unsupported_fields(application: &Application) -> Vec<String> {
     let ApplicationSpec {
         project: _,
-        source,
-        sources: _,
+        source: _,
+        sources,
         destination: _,
         sync_policy,
         ignore_differences,
@@ -44,24 +44,35 @@ pub fn unsupported_fields(application: &Application) -> Vec<String> {
             "spec.syncPolicy.retry.refresh (a newer commit always supersedes)",
         );
     }
-    if let Some(ApplicationSource { reference, tag_prefix, helm, kustomize, .. }) = source {
-        note(reference.is_some(), "spec.source.ref");
-        note(tag_prefix.is_some(), "spec.source.tagPrefix");
-        note(helm.as_ref().is_some_and(|helm| helm.pass_credentials), "spec.source.helm.passCredentials");
-        note(helm.as_ref().is_some_and(|helm| !helm.version.is_empty()), "spec.source.helm.version");
+    let several = !sources.is_empty();
+    for (index, source) in application.spec.all_sources().iter().enumerate() {
+        let field = if several { format!("spec.sources[{index}]") } else { "spec.source".to_owned() };
+        let ApplicationSource { reference, tag_prefix, target_revision, helm, kustomize, .. } = source;
+        let is_set = |text: &Option<String>| text.as_deref().is_some_and(|text| !text.is_empty());
+        note(!several && is_set(reference), &format!("{field}.ref (only one of several `sources` can be referred to)"));
+        note(
+            is_set(tag_prefix) && target_revision.as_deref().is_none_or(|text| matches!(text, "" | "HEAD")),
+            &format!("{field}.tagPrefix (targetRevision names no tag)"),
+        );
+        note(
+            helm.as_ref().is_some_and(|helm| helm.pass_credentials),
+            &format!("{field}.helm.passCredentials (charts are not downloaded)"),
+        );
+        note(
+            helm.as_ref().is_some_and(|helm| !helm.version.is_empty()),
+            &format!("{field}.helm.version (there is one Helm)"),
+        );
         note(
             kustomize.as_ref().is_some_and(|kustomize| !kustomize.version.is_empty()),
-            "spec.source.kustomize.version",
+            &format!("{field}.kustomize.version (there is one Kustomize)"),
         );
         note(
             kustomize
                 .as_ref()
                 .is_some_and(|kustomize| !(kustomize.kube_version.is_empty() && kustomize.api_versions.is_empty())),
-            "spec.source.kustomize.kubeVersion and apiVersions",
-        );
-        note(
-            kustomize.as_ref().is_some_and(|kustomize| kustomize.common_annotations_envsubst),
-            "spec.source.kustomize.commonAnnotationsEnvsubst",
+            &format!(
+                "{field}.kustomize.kubeVersion and apiVersions (they are for charts, which Kustomize does not render here)"
+            ),
         );
     }
     fields
@@ -164,6 +175,27 @@ mod tests {
             ]
         );
         assert!(unsupported_fields(&Application::default()).is_empty());
+    }
+
+    #[test]
+    fn fields_of_each_source_are_named_by_their_place() {
+        let source = |value: serde_json::Value| serde_json::from_value::<ApplicationSource>(value).unwrap();
+        let mut application = Application::default();
+        let one = source(serde_json::json!({"repoURL": "https://h/a", "ref": "a", "tagPrefix": "api/"}));
+        application.spec.source = Some(one.clone());
+        assert_eq!(
+            unsupported_fields(&application),
+            [
+                "spec.source.ref (only one of several `sources` can be referred to)",
+                "spec.source.tagPrefix (targetRevision names no tag)",
+            ]
+        );
+        let ranged = source(serde_json::json!({
+            "repoURL": "https://h/a", "targetRevision": "1.x", "tagPrefix": "api/", "helm": {"version": "v3"},
+        }));
+        application.spec.source = None;
+        application.spec.sources = vec![source(serde_json::json!({"repoURL": "https://h/a", "ref": "a"})), ranged];
+        assert_eq!(unsupported_fields(&application), ["spec.sources[1].helm.version (there is one Helm)"]);
     }
 
     #[test]

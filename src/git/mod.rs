@@ -22,6 +22,7 @@ mod store;
 #[cfg(test)]
 mod testing;
 mod url;
+mod version;
 
 pub use error::GitError;
 pub use remote::{FetchLimits, FetchStats, Remote, RemoteConfig};

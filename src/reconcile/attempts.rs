@@ -26,6 +26,7 @@ pub(super) fn target_of(hash: Hash64, differences: &Differences, prune: bool) ->
 /// A restart finds everything in sync and must not write just because commits that touch nothing came meanwhile.
 pub(super) fn settle_reported_revision(memory: &mut Memory, differences: &Differences) {
     let known = memory.status.sync.revision.clone();
+    let known_of_each = memory.status.sync.revisions.clone();
     if memory.attempt.is_none()
         && !known.is_empty()
         && differences.is_synced()
@@ -33,6 +34,9 @@ pub(super) fn settle_reported_revision(memory: &mut Memory, differences: &Differ
         && memory.status.sync.status == SyncState::Synced
     {
         held.reported = known;
+        if known_of_each.len() == held.reported_revisions.len() {
+            held.reported_revisions = known_of_each;
+        }
     }
 }
 

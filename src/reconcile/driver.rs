@@ -360,6 +360,9 @@ impl Driver {
             suspended: application.spec.suspend,
             history_limit: limit.unwrap_or(HISTORY_LIMIT),
         });
+        if let Some(held) = &memory.held {
+            status.sync.revisions.clone_from(&held.reported_revisions);
+        }
         status.last_handled_refresh.clone_from(&memory.handled_refresh);
         status.last_handled_sync.clone_from(&memory.handled_sync);
         if let Some(inventory) = &memory.inventory {
@@ -378,7 +381,7 @@ impl Driver {
         self.memories.lock().unwrap_or_else(PoisonError::into_inner).remove(name);
         self.use_kinds(name, &BTreeSet::new());
         // Losing interest opens nothing, so it can't fail.
-        let _ = self.sources.set_interest(name, None).await;
+        let _ = self.sources.set_interest(name, &[]).await;
         self.metrics.application_gone(&self.namespace, name);
         info!("the Application is gone");
     }

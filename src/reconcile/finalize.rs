@@ -43,7 +43,7 @@ impl Driver {
             return None;
         }
         // Losing interest opens nothing, so it can't fail.
-        let _ = self.sources.set_interest(&owner.name, None).await;
+        let _ = self.sources.set_interest(&owner.name, &[]).await;
         memory.attempt = None;
         match self.delete_owned(application, owner, memory, propagation(&finalizers)).await {
             Ok(true) => {

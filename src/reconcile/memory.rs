@@ -1,17 +1,19 @@
 //! What the operator remembers of one Application between reconciles. All of it can be lost: the inventory is read back
 //! from the cluster, the rest is made again.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
 
+use super::attempt::AttemptMemory;
+use super::overriding::Overriding;
 use crate::api::ApplicationStatus;
 use crate::desired::DesiredSet;
-use crate::model::{Hash64, Inventory, ObjectKey, Reason, Revision};
+use crate::model::{Hash64, Inventory, ObjectKey, Revision};
 use crate::plan::LastAttempt;
-use crate::render::{RenderInputs, Tool};
+use crate::render::RenderInputs;
 use crate::status::Failure;
 
 /// Healing may follow at once this often; then it is held back.
@@ -47,8 +49,11 @@ pub(super) struct Memory {
     /// Values of the refresh and sync annotations that were last acted on. Not part of `status` until it is written.
     pub(super) handled_refresh: String,
     pub(super) handled_sync: String,
-    /// A refresh that was asked for and not answered yet: the annotation's value and the number of the poll.
-    pub(super) refresh: Option<(String, u64)>,
+    /// A refresh that was asked for and not answered yet: the annotation's value, and by repository the number of the
+    /// poll that answers it.
+    pub(super) refresh: Option<(String, BTreeMap<String, u64>)>,
+    /// What the running operation brings instead of what the spec wants.
+    pub(super) overriding: Option<Overriding>,
     /// Consecutive reconciles that failed for a reason that may pass.
     pub(super) failures: u32,
 }
@@ -60,15 +65,22 @@ pub(super) struct Held {
     pub(super) parameters: Hash64,
     /// Hash of the kinds that were served when it was rendered.
     pub(super) surface: Hash64,
-    /// The newest commit for which it holds.
+    /// The newest commit for which it holds: of several sources, that of the first that renders something.
     pub(super) revision: Revision,
+    /// The newest commit of each source for which it holds.
+    pub(super) revisions: Vec<Revision>,
     /// The commit that is reported: the one that last changed a file that was read. A commit that touches nothing of
-    /// this Application must not cause a write to its status.
+    /// this Application must not cause a write to its status. Of several sources, that of the first that renders
+    /// something.
     pub(super) reported: String,
-    /// The files that were read.
-    pub(super) inputs: RenderInputs,
-    /// What rendered it.
-    pub(super) tool: Tool,
+    /// The same of each source; empty for an Application that has `source` instead of `sources`.
+    pub(super) reported_revisions: Vec<String>,
+    /// The ref that gave each source's commit (`refs/tags/v1.4.2`), where the server said so.
+    pub(super) references: Vec<Option<String>>,
+    /// What was read.
+    pub(super) inputs: Vec<TreeInputs>,
+    /// Whether it may depend on which kinds the API server serves.
+    pub(super) uses_surface: bool,
     /// The set.
     pub(super) desired: Arc<DesiredSet>,
     /// Hash of the whole set.
@@ -77,13 +89,24 @@ pub(super) struct Held {
     pub(super) warnings: Vec<String>,
 }
 
+/// What a render read of the tree of one source, its own or another's.
+#[derive(Clone)]
+pub(super) struct TreeInputs {
+    /// Place of the source whose tree it is.
+    pub(super) source: usize,
+    /// The files that were read.
+    pub(super) inputs: RenderInputs,
+    /// Whether the commit of that source is itself part of the result.
+    pub(super) uses_revision: bool,
+}
+
 /// A source that can't be used, with what that was found from.
 #[derive(Clone, PartialEq, Eq)]
 pub(super) struct Refused {
     /// Hash of all of the spec that goes into it, of the project and of the served kinds.
     pub(super) parameters: Hash64,
-    /// The commit.
-    pub(super) revision: Revision,
+    /// The commit of each source.
+    pub(super) revisions: Vec<Revision>,
     /// Why.
     pub(super) failure: Failure,
 }

@@ -19,11 +19,15 @@ pub mod lease;
 mod memory;
 mod objects;
 mod observe;
+mod overriding;
+mod poll;
+mod produce;
 mod projects;
 mod queue;
 mod report;
 mod requests;
 mod secrets;
 mod sources;
+mod tracker;
 
 pub use controller::{Process, RunError, run};

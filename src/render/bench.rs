@@ -1,12 +1,14 @@
 //! What driving a tool needs, for Helm and Kustomize alike: its material written out, a run in the jail, its output read.
 
+use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 use super::complaint::Canaries;
+use super::environment::BuildEnvironment;
 use super::exec::{Bounds, ExecError, Jail, Run};
 use super::manifests::manifests;
-use super::material::Material;
+use super::material::{Material, write_file};
 use super::renderer::Tools;
 use super::scratch::{Private, Scratch, private_directory};
 use super::yaml::{self, Document, DuplicateKeys, YamlLimits};
@@ -19,6 +21,9 @@ pub(super) struct Bench<'a> {
     pub(super) scratch: &'a Scratch,
     pub(super) jail: &'a Jail,
     pub(super) files: &'a RecordingFiles<'a>,
+    /// Trees of other sources by their `ref`.
+    pub(super) references: &'a BTreeMap<String, RecordingFiles<'a>>,
+    pub(super) environment: &'a BuildEnvironment,
     pub(super) request: &'a RenderRequest<'a>,
 }
 
@@ -55,6 +60,19 @@ impl Workplace {
         let path = self.private.path().join(name);
         std::fs::write(&path, content).map_err(|error| broken("a generated file can't be written", &error))?;
         Ok(path)
+    }
+
+    /// Writes a file of another source beside the tree, under the name that the parameters use.
+    pub(super) fn lend(&self, reference: &str, path: &str, content: &[u8]) -> Result<PathBuf, RenderError> {
+        let root = self.private.path().join("lent");
+        let under = format!("${reference}/{path}");
+        let place = root.join(&under);
+        match write_file(&root, &under, content) {
+            Ok(()) => Ok(place),
+            // The same file may be named twice.
+            Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => Ok(place),
+            Err(error) => Err(broken("a file of another source can't be written", &error)),
+        }
     }
 
     /// Runs a tool and gives its output.

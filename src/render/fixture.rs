@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use serde_json::{Value, json};
 
 use super::memory::MemoryFiles;
-use super::{RenderError, RenderLimits, RenderRequest, Rendered, Renderer, Tools};
+use super::{References, RenderError, RenderLimits, RenderRequest, Rendered, Renderer, Tools};
 use crate::api::ApplicationSource;
 
 /// The tools that the test run points to.
@@ -25,13 +25,31 @@ pub(super) fn renderer() -> Renderer {
 
 /// Renders `source` (an Application's source without its URL) with `limits`.
 pub(super) fn render_with(files: &MemoryFiles, source: &Value, limits: RenderLimits) -> Result<Rendered, RenderError> {
+    render_with_references(files, source, limits, &[], "")
+}
+
+/// Renders `source`, which may name the trees of `references`, at `revision`.
+pub(super) fn render_with_references(
+    files: &MemoryFiles,
+    source: &Value,
+    limits: RenderLimits,
+    lent: &[(&str, &MemoryFiles)],
+    revision: &str,
+) -> Result<Rendered, RenderError> {
     let mut source = source.clone();
     source["repoURL"] = json!("https://git.example.com/team/app.git");
     let source: ApplicationSource = serde_json::from_value(source).expect("a source");
+    let mut references = References::default();
+    for (name, files) in lent {
+        references.insert(*name, *files);
+    }
     let request = RenderRequest {
         source: &source,
         application_name: "payments",
         destination_namespace: "pay",
+        project: "bank",
+        revision,
+        references,
         kube_version: "v1.35.2".to_owned(),
         api_versions: vec!["apps/v1".to_owned(), "example.com/v1/Widget".to_owned()],
         limits,

@@ -1,6 +1,7 @@
 //! `helm template` on a chart that lies in git.
 
 use std::ffi::OsString;
+use std::sync::Arc;
 
 use serde_json::Value;
 
@@ -8,6 +9,7 @@ use super::bench::{Bench, Failure, Workplace, read_output};
 use super::complaint::Canaries;
 use super::material::Material;
 use super::tree::{Located, join, locate};
+use super::value_files::{Named, ValueFiles};
 use super::yaml::{self, DuplicateKeys};
 use super::{RecordingFiles, RenderError};
 use crate::api::HelmSource;
@@ -33,38 +35,33 @@ pub(super) fn render(
     let chart_name = chart.get("name").and_then(Value::as_str).unwrap_or_default().to_owned();
 
     let mut canaries = Canaries::default();
-    let mut value_files = Vec::new();
-    for name in &source.value_files {
-        let Some(found) = file(bench.files, &at.path, name, "valueFiles")? else {
-            if source.ignore_missing_value_files {
-                continue;
-            }
-            let message = format!(
-                "the values file `{name}` does not exist at this revision; correct helm.valueFiles or set \
-                 helm.ignoreMissingValueFiles"
-            );
-            return Err(RenderError::new(Reason::PathNotFound, message));
-        };
-        material.add(&found)?;
-        value_files.push(found.path);
-    }
+    let named = ValueFiles { bench, chart: &at.path };
+    let value_files = named.values(&source.value_files, source.ignore_missing_value_files)?;
     let mut file_parameters = Vec::new();
     for parameter in &source.file_parameters {
-        let Some(found) = file(bench.files, &at.path, &parameter.path, "fileParameters")? else {
-            let message =
-                format!("the file `{}` of helm.fileParameters does not exist at this revision", parameter.path);
-            return Err(RenderError::new(Reason::PathNotFound, message));
-        };
-        material.add(&found)?;
-        file_parameters.push((&parameter.name, found.path));
+        file_parameters.push((&parameter.name, named.parameter(&parameter.path)?));
+    }
+    let mut lent = Lent { bench, bytes: 0 };
+    for file in value_files.iter().chain(file_parameters.iter().map(|(_, file)| file)) {
+        match &file.reference {
+            None => material.add(&file.at)?,
+            Some(reference) => lent.learn(reference, &file.at.path, &mut canaries)?,
+        }
     }
     learn(bench.files, &material, &mut canaries)?;
     let inline = inline_values(source)?;
+    let mut parameters = Vec::new();
     for parameter in &source.parameters {
-        canaries.learn_named(&parameter.name, &parameter.value);
-        if parameter.value.contains("$ARGOCD_") {
-            warnings.push(format!("helm.parameters `{}`: build variables are not replaced", parameter.name));
+        let value = bench.environment.expand(&parameter.value);
+        canaries.learn_named(&parameter.name, &value.text);
+        if value.unknown {
+            warnings.push(format!(
+                "helm.parameters `{}`: it names a build variable that does not exist, which is replaced by nothing; a \
+                 dollar sign is written `$$`",
+                parameter.name
+            ));
         }
+        parameters.push((parameter, value.text));
     }
 
     let workplace = Workplace::prepare(bench, &material)?;
@@ -94,19 +91,23 @@ pub(super) fn render(
     if source.skip_schema_validation {
         push("--skip-schema-validation", &"");
     }
-    for path in &value_files {
-        push("--values=", &workplace.place(path));
+    let place_of = |file: &Named| match &file.reference {
+        None => Ok(workplace.place(&file.at.path)),
+        Some(reference) => workplace.lend(reference, &file.at.path, &lent.read(reference, &file.at.path)?),
+    };
+    for file in &value_files {
+        push("--values=", &place_of(file)?);
     }
     if let Some(values) = inline {
         canaries.learn_values(&values);
         push("--values=", &workplace.generate("values.json", values.to_string().as_bytes())?);
     }
-    for parameter in &source.parameters {
+    for (parameter, value) in &parameters {
         let flag = if parameter.force_string { "--set-string=" } else { "--set=" };
-        push(flag, &format!("{}={}", parameter.name, escape_commas(&parameter.value)));
+        push(flag, &format!("{}={}", parameter.name, escape_commas(value)));
     }
-    for (name, path) in file_parameters {
-        let place = workplace.place(&path);
+    for (name, file) in &file_parameters {
+        let place = place_of(file)?;
         push("--set-file=", &format!("{name}={}", escape_commas(&place.to_string_lossy())));
     }
     push("--", &"");
@@ -167,24 +168,38 @@ fn template_path(folder: &str, chart: &str, name: &str) -> String {
     }
 }
 
-/// A file that a parameter names, relative to the chart or, with a leading `/`, to the root of the repository.
-fn file(files: &RecordingFiles<'_>, chart: &str, name: &str, field: &str) -> Result<Option<Located>, RenderError> {
-    if name.contains("://") {
-        let message = format!("helm.{field} `{name}` is a URL: commit the file to the repository instead");
-        return Err(RenderError::new(Reason::RenderUnsupported, message));
+/// Files of other sources that a render uses.
+struct Lent<'a> {
+    bench: &'a Bench<'a>,
+    bytes: u64,
+}
+
+impl Lent<'_> {
+    /// Counts a file and learns what in it is secret.
+    fn learn(&mut self, reference: &str, path: &str, canaries: &mut Canaries) -> Result<(), RenderError> {
+        let limit = self.bench.request.limits.tree_bytes;
+        let size = match self.bench.references.get(reference) {
+            Some(files) => files.size(path)?.unwrap_or_default(),
+            None => 0,
+        };
+        self.bytes = self.bytes.saturating_add(size);
+        if self.bytes > limit {
+            let message = format!("with this file the values of other sources exceed the limit of {limit} bytes");
+            return Err(RenderError::in_file(Reason::InputTooLarge, &format!("${reference}/{path}"), message));
+        }
+        let content = self.read(reference, path)?;
+        if let Ok(decoded) = yaml::decode(&content, &yaml::YamlLimits::default(), DuplicateKeys::Warn) {
+            decoded.documents.iter().for_each(|document| canaries.learn_values(&document.value));
+        }
+        Ok(())
     }
-    if name.starts_with('$') {
-        let message = format!(
-            "helm.{field} `{name}` refers to another source, which is not supported: use this repository's files"
-        );
-        return Err(RenderError::new(Reason::RenderUnsupported, message));
+
+    fn read(&self, reference: &str, path: &str) -> Result<Arc<[u8]>, RenderError> {
+        match self.bench.references.get(reference) {
+            Some(files) => Ok(files.read(path)?.unwrap_or_default()),
+            None => Ok(Arc::default()),
+        }
     }
-    let (base, path) = name.strip_prefix('/').map_or((chart, name), |path| ("", path));
-    let found = locate(files, base, path).map_err(|error| {
-        let message = format!("helm.{field} `{name}`: {}", error.message);
-        RenderError { message, ..error }
-    })?;
-    Ok(found.filter(|found| found.entry.kind == EntryKind::File))
 }
 
 /// `valuesObject` takes the place of `values`, as in Argo CD.

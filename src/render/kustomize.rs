@@ -50,6 +50,18 @@ pub(super) fn render(
         return Err(RenderError::new(Reason::KustomizeFailed, message));
     };
     let mut options = source.clone();
+    if options.common_annotations_envsubst {
+        for (name, value) in &mut options.common_annotations {
+            let expanded = bench.environment.expand(value);
+            if expanded.unknown {
+                warnings.push(format!(
+                    "kustomize.commonAnnotations `{name}`: it names a build variable that does not exist, which is replaced \
+                     by nothing; a dollar sign is written `$$`"
+                ));
+            }
+            *value = expanded.text;
+        }
+    }
     if options.ignore_missing_components {
         let mut there = Vec::new();
         for component in options.components {

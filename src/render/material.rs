@@ -175,7 +175,8 @@ fn create_folder(root: &Path, path: &str) -> io::Result<()> {
     fs::create_dir_all(root.join(path))
 }
 
-fn write_file(root: &Path, path: &str, content: &[u8]) -> io::Result<()> {
+/// Writes a file that does not exist yet below a private directory.
+pub(super) fn write_file(root: &Path, path: &str, content: &[u8]) -> io::Result<()> {
     create_folder(root, path.rsplit_once('/').map_or("", |(folder, _)| folder))?;
     if matches!(path.rsplit('/').next(), None | Some("" | "." | "..")) {
         return Err(io::Error::new(io::ErrorKind::InvalidInput, "the path has a name that no file may have"));

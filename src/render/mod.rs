@@ -6,6 +6,7 @@
 mod bench;
 mod complaint;
 mod directory;
+mod environment;
 mod error;
 mod exec;
 mod helm;
@@ -17,9 +18,11 @@ pub mod local;
 mod manifests;
 mod material;
 mod overrides;
+mod references;
 mod renderer;
 mod scratch;
 mod tree;
+mod value_files;
 pub mod yaml;
 
 #[cfg(test)]
@@ -32,4 +35,5 @@ pub use inputs::{RecordingFiles, RenderInputs};
 pub use jail::Isolation;
 pub use local::LocalFiles;
 pub use manifests::{is_foreign, manifests};
+pub use references::References;
 pub use renderer::{RenderLimits, RenderRequest, Rendered, Renderer, Tool, Tools};

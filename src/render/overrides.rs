@@ -10,7 +10,7 @@ use crate::api::ApplicationSource;
 use crate::model::{EntryKind, Files, Origin, Reason};
 
 /// Where the files come from can't be overridden by the files.
-const FIXED: [&str; 5] = ["repoURL", "targetRevision", "path", "chart", "ref"];
+const FIXED: [&str; 6] = ["repoURL", "targetRevision", "tagPrefix", "path", "chart", "ref"];
 
 /// The source with the overrides at `path` merged in, or `None` when there are none.
 pub(super) fn merge(

@@ -1,5 +1,6 @@
 //! The one entry to rendering: finds the tool and drives it.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -7,12 +8,13 @@ use crate::api::{ApplicationSource, DirectorySource, HelmSource, KustomizeSource
 use crate::model::{EntryKind, Files, Hash64, Manifest, Reason};
 
 use super::bench::Bench;
+use super::environment::BuildEnvironment;
 use super::exec::Jail;
 use super::jail::{self, Filters, Isolation, Walls};
 use super::scratch::Scratch;
 use super::tree::{Located, locate};
 use super::yaml::{DuplicateKeys, YamlLimits};
-use super::{RecordingFiles, RenderError, RenderInputs, directory, helm, kustomize, overrides};
+use super::{RecordingFiles, References, RenderError, RenderInputs, directory, helm, kustomize, overrides};
 
 /// Names under which a kustomization is found, in the order of Kustomize.
 pub(super) const KUSTOMIZATION_NAMES: [&str; 3] = ["kustomization.yaml", "kustomization.yml", "Kustomization"];
@@ -63,6 +65,12 @@ pub struct RenderRequest<'a> {
     pub application_name: &'a str,
     /// Namespace of the destination: Helm's namespace unless the source gives one.
     pub destination_namespace: &'a str,
+    /// Name of the project, for build variables.
+    pub project: &'a str,
+    /// The commit, for build variables. It decides nothing else.
+    pub revision: &'a str,
+    /// The trees of other sources that this one may name.
+    pub references: References<'a>,
     /// Version of the destination's API server (`v1.35.2`); empty when unknown.
     pub kube_version: String,
     /// API versions that the destination serves (`apps/v1`, `apps/v1/Deployment`).
@@ -73,12 +81,13 @@ pub struct RenderRequest<'a> {
 
 impl RenderRequest<'_> {
     /// Hash of all that decides the result besides the files. Repository and revision are no part of it: they only say
-    /// where the files come from.
+    /// where the files come from. What build variables may take from them is: but for the commit itself, about which
+    /// [`Rendered::uses_revision`] tells.
     pub fn parameters(&self) -> Hash64 {
         let ApplicationSource {
-            repo_url: _,
+            repo_url,
             path,
-            target_revision: _,
+            target_revision,
             chart,
             reference,
             name: _,
@@ -88,7 +97,11 @@ impl RenderRequest<'_> {
             directory,
             plugin,
         } = self.source;
+        let tools = serde_json::json!([helm, kustomize]);
+        let variables =
+            tools.to_string().contains('$').then(|| serde_json::json!([repo_url, target_revision, self.project]));
         Hash64::of_json(&serde_json::json!({
+            "variables": variables,
             "path": path,
             "chart": chart,
             "ref": reference,
@@ -138,6 +151,12 @@ pub struct Rendered {
     pub tool: Tool,
     /// What was read: as long as it is unchanged, so are the manifests.
     pub inputs: RenderInputs,
+    /// What was read of other sources, by their `ref`. The same holds for it.
+    pub lent: BTreeMap<String, RenderInputs>,
+    /// Whether the commit itself is part of the manifests, so that they hold for no other.
+    pub uses_revision: bool,
+    /// Whether the version or the kinds of the destination's API server may be part of the manifests.
+    pub uses_surface: bool,
 }
 
 /// Where the tools are.
@@ -200,17 +219,29 @@ impl Renderer {
         let mut warnings = Vec::new();
         let parameters = request.parameters();
         let Some(path) = source_path(request.source)? else {
-            let inputs = recording.inputs(parameters);
-            return Ok(Rendered { manifests: Vec::new(), warnings, tool: Tool::Directory, inputs });
+            return Ok(Rendered {
+                manifests: Vec::new(),
+                warnings,
+                tool: Tool::Directory,
+                inputs: recording.inputs(parameters),
+                lent: BTreeMap::new(),
+                uses_revision: false,
+                uses_surface: false,
+            });
         };
         let at = folder(&recording, &path)?;
         let merged = overrides::merge(&recording, &at.path, request, &mut warnings)?;
         let request = RenderRequest { source: merged.as_ref().unwrap_or(request.source), ..request.clone() };
+        let references: BTreeMap<String, RecordingFiles<'_>> =
+            request.references.iter().map(|(name, files)| (name.to_owned(), RecordingFiles::new(files))).collect();
+        let environment = BuildEnvironment::new(&request);
         let bench = Bench {
             tools: &self.tools,
             scratch: &self.scratch,
             jail: &self.jail,
             files: &recording,
+            references: &references,
+            environment: &environment,
             request: &request,
         };
         let (tool, manifests) = match detect(&recording, &at.path, request.source)? {
@@ -221,7 +252,13 @@ impl Renderer {
             Job::Kustomize(source) => (Tool::Kustomize, kustomize::render(&bench, &at, &source, &mut warnings)?),
             Job::Helm(source) => (Tool::Helm, helm::render(&bench, &at, &source, &mut warnings)?),
         };
-        Ok(Rendered { manifests, warnings, tool, inputs: recording.inputs(parameters) })
+        let lent = references.iter().map(|(name, files)| (name.clone(), files.inputs(parameters)));
+        let lent = lent.filter(|(_, inputs)| !inputs.is_empty()).collect();
+        let uses_revision = environment.revision_used();
+        // Any template may ask which kinds are served.
+        let uses_surface = tool == Tool::Helm || environment.surface_used();
+        let inputs = recording.inputs(parameters);
+        Ok(Rendered { manifests, warnings, tool, inputs, lent, uses_revision, uses_surface })
     }
 }
 

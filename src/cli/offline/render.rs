@@ -7,7 +7,7 @@ use super::OfflineError;
 use super::application::Subject;
 use crate::api::DirectorySource;
 use crate::model::ApiSurface;
-use crate::render::{LocalFiles, RenderLimits, RenderRequest, Rendered, Renderer, Tools};
+use crate::render::{LocalFiles, References, RenderLimits, RenderRequest, Rendered, Renderer, Tools};
 use crate::settings::{self, Environment, ToolFlags};
 
 const KUSTOMIZATIONS: [&str; 3] = ["kustomization.yaml", "kustomization.yml", "Kustomization"];
@@ -47,6 +47,9 @@ pub(super) fn render(
         source: &source,
         application_name: subject.name(),
         destination_namespace: subject.destination_namespace(),
+        project: "default",
+        revision: "",
+        references: References::default(),
         kube_version: surface.server_version.clone(),
         api_versions: surface.api_versions(),
         limits: RenderLimits::default(),

@@ -52,7 +52,7 @@ pub fn survey(arguments: &OfflineArguments, live: Option<&Path>, now: jiff::Time
     let mut surface = kinds::built_in_kinds()?;
     kinds::add_live_kinds(&mut surface, &objects);
 
-    let Rendered { manifests, warnings, tool: _, inputs: _ } =
+    let Rendered { manifests, warnings, .. } =
         render(&arguments.desired, &mut subject, &surface, &arguments.tools)?;
     let Subject { application, warnings: mut notes, .. } = subject;
     notes.extend(warnings);

@@ -99,7 +99,7 @@ fn values_files_must_exist_and_stay_in_the_repository() {
         ("../../../etc/passwd", Reason::PathEscape, "leaves the repository"),
         ("/../x", Reason::PathEscape, "leaves the repository"),
         ("https://example.com/v.yaml", Reason::RenderUnsupported, "is a URL"),
-        ("$values/v.yaml", Reason::RenderUnsupported, "another source"),
+        ("$values/v.yaml", Reason::InvalidSpec, "no source of this Application has a ref"),
     ] {
         let error =
             failure(&chart(), &json!({"valueFiles": [name], "ignoreMissingValueFiles": name.starts_with("https")}));

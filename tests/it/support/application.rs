@@ -46,6 +46,12 @@ impl Application {
         self.set("/spec/source", "targetRevision", json!(revision))
     }
 
+    /// With several sources instead of one.
+    pub fn sources(mut self, sources: Value) -> Self {
+        self.object["spec"].as_object_mut().expect("a spec").remove("source");
+        self.set("/spec", "sources", sources)
+    }
+
     /// With a field of `spec`.
     pub fn spec(self, field: &str, value: Value) -> Self {
         self.set("/spec", field, value)

@@ -1,0 +1,205 @@
+//! One poll of a repository: asks where its targets are, fetches what is new, and tells the Applications.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use tracing::{info, warn};
+
+use super::access::Access;
+use super::sources::{Sources, failure_of};
+use super::tracker::{TargetState, Tracker, lock};
+use crate::git::{FetchLimits, GitError, Remote, RemoteConfig, Target, ref_prefixes, resolve};
+use crate::metrics::GitOperation;
+use crate::model::{Hash64, Reason, Revision};
+use crate::status::Failure;
+
+impl Sources {
+    /// Takes note of what a poll found and wakes whom it concerns.
+    pub(super) fn publish(&self, tracker: &Tracker, number: u64, found: BTreeMap<Target, TargetState>) {
+        let (mut asking, mut due) = (BTreeMap::new(), BTreeSet::new());
+        {
+            let mut state = lock(&tracker.state);
+            let first = state.ended == 0;
+            state.ended = number;
+            for (target, mut new) in found {
+                let Some(applications) = state.wanted.get(&target) else { continue };
+                let old = state.targets.get(&target).cloned().unwrap_or_default();
+                if new.revision.is_none() {
+                    // A failure never takes the last good revision away.
+                    new.revision.clone_from(&old.revision);
+                }
+                if new.reference.is_none() && new.revision == old.revision {
+                    new.reference.clone_from(&old.reference);
+                }
+                if first || new != old {
+                    due.extend(applications.keys().cloned());
+                }
+                state.targets.insert(target, new);
+            }
+            let asked = std::mem::take(&mut state.asked);
+            let (answered, open) = asked.into_iter().partition(|(_, wanted)| *wanted <= number);
+            state.asked = open;
+            let answered: BTreeMap<String, u64> = answered;
+            asking.extend(answered);
+        }
+        // Who asked comes before those that only have to find that nothing of theirs has changed.
+        due.retain(|application| !asking.contains_key(application));
+        for application in asking.keys().chain(&due) {
+            self.queue.now(application);
+        }
+    }
+
+    /// Asks a repository where these targets are.
+    pub(super) async fn poll_once(
+        &self,
+        tracker: &Tracker,
+        targets: &[Target],
+    ) -> (BTreeMap<Target, TargetState>, Option<Duration>) {
+        self.metrics.polled();
+        if tracker.asked.swap(false, Ordering::AcqRel) {
+            self.access.forget_all_secrets();
+        }
+        let access = self.access.access(&tracker.url).await;
+        let mut result = match access {
+            Ok(access) => self.ask(tracker, access, targets).await,
+            Err(failure) => Err((failure, None, None)),
+        };
+        // What was refused may have been rotated since it was read: one more attempt, if it was.
+        if let Err((failure, _, Some(stale))) = &result
+            && may_be_rotated(failure.reason)
+        {
+            self.access.forget_secrets(&stale.secrets);
+            if let Ok(access) = self.access.access(&tracker.url).await
+                && access.fingerprint != stale.fingerprint
+            {
+                result = self.ask(tracker, access, targets).await;
+            }
+        }
+        match result {
+            Ok((access, found)) => {
+                self.connections.report(access.repository.as_deref(), access.proxy.as_deref(), None).await;
+                (found, None)
+            }
+            Err((failure, retry_after, access)) => {
+                warn!(reason = %failure.reason, message = %failure.message, "the source can't be asked");
+                let (repository, proxy) = access.map(|access| (access.repository, access.proxy)).unwrap_or_default();
+                let repository = repository.or_else(|| lock(&tracker.state).repository.clone());
+                self.connections.report(repository.as_deref(), proxy.as_deref(), Some(&failure)).await;
+                let stored = self.stored(tracker).await;
+                let found = targets
+                    .iter()
+                    .map(|target| {
+                        let revision = stored.get(&tip_name(target)).cloned();
+                        (target.clone(), TargetState { revision, reference: None, failure: Some(failure.clone()) })
+                    })
+                    .collect();
+                (found, retry_after)
+            }
+        }
+    }
+
+    async fn stored(&self, tracker: &Tracker) -> BTreeMap<String, Revision> {
+        let store = Arc::clone(&tracker.store);
+        tokio::task::spawn_blocking(move || store.tips().unwrap_or_default()).await.unwrap_or_default()
+    }
+
+    async fn ask(&self, tracker: &Tracker, access: Access, targets: &[Target]) -> Result<Answer, Refusal> {
+        let remote = {
+            let mut state = lock(&tracker.state);
+            state.repository.clone_from(&access.repository);
+            match &state.remote {
+                Some((fingerprint, remote)) if *fingerprint == access.fingerprint => Arc::clone(remote),
+                _ => {
+                    let remote = Arc::new(Remote::new(RemoteConfig {
+                        url: tracker.url.clone(),
+                        egress: access.egress.clone(),
+                        route: access.route.clone(),
+                        credentials: access.credentials.clone(),
+                        ca: access.ca.clone(),
+                        timeouts: access.timeouts.clone(),
+                    }));
+                    state.remote = Some((access.fingerprint, Arc::clone(&remote)));
+                    remote
+                }
+            }
+        };
+        match self.resolve_and_fetch(tracker, &remote, targets).await {
+            Ok(found) => Ok((access, found)),
+            Err(error) => Err((failure_of(&error), error.retry_after, Some(access))),
+        }
+    }
+
+    async fn resolve_and_fetch(
+        &self,
+        tracker: &Tracker,
+        remote: &Remote,
+        targets: &[Target],
+    ) -> Result<BTreeMap<Target, TargetState>, GitError> {
+        let host = &tracker.url.host();
+        let prefixes = ref_prefixes(targets);
+        let references = if prefixes.is_empty() {
+            Vec::new()
+        } else {
+            let listed = remote.ls_refs(&prefixes).await;
+            self.metrics.git_requested(host, GitOperation::ListRefs, listed.as_ref().err().map(|error| error.reason));
+            listed?
+        };
+        let mut found = BTreeMap::new();
+        let mut missing = BTreeSet::new();
+        for target in targets {
+            let state = match resolve(target, &references, &tracker.url) {
+                Ok(resolved) => {
+                    TargetState { revision: Some(resolved.revision), reference: resolved.reference, failure: None }
+                }
+                Err(error) => TargetState { failure: Some(failure_of(&error)), ..TargetState::default() },
+            };
+            missing.extend(state.revision.clone());
+            found.insert(target.clone(), state);
+        }
+        let store = Arc::clone(&tracker.store);
+        let candidates: Vec<Revision> = missing.into_iter().collect();
+        let wants: Vec<Revision> = tokio::task::spawn_blocking(move || {
+            candidates.into_iter().filter(|revision| !store.has(revision).unwrap_or(false)).collect()
+        })
+        .await
+        .unwrap_or_default();
+        if !wants.is_empty() {
+            let fetched = remote.fetch(&tracker.store, &wants, FetchLimits::default()).await;
+            self.metrics.git_requested(host, GitOperation::Fetch, fetched.as_ref().err().map(|error| error.reason));
+            let statistics = fetched?;
+            self.metrics.git_received(host, statistics.bytes);
+            info!(bytes = statistics.bytes, objects = statistics.objects, "fetched");
+        }
+        self.record_tips(tracker, &found).await?;
+        Ok(found)
+    }
+
+    async fn record_tips(&self, tracker: &Tracker, found: &BTreeMap<Target, TargetState>) -> Result<(), GitError> {
+        let store = Arc::clone(&tracker.store);
+        let tips: Vec<(String, Revision)> =
+            found.iter().filter_map(|(target, state)| Some((tip_name(target), state.revision.clone()?))).collect();
+        tokio::task::spawn_blocking(move || {
+            for (name, revision) in &tips {
+                store.record_tip(name, revision)?;
+            }
+            store.compact().map(|_| ())
+        })
+        .await
+        .unwrap_or(Ok(()))
+    }
+}
+
+/// Refusals that end when a password or an authority is replaced.
+fn may_be_rotated(reason: Reason) -> bool {
+    matches!(reason, Reason::AuthFailed | Reason::ProxyAuthRequired | Reason::TlsUntrusted | Reason::ProxyTlsUntrusted)
+}
+
+type Answer = (Access, BTreeMap<Target, TargetState>);
+type Refusal = (Failure, Option<Duration>, Option<Access>);
+
+/// A target as a reference name of our own: a target may hold any character.
+fn tip_name(target: &Target) -> String {
+    Hash64::of_bytes(target.to_string().as_bytes()).to_string()
+}

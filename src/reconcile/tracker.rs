@@ -1,0 +1,151 @@
+//! One repository: who wants to know what of it, and what is known. Polled by one task for all of them.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::time::Duration;
+
+use tokio::sync::Notify;
+use tokio::time::Instant;
+
+use super::sources::{DEFAULT_INTERVAL, Sources};
+use crate::git::{Remote, RepositoryUrl, Store, Target};
+use crate::model::{Hash64, Revision};
+use crate::status::Failure;
+
+/// First pause after a failure that may pass by itself; doubles up to the interval.
+const FIRST_RETRY: Duration = Duration::from_secs(2);
+
+/// One repository.
+pub(super) struct Tracker {
+    pub(super) url: RepositoryUrl,
+    pub(super) store: Arc<Store>,
+    poke: Notify,
+    /// Number of the last poll that started.
+    started: AtomicU64,
+    /// Whether a poll was asked for, so that Secrets are read again too: whoever asks has changed something.
+    pub(super) asked: AtomicBool,
+    pub(super) state: Mutex<TrackerState>,
+}
+
+/// What is wanted and known of a repository.
+#[derive(Default)]
+pub(super) struct TrackerState {
+    /// Number of the last poll that ended.
+    pub(super) ended: u64,
+    /// Applications by target, with the longest pause that each accepts.
+    pub(super) wanted: BTreeMap<Target, BTreeMap<String, Duration>>,
+    pub(super) targets: BTreeMap<Target, TargetState>,
+    pub(super) remote: Option<(Hash64, Arc<Remote>)>,
+    /// Name of the Repository object that covers the URL.
+    pub(super) repository: Option<String>,
+    stopped: bool,
+    /// Applications that asked for a poll, with the number of the poll that answers them.
+    pub(super) asked: BTreeMap<String, u64>,
+}
+
+impl TrackerState {
+    /// The shortest pause that any Application accepts.
+    fn interval(&self) -> Option<Duration> {
+        self.wanted.values().flat_map(BTreeMap::values).min().copied()
+    }
+}
+
+/// What is known of one target.
+#[derive(Clone, Default, PartialEq, Eq)]
+pub(super) struct TargetState {
+    /// Where it was last seen.
+    pub(super) revision: Option<Revision>,
+    /// The full name of the ref that gave the revision, where that is known and not the target itself.
+    pub(super) reference: Option<String>,
+    /// Why the last poll failed.
+    pub(super) failure: Option<Failure>,
+}
+
+/// Locks what no holder leaves half done.
+pub(super) fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Tracker {
+    /// Nobody wants anything of it yet.
+    pub(super) fn new(url: RepositoryUrl, store: Arc<Store>) -> Self {
+        Self {
+            url,
+            store,
+            poke: Notify::new(),
+            started: AtomicU64::new(0),
+            asked: AtomicBool::new(false),
+            state: Mutex::default(),
+        }
+    }
+
+    /// Says which targets an Application wants to know, and how old each may be. True when nobody wants anything any
+    /// more: then the tracker ends.
+    pub(super) fn want(&self, application: &str, targets: &BTreeMap<Target, Duration>) -> bool {
+        let mut state = lock(&self.state);
+        let before = state.interval();
+        state.wanted.retain(|target, applications| {
+            if !targets.contains_key(target) {
+                applications.remove(application);
+            }
+            !applications.is_empty()
+        });
+        for (target, interval) in targets {
+            state.wanted.entry(target.clone()).or_default().insert(application.to_owned(), *interval);
+        }
+        let state = &mut *state;
+        state.targets.retain(|target, _| state.wanted.contains_key(target));
+        state.stopped = state.wanted.is_empty();
+        let sooner = before.is_some_and(|before| state.interval().is_some_and(|interval| interval < before));
+        let unknown = state.wanted.keys().any(|target| !state.targets.contains_key(target));
+        if sooner || unknown || state.stopped {
+            self.poke.notify_one();
+        }
+        state.stopped
+    }
+
+    /// Polls now. Returns the number of the poll whose end shows what is true now.
+    pub(super) fn poll(&self) -> u64 {
+        let next = self.started.load(Ordering::Acquire) + 1;
+        self.asked.store(true, Ordering::Release);
+        self.poke.notify_one();
+        next
+    }
+}
+
+/// Polls one repository until nobody is interested in it.
+pub(super) async fn run(sources: Weak<Sources>, tracker: Arc<Tracker>) {
+    let mut failures: u32 = 0;
+    loop {
+        let number = tracker.started.fetch_add(1, Ordering::AcqRel) + 1;
+        let Some(sources) = sources.upgrade() else { return };
+        let (targets, interval) = {
+            let state = lock(&tracker.state);
+            if state.stopped {
+                return;
+            }
+            (state.wanted.keys().cloned().collect::<Vec<_>>(), state.interval().unwrap_or(DEFAULT_INTERVAL))
+        };
+        let (found, retry_after) = sources.poll_once(&tracker, &targets).await;
+        let failed = found.values().any(|target| target.failure.is_some());
+        let passing =
+            found.values().filter_map(|target| target.failure.as_ref()).any(|failure| !failure.reason.is_terminal());
+        failures = if failed { failures.saturating_add(1) } else { 0 };
+        sources.publish(&tracker, number, found);
+        drop(sources);
+        // Jitter keeps the repositories of one host, and the operators of one fleet, from asking in step.
+        let jittered = interval.mul_f64(0.9 + 0.2 * fastrand::f64());
+        let pause = if passing {
+            let backoff = FIRST_RETRY.saturating_mul(1 << failures.min(10).saturating_sub(1));
+            retry_after.unwrap_or(backoff).min(jittered.max(FIRST_RETRY))
+        } else {
+            jittered
+        };
+        let due = Instant::now() + pause;
+        tokio::select! {
+            () = tokio::time::sleep_until(due) => {}
+            () = tracker.poke.notified() => {}
+        }
+    }
+}

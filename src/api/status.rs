@@ -47,6 +47,9 @@ pub struct ApplicationStatus {
     /// How many Inventory objects (`<name>-0`, `<name>-1`, …) hold the inventory instead of `inventory`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub inventory_objects: Option<i64>,
+    /// Hooks that run around the deletion of the Application, so that a deletion knows whether it has to render them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub deletion_hooks: Vec<String>,
     /// The value of the refresh annotation that was last acted on.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub last_handled_refresh: String,

@@ -29,6 +29,8 @@ pub(super) struct Choices {
     pub(super) hooks: bool,
     /// The only objects that it is about, when a person chose some.
     pub(super) only: Option<BTreeSet<ObjectKey>>,
+    /// Objects whose drift stays (`driftPolicy: hold`).
+    pub(super) held: BTreeSet<ObjectKey>,
     /// The Application's options with those of the operation.
     pub(super) options: SyncOptions,
 }
@@ -40,6 +42,8 @@ pub(super) struct AttemptMemory {
     pub(super) id: String,
     /// Hash of the set that it brings.
     pub(super) target: Hash64,
+    /// Hash of the set that git wanted when it started: the same, unless an operation brings something else.
+    pub(super) spec_target: Hash64,
     /// The set. Kept here, since git may move on while a hook of this attempt runs.
     pub(super) desired: Arc<DesiredSet>,
     /// The revision it brings.
@@ -50,6 +54,8 @@ pub(super) struct AttemptMemory {
     pub(super) operation: Option<Operation>,
     /// Whether the operator itself asked.
     pub(super) automated: bool,
+    /// Whether it deletes the Application.
+    pub(super) deletes: bool,
     /// What it does and how.
     pub(super) choices: Choices,
     /// Whether it has passed the checks that come before its first write.
@@ -165,11 +171,13 @@ mod tests {
         AttemptMemory {
             id: "a1".into(),
             target: Hash64(1),
+            spec_target: Hash64(1),
             desired: Arc::default(),
             revision: "abc".into(),
             revisions: Vec::new(),
             operation: None,
             automated: true,
+            deletes: false,
             choices: Choices::default(),
             cleared: true,
             phase: OperationPhase::Running,

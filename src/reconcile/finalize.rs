@@ -1,20 +1,29 @@
-//! Deletion of an Application: what it owns goes in reverse order, each object after its own proof; then the finalizer.
+//! Deletion of an Application: hooks before it, what it owns in reverse order and each object after its own proof, hooks
+//! after it; then the finalizer.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
+use super::attempt::{AttemptMemory, Choices, attempt_id, under_way};
+use super::attempts::until;
+use super::compare::consents;
 use super::driver::Driver;
 use super::memory::Memory;
-use crate::api::Application;
+use super::observe::Desired;
+use super::perform::propagation;
+use crate::api::{Application, OperationPhase};
 use crate::apply::Propagation;
-use crate::live::LiveView;
-use crate::model::{Consent, InventoryEntry, ObjectKey, Owner};
-use crate::plan::{GateInput, Next, Outcome, Outcomes, next, plan_deletion};
+use crate::desired::{DesiredSet, SyncOptions};
+use crate::model::{Hash64, InventoryEntry, ObjectKey, Owner, Phase, Reason};
+use crate::plan::{DeletionInput, HookNaming, Waiting, compile_deletion};
 use crate::status::{Assessment, Failure};
 
 /// Finalizers that ask for everything the Application owns to be deleted with it. Argo CD's are honoured too, so that a
 /// manifest works after a change of its `apiVersion`; nobody else would ever remove them from our kind.
 const FINALIZERS: [&str; 2] = ["tidelock.dev/resources-finalizer", "resources-finalizer.argocd.argoproj.io"];
+/// Annotation by which a deletion goes on without its hooks, when git can't be reached for them.
+const SKIP_HOOKS_ANNOTATION: &str = "tidelock.dev/skip-deletion-hooks";
 const LIST_DEADLINE: Duration = Duration::from_mins(1);
 /// Pause before a deletion that can't go on is tried again.
 const RETRY: Duration = Duration::from_secs(15);
@@ -25,9 +34,17 @@ fn is_ours(finalizer: &str) -> bool {
         .any(|ours| finalizer == *ours || finalizer.strip_prefix(ours).is_some_and(|rest| rest.starts_with('/')))
 }
 
-fn propagation(finalizers: &[String]) -> Propagation {
+/// How the deletion spreads: as the finalizer says, else as the sync options do.
+fn spreads(finalizers: &[String], options: &SyncOptions) -> Propagation {
     let background = finalizers.iter().any(|finalizer| is_ours(finalizer) && finalizer.ends_with("/background"));
-    if background { Propagation::Background } else { Propagation::Foreground }
+    if background { Propagation::Background } else { propagation(options.prune_propagation) }
+}
+
+/// The phases of a deletion at which a set has hooks.
+pub(super) fn deletion_hooks(desired: &DesiredSet) -> Vec<String> {
+    let at_deletion = |phase: &Phase| matches!(phase, Phase::PreDelete | Phase::PostDelete);
+    let hooks = desired.hooks.iter().filter(|hook| hook.phases.iter().any(at_deletion));
+    hooks.map(|hook| hook.object.key.to_string()).collect()
 }
 
 impl Driver {
@@ -42,102 +59,187 @@ impl Driver {
         if !finalizers.iter().any(|finalizer| is_ours(finalizer)) {
             return None;
         }
-        // Losing interest opens nothing, so it can't fail.
-        let _ = self.sources.set_interest(&owner.name, &[]).await;
-        memory.attempt = None;
-        match self.delete_owned(application, owner, memory, propagation(&finalizers)).await {
-            Ok(true) => {
+        let dependents = self.dependents_waiting(application);
+        if !dependents.is_empty() {
+            self.report(application, memory, Assessment::Deleting { waiting: &dependents, failure: None }).await;
+            return Some(RETRY);
+        }
+        match self.delete_owned(application, owner, memory, &finalizers).await {
+            Ok(None) => {
+                // Losing interest opens nothing, so it can't fail.
+                let _ = self.sources.set_interest(&owner.name, None).await;
                 let remaining: Vec<String> = finalizers.into_iter().filter(|finalizer| !is_ours(finalizer)).collect();
                 match self.reporter.set_finalizers(application, &remaining).await {
                     Ok(()) => None,
                     Err(_) => Some(RETRY),
                 }
             }
-            // A live change wakes it; the pause is for what no watch shows.
-            Ok(false) => Some(RETRY),
+            Ok(Some(pause)) => Some(pause),
             Err(failure) => {
+                // What was refused once is tried again from the start.
+                memory.attempt = None;
                 self.report(application, memory, Assessment::Deleting { waiting: &[], failure: Some(&failure) }).await;
                 Some(RETRY)
             }
         }
     }
 
-    /// True when nothing is left that has to go.
+    /// `None` when nothing is left that has to go, else when to look again at the latest.
     async fn delete_owned(
         &self,
         application: &Application,
         owner: &Owner,
         memory: &mut Memory,
-        propagation: Propagation,
-    ) -> Result<bool, Failure> {
-        let kinds = self.served_kinds_of(memory.inventory.as_ref());
+        finalizers: &[String],
+    ) -> Result<Option<Duration>, Failure> {
+        let Some(desired) = self.deletion_set(application, owner, memory).await? else { return Ok(Some(RETRY)) };
+        let mut kinds = self.served_kinds_of(memory.inventory.as_ref());
+        kinds.extend(desired.hooks.iter().map(|hook| hook.object.key.group_kind()));
         self.use_kinds(&owner.name, &kinds);
         self.cache
             .ensure(&kinds, LIST_DEADLINE)
             .await
             .map_err(|error| Failure { reason: error.reason, message: error.to_string() })?;
-        let view = |memory: &Memory| -> LiveView {
-            let keys = memory.inventory.iter().flat_map(|inventory| inventory.entries.keys());
-            self.cache.view(&owner.instance, keys)
-        };
-        let live = view(memory);
-        let doomed =
-            doomed(memory, &live, owner, |key| kinds.contains(&key.group_kind()) || live.objects.contains_key(key));
-        let plan = plan_deletion(doomed, &live);
-        let mut outcomes = Outcomes::new();
-        loop {
-            let live = view(memory);
-            match next(GateInput { plan: &plan, outcomes: &outcomes, live: &live, gate_last_wave: false }) {
-                Next::Run(steps) => {
-                    outcomes.extend(self.delete_all(steps, owner, memory, propagation).await);
-                }
-                Next::Wait(waiting) => {
-                    self.report(application, memory, Assessment::Deleting { waiting: &waiting, failure: None }).await;
-                    return Ok(false);
-                }
-                Next::Failed => {
-                    let failed = outcomes.values().find_map(|outcome| match outcome {
-                        Outcome::Failed { reason, message } => {
-                            Some(Failure { reason: *reason, message: message.clone() })
-                        }
-                        _ => None,
-                    });
-                    return Err(failed.unwrap_or(Failure {
-                        reason: crate::model::Reason::DeletionBlocked,
-                        message: "a delete failed".to_owned(),
-                    }));
-                }
-                Next::Done => return Ok(true),
+        self.begin_deletion(application, memory, &desired);
+        let Some(attempt) = &memory.attempt else { return Ok(Some(RETRY)) };
+        let (options, started) = (attempt.choices.options.clone(), attempt.started);
+        let owned = self.owned(memory);
+        let hooks = desired.hooks.iter().map(|hook| &hook.object.key);
+        let live = self.cache.view(&owner.instance, owned.keys().chain(hooks));
+        let owned: BTreeMap<ObjectKey, Option<String>> =
+            owned.into_iter().filter(|(key, _)| kinds.contains(&key.group_kind()) || live.objects.contains_key(key)).collect();
+        let plan = compile_deletion(DeletionInput {
+            owner,
+            owned: &owned,
+            desired: &desired,
+            live: &live,
+            options: &options,
+            consents: consents(application, memory),
+            hooks: Some(HookNaming { revision: &attempt.revision, started }),
+        })
+        .map_err(|error| Failure { reason: error.reason(), message: error.to_string() })?;
+        if let Some(first) = plan.blocked.first() {
+            let waiting: Vec<Waiting> = plan
+                .blocked
+                .iter()
+                .map(|blocked| Waiting {
+                    key: blocked.key.clone(),
+                    condition: "confirmed",
+                    message: blocked.message.clone(),
+                    reason: blocked.reason,
+                    release: String::new(),
+                })
+                .collect();
+            tracing::info!(object = %first.key, "the deletion waits for consent");
+            self.report(application, memory, Assessment::Deleting { waiting: &waiting, failure: None }).await;
+            return Ok(Some(RETRY));
+        }
+        let look_again = self.carry_out(application, owner, memory, &plan, spreads(finalizers, &options)).await;
+        let Some(attempt) = &memory.attempt else { return Ok(Some(RETRY)) };
+        match attempt.phase {
+            OperationPhase::Succeeded => Ok(None),
+            OperationPhase::Running | OperationPhase::Terminating => {
+                let waiting = attempt.waiting.clone();
+                self.report(application, memory, Assessment::Deleting { waiting: &waiting, failure: None }).await;
+                // A live change wakes it; the pause is for what no watch shows.
+                let pause = look_again.and_then(|time| until(time, self.clock.now()));
+                Ok(Some(pause.map_or(RETRY, |pause| pause.min(RETRY))))
             }
+            OperationPhase::Failed | OperationPhase::Error => Err(attempt.failure.clone().unwrap_or(Failure {
+                reason: Reason::DeletionBlocked,
+                message: "a delete failed".to_owned(),
+            })),
         }
     }
-}
 
-/// Everything that goes with the Application, with the uid it was last seen with: what is recorded, and what carries
-/// our proven marks; but not what its own annotations keep.
-fn doomed(
-    memory: &Memory,
-    live: &LiveView,
-    owner: &Owner,
-    exists: impl Fn(&ObjectKey) -> bool,
-) -> BTreeMap<ObjectKey, Option<String>> {
-    let mut doomed: BTreeMap<ObjectKey, Option<String>> = BTreeMap::new();
-    for (key, entry) in memory.inventory.iter().flat_map(|inventory| &inventory.entries) {
-        let uid = match entry {
-            InventoryEntry::Applied { uid, .. } => Some(uid.clone()),
-            InventoryEntry::Intended => None,
-        };
-        doomed.insert(key.clone(), uid);
-    }
-    for (key, record) in &live.objects {
-        if record.marks.prove(owner, key) {
-            doomed.entry(key.clone()).or_insert_with(|| Some(record.uid.clone()));
+    /// The set whose hooks run around the deletion. It has to be rendered only when there are such hooks; `None` while a
+    /// source has not answered yet.
+    async fn deletion_set(
+        &self,
+        application: &Application,
+        owner: &Owner,
+        memory: &mut Memory,
+    ) -> Result<Option<Arc<DesiredSet>>, Failure> {
+        let skipped = application
+            .metadata
+            .annotations
+            .as_ref()
+            .and_then(|all| all.get(SKIP_HOOKS_ANNOTATION))
+            .is_some_and(|value| value == "true");
+        if skipped || memory.status.deletion_hooks.is_empty() {
+            return Ok(Some(Arc::default()));
+        }
+        if let Some(held) = &memory.held {
+            return Ok(Some(Arc::clone(&held.desired)));
+        }
+        match self.observe(application, owner, memory).await {
+            Desired::Known { held, .. } => Ok(Some(held.desired)),
+            Desired::Pending => Ok(None),
+            Desired::Failed(failure) => Err(Failure {
+                reason: Reason::DeletionBlocked,
+                message: format!(
+                    "the hooks that run around the deletion ({}) can't be rendered: {}. Correct that, or annotate the \
+                     Application with {SKIP_HOOKS_ANNOTATION}=true to delete it without them",
+                    memory.status.deletion_hooks.join(", "),
+                    failure.message
+                ),
+            }),
         }
     }
-    doomed.retain(|key, _| {
-        exists(key) && !live.objects.get(key).is_some_and(|record| record.delete == Some(Consent::Refused))
-    });
-    doomed
+
+    /// Begins the attempt that carries the deletion out, or takes it up again after a restart.
+    fn begin_deletion(&self, application: &Application, memory: &mut Memory, desired: &Arc<DesiredSet>) {
+        const DELETION: Hash64 = Hash64(0);
+        if memory.attempt.as_ref().is_some_and(|attempt| attempt.deletes && attempt.is_running()) {
+            return;
+        }
+        let options = SyncOptions::parse(
+            application.spec.sync_policy.iter().flat_map(|policy| &policy.sync_options).map(String::as_str),
+        );
+        let revision = memory.held.as_ref().map(|held| held.reported.clone());
+        let revision = revision.unwrap_or_else(|| memory.status.sync.revision.clone());
+        // The time of the deletion, so that hooks of this deletion are known after a restart.
+        let started = application.metadata.deletion_timestamp.as_ref().map_or_else(|| self.clock.now(), |time| time.0);
+        let known = under_way(&memory.status, &revision).filter(|(known, _)| *known == started);
+        memory.attempt = Some(AttemptMemory {
+            id: attempt_id(application.metadata.uid.as_deref(), started),
+            target: DELETION,
+            spec_target: DELETION,
+            desired: Arc::clone(desired),
+            revision,
+            revisions: Vec::new(),
+            operation: None,
+            automated: false,
+            deletes: true,
+            choices: Choices { hooks: true, options, ..Choices::default() },
+            // Nothing is recorded that is not yet there, and nothing is tried before.
+            cleared: true,
+            phase: OperationPhase::Running,
+            started,
+            ended: None,
+            retries: 0,
+            progress: known.map(|(_, progress)| progress).unwrap_or_default(),
+            waiting: Vec::new(),
+            unverified: BTreeMap::new(),
+            failure: None,
+        });
+    }
+
+    /// What is recorded, each object with the uid it was last seen with.
+    fn owned(&self, memory: &Memory) -> BTreeMap<ObjectKey, Option<String>> {
+        memory
+            .inventory
+            .iter()
+            .flat_map(|inventory| &inventory.entries)
+            .map(|(key, entry)| {
+                let uid = match entry {
+                    InventoryEntry::Applied { uid, .. } => Some(uid.clone()),
+                    InventoryEntry::Intended => None,
+                };
+                (key.clone(), uid)
+            })
+            .collect()
+    }
 }
 
 #[cfg(test)]
@@ -150,7 +252,10 @@ mod tests {
         assert!(is_ours("resources-finalizer.argocd.argoproj.io/background"));
         assert!(!is_ours("example.com/tidelock.dev/resources-finalizer"));
         assert!(!is_ours("tidelock.dev/resources-finalizer-of-another"));
-        assert_eq!(propagation(&["tidelock.dev/resources-finalizer".into()]), Propagation::Foreground);
-        assert_eq!(propagation(&["tidelock.dev/resources-finalizer/background".into()]), Propagation::Background);
+        let options = SyncOptions::default();
+        assert_eq!(spreads(&["tidelock.dev/resources-finalizer".into()], &options), Propagation::Foreground);
+        assert_eq!(spreads(&["tidelock.dev/resources-finalizer/background".into()], &options), Propagation::Background);
+        let orphan = SyncOptions::parse(["PrunePropagationPolicy=orphan"]);
+        assert_eq!(spreads(&["tidelock.dev/resources-finalizer".into()], &orphan), Propagation::Orphan);
     }
 }

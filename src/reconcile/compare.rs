@@ -1,0 +1,106 @@
+//! A desired set against what the cluster holds, and the plan that follows from it.
+
+use super::attempt::Choices;
+use super::driver::Driver;
+use super::memory::Memory;
+use crate::api::Application;
+use crate::desired::DesiredSet;
+use crate::diff::{Differences, Extra, compare};
+use crate::live::LiveView;
+use crate::model::{Hash64, InventoryEntry, Owner};
+use crate::plan::graph::Plan;
+use crate::plan::{CompileInput, Consents, HookNaming, PlanError, compile};
+
+/// Annotation that consents to prune kinds that hold more than themselves, and what says `Prune=confirm`, at one revision.
+const APPROVE_PRUNE_ANNOTATION: &str = "tidelock.dev/approve-prune";
+/// Annotations that consent to delete, with its Application, what says `Delete=confirm`.
+const APPROVE_DELETION_ANNOTATIONS: [&str; 2] = ["tidelock.dev/approve-deletion", "argocd.argoproj.io/deletion-approved"];
+/// The shortest revision that a consent may name.
+const SHORTEST_REVISION: usize = 7;
+
+/// A desired set compared with live state.
+pub(super) struct Compared {
+    pub(super) live: LiveView,
+    pub(super) differences: Differences,
+}
+
+impl Driver {
+    /// Compares a desired set with live state, and takes note of objects that carry our marks and are not recorded.
+    pub(super) fn compare(&self, owner: &Owner, memory: &mut Memory, desired: &DesiredSet) -> Compared {
+        let recorded = memory.recorded_now.clone();
+        let inventory = memory.inventory.get_or_insert_default();
+        let hooks = desired.hooks.iter().map(|hook| &hook.object.key);
+        let keys = desired.objects.keys().chain(hooks).chain(inventory.entries.keys());
+        let live = self.cache.view(&owner.instance, keys);
+        let mut differences = compare(desired, &live, inventory, owner);
+        // What was recorded in this very reconcile may be pruned in a later one only.
+        for key in recorded {
+            if let Some(extra @ Extra::Prunable { .. }) = differences.extras.get_mut(&key) {
+                *extra = Extra::Unrecorded;
+            }
+        }
+        for (key, extra) in &differences.extras {
+            if *extra == Extra::Unrecorded
+                && let Some(record) = live.objects.get(key)
+            {
+                let entry = InventoryEntry::Applied {
+                    uid: record.uid.clone(),
+                    desired: Hash64(0),
+                    owned: record.owned.unwrap_or(Hash64(0)),
+                };
+                inventory.entries.insert(key.clone(), entry);
+                memory.recorded_now.insert(key.clone());
+            }
+        }
+        // A recorded object of a kind that is no longer served can't exist.
+        let surface = self.surface.current();
+        differences.extras.retain(|key, extra| {
+            let unserved = *extra == Extra::Unseen
+                && !surface.kinds.contains_key(&key.group_kind())
+                && !surface.unavailable_groups.contains(&key.group);
+            if unserved {
+                inventory.entries.remove(key);
+            }
+            !unserved
+        });
+        Compared { live, differences }
+    }
+
+    /// The plan that brings a desired set, as a sync with these choices would carry it out.
+    pub(super) fn plan(
+        &self,
+        application: &Application,
+        memory: &Memory,
+        desired: &DesiredSet,
+        compared: &Compared,
+        choices: &Choices,
+        naming: HookNaming<'_>,
+    ) -> Result<Plan, PlanError> {
+        compile(CompileInput {
+            desired,
+            differences: &compared.differences,
+            live: &compared.live,
+            options: &choices.options,
+            prune: choices.prune,
+            consents: consents(application, memory),
+            only: choices.only.as_ref(),
+            held: &choices.held,
+            hooks: choices.hooks.then_some(naming),
+        })
+    }
+}
+
+/// What a person has consented to by annotations.
+pub(super) fn consents(application: &Application, memory: &Memory) -> Consents {
+    let annotations = application.metadata.annotations.as_ref();
+    // Both the newest commit and the one that the status shows are meant by a person who looks.
+    let revisions = memory.held.as_ref().map(|held| [held.revision.to_string(), held.reported.clone()]);
+    let approved = annotations.and_then(|all| all.get(APPROVE_PRUNE_ANNOTATION));
+    let prune = approved.is_some_and(|approved| {
+        approved.len() >= SHORTEST_REVISION
+            && revisions.iter().flatten().any(|revision| revision.starts_with(approved.as_str()))
+    });
+    let deletion = annotations
+        .is_some_and(|all| APPROVE_DELETION_ANNOTATIONS.iter().any(|name| all.get(*name).is_some_and(|value| !value.is_empty())));
+    Consents { protected_kinds: prune, prune, deletion }
+}

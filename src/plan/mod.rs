@@ -8,20 +8,33 @@ mod edges;
 mod explain;
 mod gate;
 pub mod graph;
+mod hook_life;
 mod inferred;
+mod moves;
+mod observe;
 mod order;
+mod outcome;
 pub mod progress;
 mod prune;
 mod references;
+mod standing;
 mod steps;
+mod survey;
+mod timers;
+mod waiting;
 mod waves;
 
 pub use compile::{CompileInput, Consents, HookNaming, PlanError, compile};
 pub use decide::{DecideInput, Decision, LastAttempt, Policy, Request, backoff, decide};
 pub use deletion::{DeletionInput, compile_deletion};
 pub use explain::{Condition, Prerequisite, prerequisites};
-pub use gate::{GateInput, Next, Outcome, Outcomes, Waiting, next};
+pub use gate::{GateInput, Next, Waiting, next};
+pub use hook_life::hook_mark;
+pub use moves::next_moves;
+pub use observe::observe;
 pub use order::kind_rank;
+pub use outcome::{Outcome, Outcomes};
+pub use standing::{MovesInput, OutsideState};
 pub use steps::{Action, Blocked, Plan, PlanInput, Stage, Step, plan, plan_deletion};
 
 #[cfg(test)]

@@ -1,23 +1,25 @@
 //! How far an attempt has come: what was done, what was seen since, and the timers of the gate it stands at. A plain value;
 //! [`super::observe`] moves it on, [`super::next_moves`] reads it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use jiff::Timestamp;
 
-use super::gate::Outcome;
-use super::graph::StepId;
-use crate::model::{Hash64, ObjectKey, Reason};
+use super::graph::{Group, StepId, Work};
+use super::outcome::Outcome;
+use crate::model::{Hash64, ObjectKey, Phase, Reason};
 
 /// Policy of the gates between groups (`spec.gate`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct GatePolicy {
     /// How long one group may take in all; `None` waits until a newer commit.
     pub timeout: Option<Duration>,
-    /// How long a group may go without any change of state.
+    /// How long a group may go without any change of state. It does not run while a hook runs: a Job that works shows no
+    /// change, and has a deadline of its own (`activeDeadlineSeconds`).
     pub no_progress_timeout: Option<Duration>,
-    /// How long a group must stay healthy before the next starts.
+    /// How long a group must stay healthy before the next starts. A group in which the attempt changed nothing is not
+    /// waited for.
     pub stable_for: Duration,
     /// How long an object may be Degraded before its group fails.
     pub degraded_grace: Duration,
@@ -44,6 +46,10 @@ pub enum HookState {
     Running {
         /// `metadata.uid` of its object.
         uid: String,
+        /// When it was started, or found again.
+        since: Timestamp,
+        /// Whether its object has been seen in the live view, so that its absence means that it is gone.
+        seen: bool,
     },
     /// It finished well. Known from now on, whatever becomes of its object.
     Succeeded,
@@ -61,16 +67,22 @@ pub struct Progress {
     pub outcomes: BTreeMap<StepId, Outcome>,
     /// How each hook that was started stands.
     pub hooks: BTreeMap<StepId, HookState>,
-    /// Hooks whose object has been cleaned up after (finalizer taken off, and deleted when a policy says so).
+    /// Finished hooks whose object our finalizer no longer holds, each with whether its deletion was accepted too.
     pub cleaned: BTreeMap<StepId, bool>,
+    /// Objects whose deletion was accepted for the sake of a hook: one of an earlier attempt that stands in the way, or
+    /// that of a hook that is ended. `metadata.uid` by step.
+    pub deleted: BTreeMap<StepId, String>,
     /// `metadata.generation` that our apply returned; older health says nothing about what was applied.
     pub generations: BTreeMap<ObjectKey, i64>,
     /// Since when each object that is waited for has been Degraded without a break.
     pub degraded_since: BTreeMap<ObjectKey, Timestamp>,
     /// When the group that is under way began to wait.
     pub group_since: Option<Timestamp>,
-    /// Place of that group in the plan.
-    pub group: usize,
+    /// That group.
+    pub group: Option<GroupId>,
+    /// Groups whose gate has opened. What becomes of their objects afterwards holds nothing up, but a step in them that
+    /// has to run again (an object that drifted) closes the gate again.
+    pub passed: BTreeSet<GroupId>,
     /// When anything about what is waited for last changed.
     pub last_change: Option<Timestamp>,
     /// Digest of what is waited for, by which a change is told.
@@ -79,6 +91,76 @@ pub struct Progress {
     pub healthy_since: Option<Timestamp>,
     /// Why the attempt has failed, once it has: the groups of `on_failure` run then.
     pub failed: Option<(Reason, String)>,
+}
+
+/// Identity of a group. Not its place in the plan, which may be made anew while an attempt is under way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct GroupId {
+    /// Whether it is one of those that run on failure.
+    pub on_failure: bool,
+    /// The phase.
+    pub phase: Phase,
+    /// The sync wave.
+    pub wave: i32,
+    /// Whether it brings or takes away.
+    pub work: Work,
+}
+
+impl GroupId {
+    /// The identity of a group of `Plan::groups`, or of `Plan::on_failure`.
+    pub const fn of(group: &Group, on_failure: bool) -> Self {
+        Self { on_failure, phase: group.phase, wave: group.wave, work: group.work }
+    }
+}
+
+impl Progress {
+    /// Takes note of what came of an apply or a prune; `generation` is what the API server answered.
+    pub fn note_outcome(&mut self, id: &StepId, outcome: Outcome, generation: Option<i64>) {
+        if let Some(generation) = generation {
+            self.generations.insert(id.key.clone(), generation);
+        }
+        self.outcomes.insert(id.clone(), outcome);
+    }
+
+    /// Takes note that a hook's object was made.
+    pub fn note_hook_started(&mut self, id: &StepId, uid: impl Into<String>, now: Timestamp) {
+        self.outcomes.insert(id.clone(), Outcome::Created);
+        self.hooks.insert(id.clone(), HookState::Running { uid: uid.into(), since: now, seen: false });
+    }
+
+    /// Takes note that the deletion of a hook's object was accepted, or that it was found gone.
+    pub fn note_hook_deleted(&mut self, id: &StepId, uid: impl Into<String>) {
+        if matches!(self.hooks.get(id), Some(HookState::Succeeded | HookState::Failed { .. })) {
+            self.cleaned.insert(id.clone(), true);
+        }
+        self.deleted.insert(id.clone(), uid.into());
+    }
+
+    /// Takes note that our finalizer is off a finished hook's object.
+    pub fn note_hook_released(&mut self, id: &StepId) {
+        self.cleaned.entry(id.clone()).or_insert(false);
+    }
+
+    /// Takes note that the API server refused a move. A refused clean-up is not tried again in this attempt.
+    pub fn note_refused(&mut self, id: &StepId, reason: Reason, message: impl Into<String>) {
+        self.outcomes.insert(id.clone(), Outcome::Failed { reason, message: message.into() });
+    }
+
+    /// Ends the attempt because a person asked for it: nothing new starts, hooks that run are ended, and no hook of
+    /// `SyncFail` runs.
+    pub fn terminate(&mut self, message: impl Into<String>) {
+        self.failed = Some((Reason::Terminated, message.into()));
+    }
+
+    /// Whether the API server refused the last move of a step.
+    pub fn is_refused(&self, id: &StepId) -> bool {
+        matches!(self.outcomes.get(id), Some(Outcome::Failed { .. }))
+    }
+
+    /// Whether a person ended it.
+    pub fn is_terminated(&self) -> bool {
+        matches!(self.failed, Some((Reason::Terminated, _)))
+    }
 }
 
 /// What is done next about one step. What acts does just this and reports the outcome.
@@ -100,7 +182,8 @@ pub enum Act {
         /// `metadata.uid` that the proof must find.
         uid: Option<String>,
     },
-    /// Delete a hook's object of an earlier attempt, so that it can be made again; or of this one, since a policy says so.
+    /// Delete a hook's object and take our finalizer off it: one of an earlier attempt, so that it can be made again; or
+    /// of this one, since a policy says so. What acts proves first that it is a hook's object.
     DeleteHook {
         /// Its uid.
         uid: String,

@@ -39,6 +39,8 @@ pub mod desired;
 
 pub mod diff;
 
+pub mod windows;
+
 pub mod plan;
 
 pub mod status;

@@ -45,6 +45,7 @@ const RULES: &[Rule] = &[
     rule(PURE, "live::index", &["model", "live::record", "live::view", "live::LiveRecord", "live::LiveView"]),
     rule(PURE, "live::view", &["model", "live::record", "live::LiveRecord"]),
     rule(PURE, "desired", &["model", "api"]),
+    rule(PURE, "windows", &["model", "api"]),
     rule(
         PURE,
         "diff",
@@ -101,6 +102,7 @@ const RULES: &[Rule] = &[
             "desired",
             "diff",
             "plan",
+            "windows",
             "status",
             "egress",
             "git",

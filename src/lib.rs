@@ -26,6 +26,8 @@ pub mod metrics;
 pub mod settings;
 pub mod telemetry;
 
+pub mod expression;
+
 pub mod health;
 
 pub mod egress;
@@ -38,6 +40,8 @@ pub mod live;
 pub mod desired;
 
 pub mod diff;
+
+pub mod windows;
 
 pub mod plan;
 pub mod preflight;

@@ -2,11 +2,14 @@
 
 mod compare;
 mod fields;
+mod ignore;
 mod inferred;
+mod location;
 mod path;
 mod quantity;
 mod secret;
 
 pub use compare::{Cause, Difference, Differences, Extra, compare};
 pub use fields::{Change, FieldChange, ObjectChanges, Record, field_changes};
+pub use ignore::IgnoreRules;
 pub use inferred::infer_inventory;

@@ -118,7 +118,7 @@ fn what_can_not_be_used_is_told_with_its_place_and_the_rest_counts() {
         messages,
         [
             "spec.ignoreDifferences[0].jsonPointers[0]: `spec/replicas` can't be used: a JSON pointer begins with `/`, as in /spec/replicas",
-            "spec.ignoreDifferences[1].jqPathExpressions[0]: `.a[` can't be used: expected closing bracket, found `[`",
+            "spec.ignoreDifferences[1].jqPathExpressions[0]: `.a[` can't be used: expected closing bracket, found the end",
             "spec.ignoreDifferences[2].group: `[` is no pattern: unclosed character class; missing ']'",
             "spec.ignoreDifferences[2].jsonPointers[0]: `/a~2` can't be used: `~` in `a~2` must be followed by 0 (for ~) or 1 (for /)",
             "spec.ignoreDifferences[3].jsonPointers: no field is named: set jsonPointers, jqPathExpressions or managedFieldsManagers",
@@ -141,7 +141,7 @@ fn an_expression_that_produces_too_much_is_told_and_the_rest_counts() {
         [Problem {
             reason: Reason::InvalidRule,
             message: "spec.ignoreDifferences[0].jqPathExpressions[0]: it produces too much on this object, so it was \
-                      stopped (apps/Deployment shop/cart); make it more selective"
+                      stopped (apps/Deployment/shop/cart); make it more selective"
                 .to_owned(),
         }]
     );

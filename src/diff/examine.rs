@@ -130,8 +130,11 @@ pub fn examine(
     extra_fields: ExtraFields,
 ) -> Examination {
     let is_partial = [live, predicted].iter().any(|object| object.get("kind") == Some(&Value::from(METADATA_ONLY)));
-    let (whole_live, whole_predicted) =
-        if is_partial { (with_owned_fields(live), with_owned_fields(predicted)) } else { (live.clone(), predicted.clone()) };
+    let (whole_live, whole_predicted) = if is_partial {
+        (with_owned_fields(live), with_owned_fields(predicted))
+    } else {
+        (live.clone(), predicted.clone())
+    };
     let (mut live, mut predicted) = (whole_live.clone(), whole_predicted.clone());
     let problems = if rules.matches(key) { rules.strip(key, &mut live, &mut predicted) } else { Vec::new() };
 
@@ -296,8 +299,7 @@ fn differences(
         }
     }
     let mut found = walk.found;
-    let (ours, will_be_ours) =
-        (own.and_then(read), own_entry(predicted_entries, FIELD_MANAGER).and_then(read));
+    let (ours, will_be_ours) = (own.and_then(read), own_entry(predicted_entries, FIELD_MANAGER).and_then(read));
     if let Some(will_be_ours) = will_be_ours {
         let ours = ours.unwrap_or_default();
         let mut taken = Taken { found: Vec::new(), steps: Vec::new() };

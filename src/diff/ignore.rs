@@ -239,8 +239,7 @@ impl Lists<'_> {
                 Location::Index(index) => {
                     let item = here.get(*index)?;
                     let items = to?.as_array()?;
-                    let keys: Vec<&Step> =
-                        owned.iter().flat_map(|set| set.children().map(|(step, _)| step)).collect();
+                    let keys: Vec<&Step> = owned.iter().flat_map(|set| set.children().map(|(step, _)| step)).collect();
                     Location::Index(position(item, *index, here, items, &keys)?)
                 }
             };
@@ -303,21 +302,17 @@ fn restore_marks(body: &mut Value, desired: &Value) {
 }
 
 fn compile(place: &str, given: &IgnoreDifferences, problems: &mut Vec<Problem>) -> Option<Rule> {
-    let IgnoreDifferences {
-        group,
-        kind,
-        name,
-        namespace,
-        json_pointers,
-        jq_path_expressions,
-        managed_fields_managers,
-    } = given;
+    let IgnoreDifferences { group, kind, name, namespace, json_pointers, jq_path_expressions, managed_fields_managers } =
+        given;
     let mut wrong = |field: &str, problem: String| {
         let message = format!("{place}.{field}: {problem}");
         problems.push(Problem { reason: Reason::InvalidRule, message });
     };
     if json_pointers.is_empty() && jq_path_expressions.is_empty() && managed_fields_managers.is_empty() {
-        wrong("jsonPointers", "no field is named: set jsonPointers, jqPathExpressions or managedFieldsManagers".to_owned());
+        wrong(
+            "jsonPointers",
+            "no field is named: set jsonPointers, jqPathExpressions or managedFieldsManagers".to_owned(),
+        );
         return None;
     }
     if kind.is_empty() {

@@ -63,12 +63,7 @@ pub(super) fn put(value: &mut Value, way: &[Location], wanted: Value) {
             }
             (Value::Array(list), Location::Index(index)) => list.get_mut(*index),
             (
-                Value::Null
-                | Value::Bool(_)
-                | Value::Number(_)
-                | Value::String(_)
-                | Value::Array(_)
-                | Value::Object(_),
+                Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) | Value::Array(_) | Value::Object(_),
                 _,
             ) => None,
         };
@@ -85,12 +80,7 @@ pub(super) fn put(value: &mut Value, way: &[Location], wanted: Value) {
             }
         }
         (
-            Value::Null
-            | Value::Bool(_)
-            | Value::Number(_)
-            | Value::String(_)
-            | Value::Array(_)
-            | Value::Object(_),
+            Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) | Value::Array(_) | Value::Object(_),
             _,
         ) => {}
     }

@@ -67,10 +67,7 @@ mod tests {
         assert_eq!(hide(".data", None, Some(json!({"a": "YQ=="}))), (None, Some(json!({"a": "•••"}))));
         let last_applied = r#".metadata.annotations["kubectl.kubernetes.io/last-applied-configuration"]"#;
         assert_eq!(hide(last_applied, Some(json!("{}")), None), (Some(json!("•••")), None));
-        assert_eq!(
-            hide(".metadata.annotations", Some(json!({"a": "b"})), None),
-            (Some(json!({"a": "•••"})), None)
-        );
+        assert_eq!(hide(".metadata.annotations", Some(json!({"a": "b"})), None), (Some(json!({"a": "•••"})), None));
         assert_eq!(hide(".type", Some(json!("Opaque")), None), (Some(json!("Opaque")), None));
         let other = ObjectKey::new("", "ConfigMap", "shop", "db");
         assert_eq!(hide_values(&other, ".data.a", Some(json!("x")), None), (Some(json!("x")), None));

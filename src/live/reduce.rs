@@ -3,7 +3,9 @@
 use serde_json::Value;
 
 use super::{HOOK_ATTEMPT_ANNOTATION, LiveRecord};
-use crate::model::{Consent, FIELD_MANAGER, GroupKind, Hash64, Health, Marks, ObjectKey, entry_hash, hash_of_fields_by_hand, own_entry};
+use crate::model::{
+    Consent, FIELD_MANAGER, GroupKind, Hash64, Health, Marks, ObjectKey, entry_hash, hash_of_fields_by_hand, own_entry,
+};
 
 /// Annotations whose comma-separated words are options of how to sync an object.
 const SYNC_OPTIONS: [&str; 2] = ["tidelock.dev/sync-options", "argocd.argoproj.io/sync-options"];
@@ -174,9 +176,10 @@ mod tests {
         let by_hand = |object: &Value| reduce(&kind(), object, None).unwrap().1.by_hand;
         let with = |manager: &str, fields: Value| {
             let mut object = deployment();
-            object["metadata"]["managedFields"].as_array_mut().unwrap().push(
-                json!({"manager": manager, "operation": "Update", "apiVersion": "apps/v1", "fieldsV1": fields}),
-            );
+            object["metadata"]["managedFields"]
+                .as_array_mut()
+                .unwrap()
+                .push(json!({"manager": manager, "operation": "Update", "apiVersion": "apps/v1", "fieldsV1": fields}));
             object
         };
         assert_eq!(by_hand(&deployment()), None);

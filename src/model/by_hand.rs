@@ -189,8 +189,7 @@ pub fn fields_by_hand(managed_fields: &[Value], own_manager: &str) -> Vec<FieldB
 
 /// Changes when the fields that people added change; `None` when there are none.
 pub fn hash_of_fields_by_hand(managed_fields: &[Value], own_manager: &str) -> Option<Hash64> {
-    let mut paths: Vec<String> =
-        fields_by_hand(managed_fields, own_manager).iter().map(FieldByHand::path).collect();
+    let mut paths: Vec<String> = fields_by_hand(managed_fields, own_manager).iter().map(FieldByHand::path).collect();
     paths.sort();
     (!paths.is_empty()).then(|| Hash64::of_bytes(paths.join("\n").as_bytes()))
 }
@@ -242,7 +241,8 @@ impl Walk {
             Some(Step::Item(_) | Step::Member(_) | Step::Index(_)) | None => None,
         };
         let Some(name) = field(self.steps.last()) else { return false };
-        let above = |count: usize| self.steps.len().checked_sub(count + 1).and_then(|index| field(self.steps.get(index)));
+        let above =
+            |count: usize| self.steps.len().checked_sub(count + 1).and_then(|index| field(self.steps.get(index)));
         let at_root = |count: usize| self.steps.len() == count;
         if at_root(1) {
             return name == "status";
@@ -274,23 +274,31 @@ mod tests {
     }
 
     fn ours() -> Value {
-        entry("tidelock", "Apply", json!({
-            "f:metadata": {"f:labels": {"f:app": {}}},
-            "f:spec": {"f:replicas": {}, "f:template": {"f:spec": {"f:containers": {
-                "k:{\"name\":\"app\"}": {".": {}, "f:name": {}, "f:image": {}},
-            }}}},
-        }))
+        entry(
+            "tidelock",
+            "Apply",
+            json!({
+                "f:metadata": {"f:labels": {"f:app": {}}},
+                "f:spec": {"f:replicas": {}, "f:template": {"f:spec": {"f:containers": {
+                    "k:{\"name\":\"app\"}": {".": {}, "f:name": {}, "f:image": {}},
+                }}}},
+            }),
+        )
     }
 
     #[test]
     fn what_people_added_is_found_at_its_highest_place() {
-        let edited = entry("kubectl-edit", "Update", json!({
-            "f:metadata": {"f:labels": {"f:team": {}}, "f:annotations": {".": {}, "f:note": {}}},
-            "f:spec": {"f:replicas": {}, "f:template": {"f:spec": {"f:containers": {
-                "k:{\"name\":\"app\"}": {"f:tty": {}},
-                "k:{\"name\":\"debug\"}": {".": {}, "f:name": {}, "f:image": {}, "f:imagePullPolicy": {}},
-            }}}},
-        }));
+        let edited = entry(
+            "kubectl-edit",
+            "Update",
+            json!({
+                "f:metadata": {"f:labels": {"f:team": {}}, "f:annotations": {".": {}, "f:note": {}}},
+                "f:spec": {"f:replicas": {}, "f:template": {"f:spec": {"f:containers": {
+                    "k:{\"name\":\"app\"}": {"f:tty": {}},
+                    "k:{\"name\":\"debug\"}": {".": {}, "f:name": {}, "f:image": {}, "f:imagePullPolicy": {}},
+                }}}},
+            }),
+        );
         let found = fields_by_hand(&[ours(), edited], "tidelock");
         assert_eq!(
             found.iter().map(FieldByHand::path).collect::<Vec<_>>(),
@@ -309,17 +317,29 @@ mod tests {
 
     #[test]
     fn restarts_scaling_status_and_words_to_operators_are_no_extra_fields() {
-        let restart = entry("kubectl-rollout", "Update", json!({"f:spec": {"f:template": {"f:metadata": {
-            "f:annotations": {".": {}, "f:kubectl.kubernetes.io/restartedAt": {}}}}}}));
+        let restart = entry(
+            "kubectl-rollout",
+            "Update",
+            json!({"f:spec": {"f:template": {"f:metadata": {
+            "f:annotations": {".": {}, "f:kubectl.kubernetes.io/restartedAt": {}}}}}}),
+        );
         let mut scaled = entry("kubectl", "Update", json!({"f:spec": {"f:replicas": {}, "f:paused": {}}}));
         scaled["subresource"] = json!("scale");
-        let notes = entry("kubectl-annotate", "Update", json!({
-            "f:metadata": {"f:annotations": {".": {}, "f:tidelock.dev/approve-prune": {}}, "f:finalizers": {"v:\"x\"": {}}},
-            "f:status": {"f:phase": {}},
-        }));
+        let notes = entry(
+            "kubectl-annotate",
+            "Update",
+            json!({
+                "f:metadata": {"f:annotations": {".": {}, "f:tidelock.dev/approve-prune": {}}, "f:finalizers": {"v:\"x\"": {}}},
+                "f:status": {"f:phase": {}},
+            }),
+        );
         assert_eq!(paths(&json!([ours(), restart, scaled, notes])), Vec::<String>::new());
-        let both = entry("kubectl-edit", "Update", json!({"f:spec": {"f:template": {"f:metadata": {
-            "f:annotations": {".": {}, "f:kubectl.kubernetes.io/restartedAt": {}, "f:x": {}}}}}}));
+        let both = entry(
+            "kubectl-edit",
+            "Update",
+            json!({"f:spec": {"f:template": {"f:metadata": {
+            "f:annotations": {".": {}, "f:kubectl.kubernetes.io/restartedAt": {}, "f:x": {}}}}}}),
+        );
         assert_eq!(paths(&json!([ours(), both])), [".spec.template.metadata.annotations.x"]);
     }
 
@@ -328,12 +348,23 @@ mod tests {
         let shared = json!({"f:spec": {"f:paused": {}}});
         let edited = entry("kubectl-edit", "Update", shared.clone());
         assert_eq!(paths(&json!([ours(), edited])), [".spec.paused"]);
-        assert_eq!(paths(&json!([ours(), edited, entry("some-operator", "Apply", shared.clone())])), Vec::<String>::new());
+        assert_eq!(
+            paths(&json!([ours(), edited, entry("some-operator", "Apply", shared.clone())])),
+            Vec::<String>::new()
+        );
         for manager in ["kube-controller-manager", "octopus", "kubectlish", "lensman"] {
-            assert_eq!(paths(&json!([ours(), entry(manager, "Update", shared.clone())])), Vec::<String>::new(), "{manager}");
+            assert_eq!(
+                paths(&json!([ours(), entry(manager, "Update", shared.clone())])),
+                Vec::<String>::new(),
+                "{manager}"
+            );
         }
         for manager in ["kubectl", "kubectl-set", "k9s", "OpenLens/6.5", "Mozilla", "node-fetch", "lens", "helm"] {
-            assert_eq!(paths(&json!([ours(), entry(manager, "Update", shared.clone())])), [".spec.paused"], "{manager}");
+            assert_eq!(
+                paths(&json!([ours(), entry(manager, "Update", shared.clone())])),
+                [".spec.paused"],
+                "{manager}"
+            );
         }
     }
 
@@ -341,7 +372,10 @@ mod tests {
     fn defaults_recorded_for_who_made_the_object_are_not_peoples() {
         let fields = json!({"f:spec": {"f:progressDeadlineSeconds": {}, "f:paused": {}, "f:template": {"f:spec": {
             "f:dnsPolicy": {}, "f:containers": {"k:{\"name\":\"app\"}": {"f:imagePullPolicy": {}}}}}}});
-        assert_eq!(paths(&json!([ours(), entry("kubectl-client-side-apply", "Update", fields.clone())])), [".spec.paused"]);
+        assert_eq!(
+            paths(&json!([ours(), entry("kubectl-client-side-apply", "Update", fields.clone())])),
+            [".spec.paused"]
+        );
         assert_eq!(paths(&json!([ours(), entry("kubectl-edit", "Update", fields)])).len(), 4);
     }
 

@@ -213,7 +213,8 @@ fn of_secrets_only_names_of_fields_are_known_and_lost_ones_are_told_without_cont
         entry("tidelock", "Apply", "t1", &json!({"f:data": {"f:user": {}}})),
         entry("kubectl-edit", "Update", "t2", &json!({"f:data": {"f:password": {}}})),
     ]);
-    let predicted = object(vec![entry("tidelock", "Apply", "t3", &json!({"f:data": {"f:user": {}, "f:password": {}}}))]);
+    let predicted =
+        object(vec![entry("tidelock", "Apply", "t3", &json!({"f:data": {"f:user": {}, "f:password": {}}}))]);
     let found = examine(&secret, &live, &predicted, &no_rules(), ExtraFields::Ignore);
     let told: Vec<_> = found.fields.iter().map(|field| (field.path.as_str(), field.cause, &field.live)).collect();
     assert_eq!(told, [(".data.password", FieldCause::Changed, &Some(json!("•••")))]);

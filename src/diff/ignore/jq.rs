@@ -116,9 +116,8 @@ impl JqPath {
             ));
         }
         let term = Parser::new(&tokens).parse(|parser| parser.term()).map_err(|errors| {
-            let first = errors.first().map(|(expected, found)| {
-                (expected.as_str(), shown(Token::opt_as_str(*found, code)))
-            });
+            let first =
+                errors.first().map(|(expected, found)| (expected.as_str(), shown(Token::opt_as_str(*found, code))));
             let (expected, found) = first.unwrap_or(("an expression", "nothing".to_owned()));
             format!("expected {expected}, found {found}")
         })?;
@@ -350,8 +349,7 @@ impl<'s> Rewrite<'s> {
             }
             Term::TryCatch(term, otherwise) => Term::TryCatch(self.boxed(term)?, self.boxed_option(otherwise)?),
             Term::IfThenElse(cases, otherwise) => {
-                let cases =
-                    cases.into_iter().map(|(when, then)| Ok::<_, String>((self.term(when)?, self.term(then)?)));
+                let cases = cases.into_iter().map(|(when, then)| Ok::<_, String>((self.term(when)?, self.term(then)?)));
                 Term::IfThenElse(cases.collect::<Result<_, _>>()?, self.boxed_option(otherwise)?)
             }
             Term::Def(definitions, term) => {
@@ -425,9 +423,8 @@ impl<'s> Rewrite<'s> {
                 Pattern::Arr(items.into_iter().map(|item| self.pattern(item)).collect::<Result<_, _>>()?)
             }
             Pattern::Obj(fields) => {
-                let fields = fields
-                    .into_iter()
-                    .map(|(key, value)| Ok::<_, String>((self.term(key)?, self.pattern(value)?)));
+                let fields =
+                    fields.into_iter().map(|(key, value)| Ok::<_, String>((self.term(key)?, self.pattern(value)?)));
                 Pattern::Obj(fields.collect::<Result<_, _>>()?)
             }
         })

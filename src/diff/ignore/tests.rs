@@ -40,7 +40,10 @@ fn rules_choose_objects_by_globs_of_group_and_kind_and_by_name_and_namespace() {
         (json!({"group": "apps", "kind": "Deployment", "jsonPointers": pointer}), true),
         (json!({"group": "*", "kind": "*", "jsonPointers": pointer}), true),
         (json!({"group": "a*", "kind": "Dep*", "jsonPointers": pointer}), true),
-        (json!({"group": "apps", "kind": "Deployment", "name": "cart", "namespace": "shop", "jsonPointers": pointer}), true),
+        (
+            json!({"group": "apps", "kind": "Deployment", "name": "cart", "namespace": "shop", "jsonPointers": pointer}),
+            true,
+        ),
         (json!({"kind": "Deployment", "jsonPointers": pointer}), false),
         (json!({"group": "apps", "kind": "StatefulSet", "jsonPointers": pointer}), false),
         (json!({"group": "apps", "kind": "Deployment", "name": "car*", "jsonPointers": pointer}), false),
@@ -48,7 +51,8 @@ fn rules_choose_objects_by_globs_of_group_and_kind_and_by_name_and_namespace() {
     ] {
         assert_eq!(rules(vec![chosen.clone()]).matches(&key()), expected, "{chosen}");
     }
-    let (system, problems) = IgnoreRules::compile(&[], &[rule(json!({"group": "*", "kind": "*", "jsonPointers": ["/x"]}))]);
+    let (system, problems) =
+        IgnoreRules::compile(&[], &[rule(json!({"group": "*", "kind": "*", "jsonPointers": ["/x"]}))]);
     assert!(system.matches(&key()) && problems.is_empty() && !system.is_empty());
     assert!(IgnoreRules::default().is_empty() && !IgnoreRules::default().matches(&key()));
 }
@@ -90,9 +94,8 @@ fn fields_of_named_managers_are_taken_out_of_both_sides() {
     ]);
     let mut predicted = deployment(2, "cart:2");
     predicted["metadata"]["managedFields"] = json!([]);
-    let by = |manager: &str| {
-        rules(vec![json!({"group": "apps", "kind": "Deployment", "managedFieldsManagers": [manager]})])
-    };
+    let by =
+        |manager: &str| rules(vec![json!({"group": "apps", "kind": "Deployment", "managedFieldsManagers": [manager]})]);
     let (left, right) = stripped(&by("hpa"), &live, &predicted);
     assert_eq!(left["spec"], right["spec"]);
     assert_eq!(left["spec"].get("replicas"), None);
@@ -111,7 +114,8 @@ fn what_can_not_be_used_is_told_with_its_place_and_the_rest_counts() {
         rule(json!({"group": "[", "kind": "Deployment", "jsonPointers": ["/a~2"]})),
         rule(json!({"group": "apps", "kind": "Deployment"})),
     ];
-    let (rules, problems) = IgnoreRules::compile(&given, &[rule(json!({"group": "*", "kind": "", "jsonPointers": ["/a"]}))]);
+    let (rules, problems) =
+        IgnoreRules::compile(&given, &[rule(json!({"group": "*", "kind": "", "jsonPointers": ["/a"]}))]);
     assert!(problems.iter().all(|problem| problem.reason == Reason::InvalidRule));
     let messages: Vec<&str> = problems.iter().map(|problem| problem.message.as_str()).collect();
     assert_eq!(
@@ -161,8 +165,7 @@ fn respected_fields_take_their_live_value_and_the_rest_stays_as_desired() {
     live["status"] = json!({"replicas": 9});
     live["metadata"]["labels"] = json!({"team": "b"});
     live["metadata"]["annotations"]["a/b"] = json!("live");
-    live["spec"]["template"]["spec"]["containers"] =
-        json!([{"name": "injected", "image": "x"}, {"name": "side", "image": "side:7"}, {"name": "app", "image": "cart:1"}]);
+    live["spec"]["template"]["spec"]["containers"] = json!([{"name": "injected", "image": "x"}, {"name": "side", "image": "side:7"}, {"name": "app", "image": "cart:1"}]);
     let (body, problems) = rules.respect(&key(), &desired, &live);
     let mut expected = desired.clone();
     expected["spec"]["replicas"] = json!(9);
@@ -175,7 +178,8 @@ fn respected_fields_take_their_live_value_and_the_rest_stays_as_desired() {
 
 #[test]
 fn respected_fields_that_git_no_longer_states_are_kept_when_they_are_ours() {
-    let rules = rules(vec![json!({"group": "apps", "kind": "Deployment", "jsonPointers": ["/spec/replicas", "/spec/other"]})]);
+    let rules =
+        rules(vec![json!({"group": "apps", "kind": "Deployment", "jsonPointers": ["/spec/replicas", "/spec/other"]})]);
     let desired = json!({"spec": {"paused": false}});
     let live = json!({
         "metadata": {"managedFields": [{"manager": "tidelock", "operation": "Apply", "fieldsV1": {"f:spec": {"f:replicas": {}}}}]},

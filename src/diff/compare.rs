@@ -3,9 +3,14 @@
 //! An object is in sync when what we applied last is what git wants now (`desired` hashes agree), the live object is
 //! the very one we applied (uids agree), and nobody took a field of ours since (our `managedFields` entry hashes the
 //! same). None of it needs a request or an object's body.
+//!
+//! Where rules say that some differences do not count, or that fields people added do, the objects concerned are
+//! examined besides ([`super::examine`]), once for each state they are in, and the verdicts are passed in here.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
+use super::{IgnoreRules, Verdict};
+use crate::api::ExtraFields;
 use crate::desired::{DesiredObject, DesiredSet};
 use crate::live::{LiveRecord, LiveView};
 use crate::model::{Consent, Inventory, InventoryEntry, ObjectKey, Owner};
@@ -21,6 +26,8 @@ pub enum Cause {
     Replaced,
     /// The ownership marks are missing or are another object's.
     Marks,
+    /// People added fields, and the Application's `extraFields` says that they count.
+    Extra,
 }
 
 /// The state of one desired object.
@@ -50,7 +57,7 @@ impl Difference {
         match self {
             Self::InSync | Self::Conflict { .. } | Self::Changed(Cause::Desired) => false,
             Self::Absent { drift } => *drift,
-            Self::Changed(Cause::Live | Cause::Replaced | Cause::Marks) | Self::Terminating => true,
+            Self::Changed(Cause::Live | Cause::Replaced | Cause::Marks | Cause::Extra) | Self::Terminating => true,
         }
     }
 }
@@ -80,26 +87,125 @@ pub struct Differences {
     pub objects: BTreeMap<ObjectKey, Difference>,
     /// Objects that are ours and that git does not have.
     pub extras: BTreeMap<ObjectKey, Extra>,
+    /// Those of `extras` that an annotation (`compare-options: IgnoreExtraneous`) keeps from putting the Application
+    /// out of sync. They may be pruned like the others.
+    pub extraneous_ignored: BTreeSet<ObjectKey>,
 }
 
 impl Differences {
-    /// Whether live state is what git wants. Kept objects do not count, nor do those that are being deleted.
+    /// Whether live state is what git wants. Kept objects do not count, nor do those that an annotation excepts.
     pub fn is_synced(&self) -> bool {
         self.objects.values().all(|difference| *difference == Difference::InSync)
-            && self.extras.values().all(|extra| matches!(extra, Extra::Kept))
+            && self
+                .extras
+                .iter()
+                .all(|(key, extra)| matches!(extra, Extra::Kept) || self.extraneous_ignored.contains(key))
     }
 }
 
-/// Compares a desired set with the live view of its Application.
+/// What is known of objects besides their hashes.
+#[derive(Clone, Copy, Debug)]
+pub struct Examined<'a> {
+    /// The rules in force.
+    pub rules: &'a IgnoreRules,
+    /// What is done about fields that people added.
+    pub extra_fields: ExtraFields,
+    /// What examinations found, of objects that were examined.
+    pub accepted: &'a BTreeMap<ObjectKey, Verdict>,
+}
+
+/// Compares a desired set with the live view of its Application by hashes alone: every difference counts, and fields that
+/// people added do not.
 pub fn compare(desired: &DesiredSet, live: &LiveView, inventory: &Inventory, owner: &Owner) -> Differences {
+    compare_with(desired, live, inventory, owner, None)
+}
+
+/// Compares a desired set with the live view of its Application, with what examinations found. A verdict counts only for
+/// the very state of the object that it was found in.
+pub fn compare_examined(
+    desired: &DesiredSet,
+    live: &LiveView,
+    inventory: &Inventory,
+    owner: &Owner,
+    examined: &Examined<'_>,
+) -> Differences {
+    compare_with(desired, live, inventory, owner, Some(examined))
+}
+
+/// The objects that have to be examined before [`compare_examined`] can tell of them: they differ by their hashes and a
+/// rule is about them, or people added fields and that counts; and they were not examined in the state they are in.
+pub fn to_examine(
+    desired: &DesiredSet,
+    live: &LiveView,
+    inventory: &Inventory,
+    owner: &Owner,
+    examined: &Examined<'_>,
+) -> Vec<ObjectKey> {
+    if examined.rules.is_empty() && examined.extra_fields == ExtraFields::Ignore {
+        return Vec::new();
+    }
+    let wanted = desired.objects.iter().filter(|(key, object)| {
+        let Some(record) = live.objects.get(*key) else { return false };
+        let is_in_question = match compare_one(object, Some(record), inventory.entries.get(*key), owner) {
+            Difference::Changed(Cause::Live | Cause::Desired) => !object.kind_is_new && examined.rules.matches(key),
+            Difference::InSync => examined.extra_fields != ExtraFields::Ignore && record.by_hand.is_some(),
+            Difference::Changed(Cause::Replaced | Cause::Marks | Cause::Extra)
+            | Difference::Absent { .. }
+            | Difference::Terminating
+            | Difference::Conflict { .. } => false,
+        };
+        is_in_question && examined.verdict(object, record).is_none()
+    });
+    wanted.map(|(key, _)| key.clone()).collect()
+}
+
+impl Examined<'_> {
+    /// The verdict on an object in the state that it is in.
+    fn verdict(&self, object: &DesiredObject, record: &LiveRecord) -> Option<&Verdict> {
+        self.accepted.get(&object.key).filter(|verdict| verdict.holds(object, record, self.rules, self.extra_fields))
+    }
+
+    /// What a difference by hashes comes to.
+    fn weigh(&self, object: &DesiredObject, record: &LiveRecord, difference: Difference) -> Difference {
+        let verdict = self.verdict(object, record);
+        let weighed = match difference {
+            Difference::Changed(Cause::Live | Cause::Desired)
+                if verdict.is_some_and(|verdict| verdict.only_ignored) =>
+            {
+                Difference::InSync
+            }
+            other => other,
+        };
+        let has_extras = record.by_hand.is_some() && verdict.is_none_or(|verdict| verdict.has_extras);
+        if weighed == Difference::InSync && self.extra_fields != ExtraFields::Ignore && has_extras {
+            Difference::Changed(Cause::Extra)
+        } else {
+            weighed
+        }
+    }
+}
+
+fn compare_with(
+    desired: &DesiredSet,
+    live: &LiveView,
+    inventory: &Inventory,
+    owner: &Owner,
+    examined: Option<&Examined<'_>>,
+) -> Differences {
     let objects = desired
         .objects
         .iter()
         .map(|(key, object)| {
             let record = live.objects.get(key).map(AsRef::as_ref);
-            (key.clone(), compare_one(object, record, inventory.entries.get(key), owner))
+            let difference = compare_one(object, record, inventory.entries.get(key), owner);
+            let weighed = match (examined, record) {
+                (Some(examined), Some(record)) => examined.weigh(object, record, difference),
+                (None, _) | (_, None) => difference,
+            };
+            (key.clone(), weighed)
         })
         .collect();
+    let mut extraneous_ignored = BTreeSet::new();
     let mut extras = BTreeMap::new();
     for (key, record) in &live.objects {
         if desired.objects.contains_key(key) || !record.marks.prove(owner, key) || record.hook_attempt.is_some() {
@@ -116,6 +222,9 @@ pub fn compare(desired: &DesiredSet, live: &LiveView, inventory: &Inventory, own
                 None => Extra::Unrecorded,
             }
         };
+        if record.extraneous_ignored {
+            extraneous_ignored.insert(key.clone());
+        }
         extras.insert(key.clone(), extra);
     }
     for key in inventory.entries.keys() {
@@ -123,7 +232,7 @@ pub fn compare(desired: &DesiredSet, live: &LiveView, inventory: &Inventory, own
             extras.entry(key.clone()).or_insert(Extra::Unseen);
         }
     }
-    Differences { objects, extras }
+    Differences { objects, extras, extraneous_ignored }
 }
 
 fn compare_one(
@@ -161,122 +270,4 @@ fn compare_one(
 }
 
 #[cfg(test)]
-mod tests {
-    use std::sync::Arc;
-
-    use bytes::Bytes;
-
-    use super::*;
-    use crate::desired::ObjectOptions;
-    use crate::model::{Consent, GroupVersionKind, Hash64, Marks, Origin};
-
-    fn owner() -> Owner {
-        Owner::new("tidelock", "tidelock", "shop")
-    }
-
-    fn key() -> ObjectKey {
-        ObjectKey::new("", "ConfigMap", "shop", "a")
-    }
-
-    fn desired(hash: u64) -> DesiredSet {
-        let object = DesiredObject {
-            key: key(),
-            gvk: GroupVersionKind::from_api_version("v1", "ConfigMap"),
-            body: Bytes::new(),
-            hash: Hash64(hash),
-            wave: 0,
-            options: ObjectOptions::default(),
-            origin: Origin::default(),
-            kind_is_new: false,
-            depends_on: Vec::new(),
-        };
-        DesiredSet { objects: BTreeMap::from([(key(), Arc::new(object))]), ..DesiredSet::default() }
-    }
-
-    fn record() -> LiveRecord {
-        LiveRecord {
-            uid: "u1".into(),
-            resource_version: 1,
-            generation: 0,
-            marks: Marks { instance: owner().instance, tracking_id: owner().tracking_id(&key()) },
-            owned: Some(Hash64(7)),
-            health: None,
-            deleting: false,
-            prune: None,
-            delete: None,
-            extraneous_ignored: false,
-            hook_attempt: None,
-            by_hand: None,
-            health_ignored: false,
-            wave: 0,
-        }
-    }
-
-    fn view(record: LiveRecord) -> LiveView {
-        LiveView { objects: BTreeMap::from([(key(), Arc::new(record))]) }
-    }
-
-    fn inventory(uid: &str, desired: u64, owned: u64) -> Inventory {
-        let entry = InventoryEntry::Applied { uid: uid.into(), desired: Hash64(desired), owned: Hash64(owned) };
-        Inventory { entries: BTreeMap::from([(key(), entry)]) }
-    }
-
-    fn difference(desired_set: &DesiredSet, live: &LiveView, inventory: &Inventory) -> Difference {
-        compare(desired_set, live, inventory, &owner()).objects.remove(&key()).unwrap()
-    }
-
-    #[test]
-    fn each_way_to_differ_is_told_apart() {
-        let applied = inventory("u1", 1, 7);
-        assert_eq!(difference(&desired(1), &view(record()), &applied), Difference::InSync);
-        assert_eq!(difference(&desired(2), &view(record()), &applied), Difference::Changed(Cause::Desired));
-        assert_eq!(
-            difference(&desired(1), &view(record()), &inventory("u0", 1, 7)),
-            Difference::Changed(Cause::Replaced)
-        );
-        assert_eq!(difference(&desired(1), &view(record()), &inventory("u1", 1, 8)), Difference::Changed(Cause::Live));
-        assert_eq!(difference(&desired(1), &LiveView::default(), &applied), Difference::Absent { drift: true });
-        assert_eq!(difference(&desired(2), &LiveView::default(), &applied), Difference::Absent { drift: false });
-        assert_eq!(
-            difference(&desired(1), &LiveView::default(), &Inventory::default()),
-            Difference::Absent { drift: false }
-        );
-        let deleting = LiveRecord { deleting: true, ..record() };
-        assert_eq!(difference(&desired(1), &view(deleting), &applied), Difference::Terminating);
-        let wiped = LiveRecord { owned: None, ..record() };
-        assert_eq!(difference(&desired(1), &view(wiped), &applied), Difference::Changed(Cause::Live));
-    }
-
-    #[test]
-    fn object_of_another_application_is_a_conflict_and_copied_marks_are_not() {
-        let other = Owner::new("tidelock", "tidelock", "other");
-        let theirs = Marks { instance: other.instance.clone(), tracking_id: other.tracking_id(&key()) };
-        let record_of = |marks| view(LiveRecord { marks, ..record() });
-        assert_eq!(
-            difference(&desired(1), &record_of(theirs), &Inventory::default()),
-            Difference::Conflict { application: "tidelock/other".into() }
-        );
-        let elsewhere = ObjectKey::new("", "ConfigMap", "shop", "b");
-        let copied = Marks { instance: other.instance.clone(), tracking_id: other.tracking_id(&elsewhere) };
-        assert_eq!(
-            difference(&desired(1), &record_of(copied), &Inventory::default()),
-            Difference::Changed(Cause::Desired)
-        );
-    }
-
-    #[test]
-    fn only_recorded_objects_with_proven_identity_may_be_pruned() {
-        let none = DesiredSet::default();
-        let extra = |live: &LiveView, inventory: &Inventory| compare(&none, live, inventory, &owner()).extras;
-        let one = |state| BTreeMap::from([(key(), state)]);
-        assert_eq!(extra(&view(record()), &inventory("u1", 1, 7)), one(Extra::Prunable { uid: "u1".into() }));
-        assert_eq!(extra(&view(record()), &Inventory::default()), one(Extra::Unrecorded));
-        assert_eq!(extra(&view(record()), &inventory("u0", 1, 7)), one(Extra::Unrecorded));
-        assert_eq!(extra(&LiveView::default(), &inventory("u1", 1, 7)), one(Extra::Unseen));
-        let kept = LiveRecord { prune: Some(Consent::Refused), ..record() };
-        assert_eq!(extra(&view(kept), &inventory("u1", 1, 7)), one(Extra::Kept));
-        let copied =
-            Marks { tracking_id: owner().tracking_id(&ObjectKey::new("", "ConfigMap", "shop", "b")), ..record().marks };
-        assert_eq!(extra(&view(LiveRecord { marks: copied, ..record() }), &Inventory::default()), BTreeMap::new());
-    }
-}
+mod tests;

@@ -3,7 +3,9 @@
 use serde_json::Value;
 
 use super::{HOOK_ATTEMPT_ANNOTATION, LiveRecord};
-use crate::model::{Consent, FIELD_MANAGER, GroupKind, Hash64, Health, Marks, ObjectKey, entry_hash, own_entry};
+use crate::model::{
+    Consent, FIELD_MANAGER, GroupKind, Hash64, Health, Marks, ObjectKey, entry_hash, hash_of_fields_by_hand, own_entry,
+};
 
 /// Annotations whose comma-separated words are options of how to sync an object.
 const SYNC_OPTIONS: [&str; 2] = ["tidelock.dev/sync-options", "argocd.argoproj.io/sync-options"];
@@ -75,10 +77,9 @@ fn has_word(metadata: &Value, annotations: &[&str], word: &str) -> bool {
     annotations.iter().any(|name| annotation(metadata, name).split(',').any(|listed| listed.trim() == word))
 }
 
-/// Hash of the fields that people's tools own.
+/// Hash of the fields that people added.
 fn by_hand(metadata: &Value) -> Option<Hash64> {
-    let _ = metadata;
-    None
+    hash_of_fields_by_hand(metadata.get("managedFields")?.as_array()?, FIELD_MANAGER)
 }
 
 fn annotation<'a>(metadata: &'a Value, name: &str) -> &'a str {
@@ -168,6 +169,25 @@ mod tests {
         let mut gone = deployment();
         gone["metadata"]["managedFields"][1]["manager"] = json!("kubectl");
         assert_eq!(owned_hash(&gone), None);
+    }
+
+    #[test]
+    fn fields_added_by_hand_are_hashed_and_those_of_controllers_are_not() {
+        let by_hand = |object: &Value| reduce(&kind(), object, None).unwrap().1.by_hand;
+        let with = |manager: &str, fields: Value| {
+            let mut object = deployment();
+            object["metadata"]["managedFields"]
+                .as_array_mut()
+                .unwrap()
+                .push(json!({"manager": manager, "operation": "Update", "apiVersion": "apps/v1", "fieldsV1": fields}));
+            object
+        };
+        assert_eq!(by_hand(&deployment()), None);
+        assert_eq!(by_hand(&with("some-operator", json!({"f:spec": {"f:paused": {}}}))), None);
+        assert_eq!(by_hand(&with("kubectl-edit", json!({"f:spec": {"f:replicas": {}}}))), None);
+        let one = by_hand(&with("kubectl-edit", json!({"f:spec": {"f:paused": {}}})));
+        let other = by_hand(&with("kubectl-edit", json!({"f:spec": {"f:minReadySeconds": {}}})));
+        assert!(one.is_some() && other.is_some() && one != other);
     }
 
     #[test]

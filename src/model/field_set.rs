@@ -44,7 +44,7 @@ pub enum FieldSetError {
 
 /// One step of a path.
 #[derive(Clone, Debug, PartialEq)]
-enum Step {
+pub enum Step {
     /// A field of a map.
     Field(Box<str>),
     /// The item of a list whose fields have these values.
@@ -147,6 +147,33 @@ impl FieldSet {
             None
         })
     }
+}
+
+impl Step {
+    /// The path with this step after it, as text.
+    pub fn after(&self, path: &str) -> String {
+        join(path, self)
+    }
+
+    /// What this step leads to in the map or list that it is about.
+    pub fn locate(&self, value: &Value) -> Option<Location> {
+        let index = |found: Option<usize>| found.map(Location::Index);
+        match self {
+            Self::Field(name) => value.get(&**name).map(|_| Location::Key(name.to_string())),
+            Self::Item(keys) => index(value.as_array()?.iter().position(|item| is_item(keys, item))),
+            Self::Member(member) => index(value.as_array()?.iter().position(|item| item == member)),
+            Self::Index(at) => index(value.get(at).map(|_| *at)),
+        }
+    }
+}
+
+/// One step of the way to a value in an object as it stands.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Location {
+    /// A field of a map.
+    Key(String),
+    /// An item of a list, counted from 0.
+    Index(usize),
 }
 
 /// The entry of `metadata.managedFields` that records what `manager` applied to the object itself (not to `status` or

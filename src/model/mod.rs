@@ -1,6 +1,7 @@
 //! Plain values that every layer shares. Pure: no I/O, no clock, no environment.
 
 mod api_surface;
+mod by_hand;
 mod consent;
 mod duration;
 mod field_set;
@@ -18,9 +19,10 @@ mod revision;
 mod shorten;
 
 pub use api_surface::{ApiSurface, KindInfo};
+pub use by_hand::{FieldByHand, fields_by_hand, hash_of_fields_by_hand};
 pub use consent::Consent;
 pub use duration::parse_duration;
-pub use field_set::{FieldSet, FieldSetError, Owned, entry_hash, own_entry};
+pub use field_set::{FieldSet, FieldSetError, Location, Owned, Step, entry_hash, own_entry};
 pub use files::{Entry, EntryKind, Files, FilesError};
 pub use hash::Hash64;
 pub use health::{Health, HealthStatus};

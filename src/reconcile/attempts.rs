@@ -56,7 +56,7 @@ pub(super) fn reopen_drifted(
         let differs = matches!(
             differences.objects.get(key),
             Some(
-                Difference::Absent { drift: true } | Difference::Changed(Cause::Live | Cause::Replaced | Cause::Marks)
+                Difference::Absent { drift: true } | Difference::Changed(Cause::Live | Cause::Replaced | Cause::Marks | Cause::Extra)
             )
         );
         differs && !matches!(outcome, Outcome::Failed { .. })

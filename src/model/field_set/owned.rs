@@ -33,6 +33,16 @@ impl<'a> Owned<'a> {
         self.node.field(name).map(|node| Self { node })
     }
 
+    /// What a step leads to.
+    pub fn child(self, step: &Step) -> Option<Self> {
+        self.node.children.iter().find_map(|(own, node)| (own == step).then_some(Self { node }))
+    }
+
+    /// All that is below, in the order of the record.
+    pub fn children(self) -> impl Iterator<Item = (&'a Step, Self)> {
+        self.node.children.iter().map(|(step, node)| (step, Self { node }))
+    }
+
     /// An item of a list that is keyed by fields of its items, or a member of a set.
     pub fn item(self, item: &Value) -> Option<Self> {
         self.node.children.iter().find_map(|(step, node)| match step {

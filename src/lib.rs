@@ -26,6 +26,8 @@ pub mod metrics;
 pub mod settings;
 pub mod telemetry;
 
+pub mod expression;
+
 pub mod health;
 
 pub mod egress;

@@ -17,6 +17,7 @@ mod object;
 mod observed;
 mod pod;
 mod revisions;
+pub mod rules;
 mod scaling;
 mod states;
 mod storage;

@@ -1,0 +1,4 @@
+//! stub
+mod lua;
+mod lua_time;
+pub use lua::{LuaEngine, Script};

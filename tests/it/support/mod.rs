@@ -3,6 +3,7 @@
 pub mod application;
 pub mod audit;
 pub mod cluster;
+pub mod direct;
 pub mod fixtures;
 pub mod git;
 pub mod git_faults;

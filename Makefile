@@ -20,7 +20,7 @@ endif
 BINARY := $(CARGO_TARGET_DIR)/release/tidelock
 BED := e2e/testbed.sh
 
-.PHONY: help install tools build crds fmt lint generated unit integration e2e test demo bench clean
+.PHONY: help install tools build crds fmt lint generated unit integration e2e test demo bench health-report clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z0-9]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -78,6 +78,10 @@ demo: tools ## the whole main job before your eyes; KEEP=1 leaves it up
 
 bench: tools build ## measure speed and memory against a bare loader (docs/benchmarks.md)
 	@TIDELOCK_BINARY=$(BINARY) BENCH_DIRECTORY=$(CARGO_TARGET_DIR)/bench e2e/bench/bench.sh
+
+health-report: ## compare our verdicts with judged examples: make health-report FIXTURES=/path (GROUP/KIND/health_test.yaml)
+	@[ -n "$(FIXTURES)" ] || { echo "health-report: set FIXTURES to a directory of examples laid out as GROUP/KIND/health_test.yaml, as Argo CD's resource_customizations are: make health-report FIXTURES=/path" >&2; exit 2; }
+	@cargo run --quiet --locked -- health --report "$(FIXTURES)"
 
 clean: ## end the test bed, take its routes back, remove this checkout's build directory
 	-@$(BED) down --fence

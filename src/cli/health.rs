@@ -10,6 +10,7 @@ use thiserror::Error;
 
 use super::Exit;
 use crate::clock::Clock;
+use crate::health::report::ReportError;
 use crate::health::{AssessContext, assess, is_ignored};
 use crate::model::{Health, HealthStatus, Origin};
 use crate::render::yaml::{DuplicateKeys, YamlError, YamlLimits, decode};
@@ -28,8 +29,13 @@ const LIMITS: YamlLimits = YamlLimits {
 #[derive(Args, Clone, Debug)]
 pub struct HealthArguments {
     /// YAML or JSON with live objects, as `kubectl get -o yaml` prints them; `-` is stdin
-    #[arg(short = 'f', long = "file", value_name = "FILE")]
-    pub file: PathBuf,
+    #[arg(short = 'f', long = "file", value_name = "FILE", required_unless_present = "report")]
+    pub file: Option<PathBuf>,
+
+    /// Instead: assess the judged examples in a directory, laid out as Argo CD lays out its own
+    /// (`GROUP/KIND/health_test.yaml`), and print how far the verdicts agree
+    #[arg(long, value_name = "DIRECTORY", conflicts_with = "file")]
+    pub report: Option<PathBuf>,
 }
 
 /// Why there are no verdicts.
@@ -54,6 +60,12 @@ pub enum HealthError {
     /// A document is no Kubernetes object.
     #[error(transparent)]
     Object(RenderError),
+    /// The judged examples could not be read.
+    #[error(transparent)]
+    Examples(#[from] ReportError),
+    /// The directory holds no judged example.
+    #[error("{0}: no GROUP/KIND/health_test.yaml is in it; name the directory that holds the groups")]
+    NoExamples(String),
     /// stdout could not be written to.
     #[error("cannot write to stdout: {0}")]
     Print(#[source] io::Error),
@@ -71,8 +83,21 @@ struct Line<'a> {
 }
 
 pub(super) fn run(arguments: &HealthArguments, clock: &Clock, output: &mut impl Write) -> Result<Exit, HealthError> {
-    let (name, text) = read(&arguments.file)?;
+    if let Some(directory) = &arguments.report {
+        return compare(directory, output);
+    }
+    let (name, text) = read(arguments.file.as_deref().unwrap_or_else(|| Path::new("-")))?;
     report(&name, &text, clock, output)
+}
+
+/// Prints the agreement with judged examples; too little of it, or one false green, is not success.
+fn compare(directory: &Path, output: &mut impl Write) -> Result<Exit, HealthError> {
+    let report = crate::health::report::run(directory)?;
+    if report.cases.is_empty() {
+        return Err(HealthError::NoExamples(directory.display().to_string()));
+    }
+    write!(output, "{report}").map_err(HealthError::Print)?;
+    Ok(if report.is_good() { Exit::Success } else { Exit::Unhealthy })
 }
 
 fn read(file: &Path) -> Result<(String, Vec<u8>), HealthError> {
@@ -195,6 +220,32 @@ mod tests {
         assert!(error.starts_with("live.yaml: line "), "{error}");
         let error = reported("apiVersion: v1\n").unwrap_err().to_string();
         assert!(error.starts_with("live.yaml:1: "), "{error}");
+    }
+
+    #[test]
+    fn judged_examples_are_compared_and_disagreement_is_no_success() {
+        let directory = tempfile::tempdir().unwrap();
+        let compared = |wanted: &str| {
+            let kind = directory.path().join("example.com").join("Thing");
+            std::fs::create_dir_all(&kind).unwrap();
+            let object = "apiVersion: example.com/v1\nkind: Thing\nstatus: {phase: Ready}\n";
+            std::fs::write(kind.join("a.yaml"), object).unwrap();
+            let tests = format!("tests:\n- healthStatus: {{status: {wanted}}}\n  inputPath: a.yaml\n");
+            std::fs::write(kind.join("health_test.yaml"), tests).unwrap();
+            let mut output = Vec::new();
+            let exit = compare(directory.path(), &mut output).unwrap();
+            (exit, String::from_utf8(output).unwrap())
+        };
+        let agreeing = "   1 of 1    example.com\n1 of 1 agree (100.0 %), 0 false greens\n";
+        assert_eq!(compared("Healthy"), (Exit::Success, agreeing.to_owned()));
+        assert_eq!(compared("Degraded").0, Exit::Unhealthy);
+    }
+
+    #[test]
+    fn a_directory_without_examples_is_told() {
+        let directory = tempfile::tempdir().unwrap();
+        let error = compare(directory.path(), &mut Vec::new()).unwrap_err().to_string();
+        assert!(error.ends_with("name the directory that holds the groups"), "{error}");
     }
 
     #[test]

@@ -19,7 +19,7 @@ pub enum Counts {
 /// What may be counted.
 const NOUNS: &[&str] = &["replicas", "size", "members", "nodes", "instances", "pods", "shards", "brokers", "workers"];
 /// Adjectives of a total.
-const TOTALS: &[&str] = &["desired", "expected", "total", "wanted"];
+const TOTALS: &[&str] = &["desired", "expected", "matched", "total", "wanted"];
 /// Adjectives of a part that must reach the total.
 const PARTS: &[&str] = &["ready", "available", "updated", "healthy"];
 /// How deep maps are searched below `status`.
@@ -50,7 +50,9 @@ fn walk(map: &Map<String, Value>, wanted: Option<i64>, depth: usize, found: &mut
     if depth == 0 {
         return;
     }
-    for value in map.values().filter_map(Value::as_object) {
+    // Lists further down hold counts of other objects.
+    let lists = map.values().filter_map(Value::as_array).filter(|_| depth == DEPTH).flatten();
+    for value in map.values().chain(lists).filter_map(Value::as_object) {
         walk(value, None, depth - 1, found);
         if matches!(found, Counts::Short(_)) {
             return;
@@ -74,6 +76,9 @@ fn read_map(map: &Map<String, Value>, wanted: Option<i64>) -> Counts {
             }
             [noun] if NOUNS.contains(noun) => total = total.max(Some(count)),
             [adjective, noun] if TOTALS.contains(adjective) && NOUNS.contains(noun) => total = total.max(Some(count)),
+            // A daemon set's names for the same.
+            ["desired", "number", "scheduled"] => total = total.max(Some(count)),
+            ["number", "ready" | "available"] | ["updated", "number", "scheduled"] => parts.push((key, count)),
             ["ready"] => parts.push((key, count)),
             [adjective, .., noun] if PARTS.contains(adjective) && NOUNS.contains(noun) => parts.push((key, count)),
             _ => {}

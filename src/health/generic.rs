@@ -4,39 +4,54 @@
 //! one vote for it, and no vote is taken from a status that is about an older generation. So the reading errs towards
 //! Progressing: it may wait where nothing is to wait for, but it doesn't call a thing healthy that never said so.
 
-use super::conditions::{self, Condition, Truth};
+use serde_json::Value;
+
+use super::conditions::{self, Condition, Truth, find};
 use super::counts::{self, Counts};
 use super::object::Object;
 use super::observed::{stale_condition, stale_reference, stale_status};
+use super::polarity::{Polarity, is_decision, is_diagnosis, is_use, is_whole, polarity};
 use super::words::{self, Meaning};
-use super::{AssessContext, degraded, progressing, revisions, states, suspended};
+use super::table::{self, Row, Silence};
+use super::{AssessContext, degraded, hold, progressing, revisions, states, suspended};
 use crate::model::{Health, HealthStatus};
 
-/// Spec flags that hold an object.
-const HOLD_FLAGS: [&str; 5] =
-    ["/spec/suspend", "/spec/suspended", "/spec/paused", "/spec/pause", "/spec/updateStrategy/rollingUpdate/paused"];
-
-/// Reads the health of any object from the conventions of its status.
-pub fn assess(object: Object<'_>, context: &AssessContext) -> Health {
-    let held = HOLD_FLAGS.iter().find(|pointer| object.is_true(pointer));
+/// Reads the health of any object from the conventions of its status, corrected by what the table knows of its kind.
+pub fn assess(value: &Value, context: &AssessContext) -> Health {
+    let whole = Object::new(value);
+    let row = table::row_of(whole.group(), whole.kind());
+    let reduced = row.without_ignored(value);
+    let object = reduced.as_ref().map_or(whole, Object::new);
+    let held = hold::held(object);
     if states::is_empty(object.at("/status")) {
-        return match (held, context.has_status_subresource) {
-            (Some(pointer), _) => suspended(hold_message(pointer)),
-            (None, Some(false)) => Health::healthy(),
-            (None, Some(true) | None) => progressing("has no status yet"),
+        if let Some(message) = held {
+            return suspended(message);
+        }
+        if let Some(health) = row.decide(object) {
+            return health;
+        }
+        return match (row.silence, context.has_status_subresource) {
+            (Silence::IsHealthy, _) | (Silence::Waits, Some(false)) => Health::healthy(),
+            (Silence::Waits, Some(true) | None) => progressing("has no status yet"),
         };
     }
     if let Some(health) = stale_status(object).or_else(|| stale_reference(object)) {
-        return held.map_or(health, |pointer| suspended(hold_message(pointer)));
+        return held.map_or(health, suspended);
+    }
+    if let Some(health) = row.decide(object) {
+        return health;
     }
     let mut verdict = Verdict::default();
     let conditions = object.conditions();
-    let is_ready = read_conditions(object, &conditions, &mut verdict);
-    if !is_ready && promises_ready(object, &conditions) {
-        verdict.vote(progressing("condition Ready is not True yet"));
+    let is_ready = read_conditions(object, row, &conditions, &mut verdict);
+    for kind in awaited(object, row, &conditions) {
+        if !find(&conditions, kind).is_some_and(Condition::is_true) {
+            verdict.vote(progressing(format!("condition {kind} is not True yet")));
+        }
     }
-    read_groups(object, &mut verdict);
-    states::read(object, is_ready, !conditions.is_empty(), &mut verdict);
+    read_groups(object, row, &mut verdict);
+    states::read(object, row, is_ready, &mut verdict);
+    read_uses(&conditions, &mut verdict);
     if let Some(message) = revisions::read(object) {
         verdict.vote(progressing(message));
     }
@@ -45,21 +60,32 @@ pub fn assess(object: Object<'_>, context: &AssessContext) -> Health {
         Counts::Complete => verdict.vote(Health::healthy()),
         Counts::Short(message) => verdict.vote(progressing(message)),
     }
-    if let Some(pointer) = held {
-        verdict.vote(suspended(hold_message(pointer)));
+    if let Some(message) = held.or_else(|| hold::by_partition(object)) {
+        verdict.vote(suspended(message));
     }
-    verdict.finish()
+    verdict.finish(row.silence)
 }
 
-/// Whether the object follows Crossplane's contract for managed and composite resources, by which `Synced` tells only
-/// that the last reconcile went well and `Ready` is always to come.
-fn promises_ready(object: Object<'_>, conditions: &[Condition<'_>]) -> bool {
-    object.at("/status/atProvider").is_some()
-        || conditions.iter().any(|condition| condition.kind == "Synced" && condition.reason.starts_with("Reconcile"))
+/// Where nothing else has said anything, a condition such as `Active` decides.
+fn read_uses(conditions: &[Condition<'_>], verdict: &mut Verdict) {
+    if !verdict.is_open() {
+        return;
+    }
+    for condition in conditions.iter().filter(|condition| is_use(condition.kind)) {
+        verdict.vote(if condition.is_true() { Health::healthy() } else { progressing(condition.explain()) });
+    }
 }
 
-fn hold_message(pointer: &str) -> String {
-    format!("is held by {}", pointer.trim_start_matches('/').replace('/', "."))
+/// The conditions that are still to come. Besides what the table says, Crossplane's contract for managed and composite
+/// resources is known by its signs: `Synced` tells only that the last reconcile went well, and `Ready` always comes.
+fn awaited(object: Object<'_>, row: &Row, conditions: &[Condition<'_>]) -> Vec<&'static str> {
+    let mut awaited = row.awaited.to_vec();
+    let is_crossplane = object.at("/status/atProvider").is_some()
+        || conditions.iter().any(|condition| condition.kind == "Synced" && condition.reason.starts_with("Reconcile"));
+    if is_crossplane && !awaited.contains(&"Ready") {
+        awaited.push("Ready");
+    }
+    awaited
 }
 
 /// The worst vote so far; of equals the first, since sources vote in order of their authority.
@@ -85,8 +111,11 @@ impl Verdict {
         self.worst.is_none()
     }
 
-    fn finish(self) -> Health {
-        self.worst.unwrap_or_else(|| progressing("its status says nothing that is known to mean health"))
+    fn finish(self, silence: Silence) -> Health {
+        self.worst.unwrap_or_else(|| match silence {
+            Silence::IsHealthy => Health::healthy(),
+            Silence::Waits => progressing("its status says nothing that is known to mean health"),
+        })
     }
 }
 
@@ -102,118 +131,22 @@ const fn weight(status: HealthStatus) -> u8 {
     }
 }
 
-/// What the type of a condition makes of its value.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Polarity {
-    /// `Ready`: sums up the others.
-    Summary,
-    /// Names a state in which an object can rest: `Available`, `Synced`.
-    Final,
-    /// A final state of a part: `DatabaseAvailable`.
-    PartFinal,
-    /// `Stalled`, `FetchFailed`.
-    Negative,
-    /// `NotReady`: a negative one that also stands while things begin.
-    NotFinal,
-    /// `Progressing`.
-    Activity,
-    /// `Paused`.
-    Hold,
-    /// Says nothing by itself (`Scheduled`, `Warning`).
-    Neutral,
-}
-
-/// Last words of the types that name a state in which an object can rest.
-const FINAL_WORDS: &[&str] = &[
-    "accepted",
-    "admitted",
-    "advertised",
-    "adopted",
-    "applied",
-    "attached",
-    "available",
-    "bound",
-    "compliant",
-    "complete",
-    "completed",
-    "deployed",
-    "discoverable",
-    "established",
-    "finished",
-    "healthy",
-    "installed",
-    "issued",
-    "programmed",
-    "provisioned",
-    "published",
-    "ready",
-    "reconciled",
-    "refs",
-    "succeeded",
-    "success",
-    "successful",
-    "synced",
-    "synchronized",
-    "valid",
-    "validated",
-];
-
-/// Types that read like failure but are told in passing.
-const NOTICES: &[&str] = &["warning", "warnings", "missing", "missed", "expired", "down", "outdated", "deprecated"];
-
-/// Last words of final types that are a judgement on the spec: False is a refusal, not a delay.
-const DECISION_WORDS: &[&str] = &["accepted", "admitted", "adopted", "valid", "validated"];
-
-fn is_decision(kind: &str) -> bool {
-    words::split(kind).last().is_some_and(|last| DECISION_WORDS.contains(&last.as_str()))
-}
-
-/// Whether an activity is the object's as a whole (`Progressing`), not one of a part (`ContinuousArchiving`).
-fn is_whole(kind: &str) -> bool {
-    words::split(kind).len() == 1
-}
-
-fn polarity(kind: &str) -> Polarity {
-    let local = kind.rsplit('/').next().unwrap_or(kind);
-    let words = words::split(local);
-    let Some(last) = words.last().map(String::as_str) else { return Polarity::Neutral };
-    let before = words.len().checked_sub(2).and_then(|index| words.get(index)).map_or("", String::as_str);
-    if NOTICES.contains(&last) {
-        return Polarity::Neutral;
-    }
-    if words.ends_with(&["up", "to", "date"].map(str::to_owned)) {
-        return Polarity::PartFinal;
-    }
-    if matches!(before, "not" | "un") && FINAL_WORDS.contains(&last) {
-        return Polarity::NotFinal;
-    }
-    match words::meaning(local) {
-        Some(Meaning::Bad) => return Polarity::Negative,
-        Some(Meaning::Paused) => return Polarity::Hold,
-        Some(Meaning::Working) if words::is_activity(last) || matches!(last, "progress" | "pending") => {
-            return Polarity::Activity;
-        }
-        _ => {}
-    }
-    if last == "ready" && words.len() == 1 {
-        return Polarity::Summary;
-    }
-    if FINAL_WORDS.contains(&last) {
-        return if words.len() == 1 { Polarity::Final } else { Polarity::PartFinal };
-    }
-    Polarity::Neutral
-}
-
 /// Votes for `status.conditions`; tells whether there is a `Ready` that is True.
-fn read_conditions(object: Object<'_>, conditions: &[Condition<'_>], verdict: &mut Verdict) -> bool {
+fn read_conditions(object: Object<'_>, row: &Row, conditions: &[Condition<'_>], verdict: &mut Verdict) -> bool {
+    let polarity = |kind: &str| row.role(kind).unwrap_or_else(|| polarity(kind));
     let summary = conditions.iter().find(|condition| polarity(condition.kind) == Polarity::Summary);
     let is_ready = summary.is_some_and(Condition::is_true);
     for condition in conditions {
         let polarity = polarity(condition.kind);
         let is_decisive = match polarity {
             Polarity::Summary => true,
-            Polarity::Final | Polarity::PartFinal => summary.is_none(),
-            _ => false,
+            Polarity::Final | Polarity::PartFinal | Polarity::Verdict => summary.is_none(),
+            Polarity::Negative
+            | Polarity::NotFinal
+            | Polarity::Activity
+            | Polarity::Hold
+            | Polarity::Neutral
+            | Polarity::Ignored => false,
         };
         match stale_condition(object, condition) {
             Some(health) if is_decisive => verdict.vote(health),
@@ -231,20 +164,28 @@ fn read_conditions(object: Object<'_>, conditions: &[Condition<'_>], verdict: &m
 fn vote_of(object: Object<'_>, condition: &Condition<'_>, polarity: Polarity, is_ready: bool) -> Option<Health> {
     let reason = words::meaning_beyond(condition.kind, condition.reason);
     let is_failure = matches!(reason, Some(Meaning::Bad | Meaning::Absent)) || condition.severity == "Error";
+    // Cluster API marks with this severity what is only on its way, whatever words the reason has.
+    let is_failure = is_failure && condition.severity != "Info";
+    let tells_failure = words::tells_failure(condition.message) && condition.severity != "Info";
     match (polarity, condition.truth) {
-        (Polarity::Summary | Polarity::Final | Polarity::PartFinal, Truth::True) => Some(Health::healthy()),
+        (Polarity::Ignored, _) => None,
+        (Polarity::Summary | Polarity::Final | Polarity::PartFinal | Polarity::Verdict, Truth::True) => {
+            Some(Health::healthy())
+        }
+        (Polarity::Verdict, Truth::False) => Some(degraded(condition.explain())),
+        (Polarity::Verdict, Truth::Unknown) => Some(progressing(condition.explain())),
         (Polarity::Summary | Polarity::Final | Polarity::PartFinal, Truth::False) => {
-            if is_failure || words::tells_failure(condition.message) {
+            if is_failure || tells_failure {
                 return Some(degraded(condition.explain()));
             }
-            if reason == Some(Meaning::Paused) {
+            if reason == Some(Meaning::Paused) || words::tells_hold(condition.message) {
                 return Some(suspended(condition.explain()));
             }
             let is_wanted = object.int("/spec/replicas") != Some(0) || object.count("/status/replicas") > 0;
             if !is_wanted && condition.kind == "Available" {
                 return None;
             }
-            if is_decision(condition.kind) && reason != Some(Meaning::Working) {
+            if (is_decision(condition.kind) || is_diagnosis(condition.kind)) && reason != Some(Meaning::Working) {
                 return Some(degraded(condition.explain()));
             }
             let is_overruled = is_ready && polarity == Polarity::PartFinal && reason != Some(Meaning::Working);
@@ -263,6 +204,7 @@ fn vote_of(object: Object<'_>, condition: &Condition<'_>, polarity: Polarity, is
             // Workload controllers leave `Progressing` True when they are done. Only a known generation tells of which.
             Some(Meaning::Good) if object.at("/status/observedGeneration").is_some() => Some(Health::healthy()),
             Some(Meaning::Paused) => Some(suspended(condition.explain())),
+            _ if words::tells_hold(condition.message) => Some(suspended(condition.explain())),
             _ => Some(progressing(condition.explain())),
         },
         (Polarity::Activity, Truth::Unknown) => match reason {
@@ -285,11 +227,11 @@ fn vote_of(object: Object<'_>, condition: &Condition<'_>, polarity: Polarity, is
 
 /// Votes for lists of items that have conditions each, as the Gateway API has them per parent. Items about an older
 /// generation are left out when there are newer ones: their controller no longer serves the object.
-fn read_groups(object: Object<'_>, verdict: &mut Verdict) {
-    let Some(status) = object.at("/status").and_then(serde_json::Value::as_object) else { return };
+fn read_groups(object: Object<'_>, row: &Row, verdict: &mut Verdict) {
+    let Some(status) = object.at("/status").and_then(Value::as_object) else { return };
     let groups: Vec<(bool, Vec<Condition<'_>>)> = status
         .values()
-        .filter_map(serde_json::Value::as_array)
+        .filter_map(Value::as_array)
         .flatten()
         .filter_map(|item| {
             let answers_for_parent = item.get("parentRef").or_else(|| item.get("ancestorRef")).is_some();
@@ -301,7 +243,7 @@ fn read_groups(object: Object<'_>, verdict: &mut Verdict) {
     let has_current = groups.iter().any(|(_, group)| !is_stale(group));
     for (answers_for_parent, group) in groups.iter().filter(|(_, group)| !has_current || !is_stale(group)) {
         let mut own = Verdict::default();
-        read_conditions(object, group, &mut own);
+        read_conditions(object, row, group, &mut own);
         if own.is_open() && *answers_for_parent {
             own.vote(progressing("waits for a parent's controller to accept it"));
         }

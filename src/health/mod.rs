@@ -9,6 +9,7 @@ mod conditions;
 mod counts;
 mod extension;
 mod generic;
+mod hold;
 mod inert;
 mod job;
 mod namespace;
@@ -16,11 +17,13 @@ mod networking;
 mod object;
 mod observed;
 mod pod;
+mod polarity;
 mod revisions;
 pub mod rules;
 mod scaling;
 mod states;
 mod storage;
+mod table;
 mod words;
 mod workload;
 
@@ -51,7 +54,8 @@ const IGNORE_ANNOTATIONS: [&str; 2] = ["argocd.argoproj.io/ignore-healthcheck", 
 /// An object that is being deleted is Progressing whatever its kind. An object whose controller has not yet seen the
 /// current generation is Progressing for every kind that reports the generation it has seen.
 pub fn assess(object: &Value, context: &AssessContext) -> Option<Health> {
-    let object = Object::new(object);
+    let value = object;
+    let object = Object::new(value);
     if let Some(health) = observed::being_deleted(object) {
         return Some(health);
     }
@@ -59,7 +63,7 @@ pub fn assess(object: &Value, context: &AssessContext) -> Option<Health> {
     match rule {
         Rule::Inert => None,
         Rule::Builtin(assess) => Some(assess(object, context)),
-        Rule::Generic => Some(generic::assess(object, context)),
+        Rule::Generic => Some(generic::assess(value, context)),
     }
 }
 

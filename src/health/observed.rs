@@ -17,10 +17,25 @@ pub fn being_deleted(object: Object<'_>) -> Option<Health> {
     Some(progressing(format!("Pending deletion: held by {}", finalizers.join(", "))))
 }
 
-/// Progressing when `status.observedGeneration` is older than the object. A kind that doesn't report it, or reports a
-/// hash instead of a number, can't be stale by this rule.
+/// How controllers say that they have seen a generation: `observedGeneration`, `lastEvaluatedGeneration`.
+const SEEN: [&str; 7] = ["observed", "evaluated", "handled", "processed", "reconciled", "seen", "synced"];
+
+/// Progressing when `status.observedGeneration`, or what another dialect calls it, is older than the object. A kind that
+/// doesn't report it, or reports a hash instead of a number, can't be stale by this rule.
 pub fn stale_status(object: Object<'_>) -> Option<Health> {
-    let observed = object.int("/status/observedGeneration")?;
+    if let Some(observed) = object.int("/status/observedGeneration") {
+        return is_older(object, observed).then(|| waiting(object, observed));
+    }
+    let status = object.at("/status")?.as_object()?;
+    let observed = status.iter().find_map(|(field, value)| {
+        let words = split(field);
+        let words: Vec<&str> = words.iter().map(String::as_str).collect();
+        let is_own = match words.as_slice() {
+            [seen, "generation"] | ["last", seen, "generation"] => SEEN.contains(seen),
+            _ => false,
+        };
+        as_int(value).filter(|_| is_own)
+    })?;
     is_older(object, observed).then(|| waiting(object, observed))
 }
 

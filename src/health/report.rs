@@ -127,6 +127,11 @@ impl Report {
         groups
     }
 
+    /// Whether at least nine of ten examples agree and none is a false green.
+    pub fn is_good(&self) -> bool {
+        self.agreeing() * 10 >= self.cases.len() * 9 && self.false_greens().next().is_none()
+    }
+
     /// How many examples agree.
     pub fn agreeing(&self) -> usize {
         self.cases.iter().filter(|case| case.agrees()).count()

@@ -1,9 +1,12 @@
 //! State words and flags in a status: `phase: Ready`, `ready: false`, `error: …`.
 
+use std::borrow::Cow;
+
 use serde_json::{Map, Value};
 
 use super::generic::Verdict;
 use super::object::Object;
+use super::table::Row;
 use super::words::{self, Meaning};
 use super::{degraded, progressing, suspended};
 use crate::model::{Health, HealthStatus};
@@ -17,7 +20,8 @@ const READY_FLAGS: &[&str] = &["ready", "readyToUse", "available", "healthy", "s
 /// Flags that are false when the object has failed.
 const SUCCESS_FLAGS: &[&str] = &["success", "succeeded", "pass", "passed", "valid"];
 /// Fields that are set when the object has failed.
-const ERROR_FIELDS: &[&str] = &["error", "errorMessage", "errorDescription", "failureMessage", "failureReason"];
+const ERROR_FIELDS: &[&str] =
+    &["error", "errorMessage", "errorMsg", "errMsg", "errorDescription", "failureMessage", "failureReason"];
 /// How deep maps are searched below `status`.
 const DEPTH: usize = 3;
 
@@ -60,17 +64,21 @@ pub fn is_empty(status: Option<&Value>) -> bool {
     }
 }
 
-/// Votes for the state words and flags of `status`. Words below the first level are read for failure; where there are
-/// no conditions and nothing said at the first level, for everything.
-pub fn read(object: Object<'_>, is_ready: bool, has_conditions: bool, verdict: &mut Verdict) {
+/// Votes for the state words and flags of `status`. Words below the first level are read for failure; where
+/// neither the conditions nor the first level say anything, for everything.
+pub fn read(object: Object<'_>, row: &Row, is_ready: bool, verdict: &mut Verdict) {
     let Some(status) = object.at("/status").and_then(Value::as_object) else { return };
-    let reader = Reader { runs_to_completion: runs_to_completion(object.kind()) };
+    let reader = Reader { row, runs_to_completion: runs_to_completion(object.kind()) };
     let message = object.text("/status/message");
     let mut said = false;
     for (field, text) in states(status) {
+        if matches!(text, Cow::Owned(_)) && row.meaning(field, &text).is_none() {
+            continue;
+        }
+        let text = text.as_ref();
         let health = match reader.health(field, text, message) {
             Some(health) => health,
-            None if is_ready || words::split(field).len() > 1 => continue,
+            None if is_ready || !is_main(field) => continue,
             None => progressing(format!("{field} is `{text}`")),
         };
         said = true;
@@ -83,20 +91,21 @@ pub fn read(object: Object<'_>, is_ready: bool, has_conditions: bool, verdict: &
             verdict.vote(health);
         }
     }
-    let below_decides = !said && !has_conditions && verdict.is_open();
+    let below_decides = !said && verdict.is_open();
     reader.descend(status, DEPTH, below_decides, verdict);
 }
 
-struct Reader {
+struct Reader<'r> {
+    row: &'r Row,
     runs_to_completion: bool,
 }
 
-impl Reader {
+impl Reader<'_> {
     fn health(&self, field: &str, text: &str, message: &str) -> Option<Health> {
         let explain = |message: &str| {
             if message.is_empty() { format!("{field} is `{text}`") } else { format!("{field} is `{text}`: {message}") }
         };
-        Some(match words::meaning(text)? {
+        Some(match self.row.meaning(field, text).or_else(|| words::meaning(text))? {
             Meaning::Running if self.runs_to_completion => progressing(explain(message)),
             Meaning::Good | Meaning::Running => Health::healthy(),
             Meaning::Working => progressing(explain(message)),
@@ -136,7 +145,7 @@ impl Reader {
     fn item(&self, map: &Map<String, Value>, decides: bool, verdict: &mut Verdict) {
         let message = ["message", "reason"].iter().find_map(|field| map.get(*field)?.as_str()).unwrap_or_default();
         for (field, text) in states(map) {
-            let Some(health) = self.health(field, text, message) else { continue };
+            let Some(health) = self.health(field, &text, message) else { continue };
             if decides || matches!(health.status, HealthStatus::Degraded | HealthStatus::Progressing) {
                 verdict.vote(health);
             }
@@ -157,19 +166,33 @@ fn own_labels(object: Object<'_>) -> impl Iterator<Item = (&str, &str)> {
 }
 
 /// The last two labels of a domain, unless the whole community shares them.
-fn registered_domain(domain: &str) -> Option<&str> {
+pub fn registered_domain(domain: &str) -> Option<&str> {
     let start = domain.rmatch_indices('.').nth(1).map_or(0, |(dot, _)| dot + 1);
     domain.get(start..).filter(|own| own.contains('.') && !matches!(*own, "k8s.io" | "x-k8s.io" | "kubernetes.io"))
 }
 
-/// The fields of a map that hold a state word about now.
-fn states(map: &Map<String, Value>) -> impl Iterator<Item = (&str, &str)> {
+/// The fields of a map that hold a state word about now. A few operators write the number of the word.
+fn states(map: &Map<String, Value>) -> impl Iterator<Item = (&str, Cow<'_, str>)> {
     map.iter().filter_map(|(field, value)| {
-        let text = value.as_str().map(str::trim).filter(|text| !text.is_empty())?;
+        let text = match value {
+            Value::String(text) => Cow::Borrowed(text.trim()),
+            Value::Number(number) => Cow::Owned(number.to_string()),
+            Value::Null | Value::Bool(_) | Value::Array(_) | Value::Object(_) => return None,
+        };
         let words = words::split(field);
         let is_state = words.last().is_some_and(|last| STATE_FIELDS.contains(&last.as_str()));
-        (is_state && is_about_now(field)).then_some((field.as_str(), text))
+        (!text.is_empty() && is_state && is_about_now(field)).then_some((field.as_str(), text))
     })
+}
+
+/// Whether a field holds the state of the object as a whole: `phase`, `currentState`.
+fn is_main(field: &str) -> bool {
+    let words = words::split(field);
+    match words.iter().map(String::as_str).collect::<Vec<_>>().as_slice() {
+        [_] => true,
+        [first, _] => matches!(*first, "current" | "overall"),
+        _ => false,
+    }
 }
 
 fn is_about_now(field: &str) -> bool {

@@ -25,6 +25,7 @@ pub enum Meaning {
 /// Words that begin like this say failure.
 const BAD_STEMS: &[&str] = &[
     "abort",
+    "cancel",
     "conflict",
     "corrupt",
     "crash",
@@ -99,10 +100,11 @@ const BAD_PAIRS: &[(&str, &str)] = &[
     ("could", "not"),
     ("failing", "over"),
     ("limit", "reached"),
+    ("action", "required"),
 ];
 
 /// Words that begin like this say that the thing is held.
-const PAUSED_STEMS: &[&str] = &["hibernat", "pause", "suspend", "stopped", "halted", "sleeping", "shelved"];
+const PAUSED_STEMS: &[&str] = &["hibernat", "pause", "suspend", "stopped", "halted", "sleeping", "shelved", "approval"];
 
 /// Whole words that say it is on its way; so do words in `-ing` that are not in [`NOT_WORKING`].
 const WORKING_WORDS: &[&str] = &[
@@ -241,7 +243,9 @@ fn flush(words: &mut Vec<String>, word: &mut String) {
 pub fn meaning(text: &str) -> Option<Meaning> {
     let words = split(text);
     match words.iter().map(String::as_str).collect::<Vec<_>>().as_slice() {
-        ["unknown"] => return Some(Meaning::Unknown),
+        ["unknown" | "inconclusive"] => return Some(Meaning::Unknown),
+        // Only alone: `NewReplicaSetAvailable` is done.
+        ["new"] => return Some(Meaning::Working),
         ["not", "found"] | ["notfound" | "absent"] => return Some(Meaning::Absent),
         _ => {}
     }
@@ -266,6 +270,32 @@ pub fn meaning_beyond(kind: &str, reason: &str) -> Option<Meaning> {
 /// Phrases that tell failure wherever they stand in a sentence.
 const FAILURE_PHRASES: &[&str] = &["failed to ", "error: ", "failed: "];
 
+/// Phrases that tell failure in a sentence that does not begin with what is being done about it: `Waiting for a key
+/// that was not found` is work.
+const TROUBLE_PHRASES: &[&str] = &[
+    "access denied",
+    "connection refused",
+    "could not be ",
+    "forbidden",
+    "is not supported",
+    "no such ",
+    "not found",
+    "not permitted",
+    "not working",
+    "permission denied",
+    "unauthorized",
+    "unexpectedly",
+];
+
+/// Phrases that tell that the object waits for a person.
+const HOLD_PHRASES: &[&str] = &["approval", "manual confirm", "manually confirm", "manual intervention"];
+
+/// Whether a sentence for people tells that one of them has to act before anything goes on.
+pub fn tells_hold(message: &str) -> bool {
+    let lower = message.to_lowercase();
+    HOLD_PHRASES.iter().any(|phrase| lower.contains(phrase))
+}
+
 /// Whether a sentence for people tells of failure. Sentences use many words in passing, so besides a few phrases only
 /// how they begin counts.
 pub fn tells_failure(message: &str) -> bool {
@@ -274,6 +304,10 @@ pub fn tells_failure(message: &str) -> bool {
         return true;
     }
     let words = split(message);
+    let is_work = words.first().is_some_and(|first| is_activity(first) || matches!(first.as_str(), "pending" | "waits"));
+    if !is_work && TROUBLE_PHRASES.iter().any(|phrase| lower.contains(phrase)) {
+        return true;
+    }
     let first: Vec<&str> = words.iter().take(6).map(String::as_str).collect();
     match first.as_slice() {
         [] => false,

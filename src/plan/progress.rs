@@ -8,7 +8,8 @@ use jiff::Timestamp;
 
 use super::graph::{Group, StepId, Work};
 use super::outcome::Outcome;
-use crate::model::{Hash64, ObjectKey, Phase, Reason};
+use crate::api::Gate;
+use crate::model::{Hash64, ObjectKey, Phase, Reason, parse_duration};
 
 /// Policy of the gates between groups (`spec.gate`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,6 +36,23 @@ impl Default for GatePolicy {
             stable_for: Duration::ZERO,
             degraded_grace: Duration::from_secs(30),
             last_wave: true,
+        }
+    }
+}
+
+impl GatePolicy {
+    /// Reads `spec.gate`. A duration that can't be read, which the API server does not let pass, counts as unset.
+    pub fn new(gate: Option<&Gate>) -> Self {
+        let Some(gate) = gate else { return Self::default() };
+        let Gate { timeout, no_progress_timeout, stable_for, degraded_grace_period, last_wave } = gate;
+        let read = |text: &Option<String>| text.as_deref().and_then(parse_duration);
+        let unset = Self::default();
+        Self {
+            timeout: read(timeout),
+            no_progress_timeout: read(no_progress_timeout),
+            stable_for: read(stable_for).unwrap_or(unset.stable_for),
+            degraded_grace: read(degraded_grace_period).unwrap_or(unset.degraded_grace),
+            last_wave: last_wave.unwrap_or(unset.last_wave),
         }
     }
 }

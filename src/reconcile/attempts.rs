@@ -7,9 +7,9 @@ use jiff::Timestamp;
 use super::memory::Memory;
 use crate::api::{Application, OperationPhase, SyncState};
 use crate::diff::{Cause, Difference, Differences};
-use crate::model::{Hash64, ObjectKey, Reason, parse_duration};
+use crate::model::{Hash64, Phase};
+use crate::plan::graph::StepId;
 use crate::plan::{LastAttempt, Outcome, Policy, backoff};
-use crate::status::Failure;
 
 /// What a failure is counted for: the desired set, and what would be pruned.
 pub(super) fn target_of(hash: Hash64, differences: &Differences, prune: bool) -> Hash64 {
@@ -52,69 +52,39 @@ pub(super) fn reopen_drifted(
         return None;
     }
     let attempt = memory.attempt.as_mut()?;
-    let drifted = |key: &ObjectKey, outcome: &Outcome| {
+    let drifted = |id: &StepId, outcome: &Outcome| {
         let differs = matches!(
-            differences.objects.get(key),
+            differences.objects.get(&id.key),
             Some(
-                Difference::Absent { drift: true } | Difference::Changed(Cause::Live | Cause::Replaced | Cause::Marks | Cause::Extra)
+                Difference::Absent { drift: true } | Difference::Changed(Cause::Live | Cause::Replaced | Cause::Marks)
             )
         );
-        differs && !matches!(outcome, Outcome::Failed { .. })
+        differs && id.phase == Phase::Sync && !matches!(outcome, Outcome::Failed { .. })
     };
-    if !attempt.outcomes.iter().any(|(key, outcome)| drifted(key, outcome)) {
+    if !attempt.progress.outcomes.iter().any(|(id, outcome)| drifted(id, outcome)) {
         return None;
     }
     let not_before = memory.heals.not_before().filter(|time| *time > now);
     if not_before.is_none() {
-        attempt.outcomes.retain(|key, outcome| !drifted(key, outcome));
+        attempt.progress.outcomes.retain(|id, outcome| !drifted(id, outcome));
         memory.heals.note(now);
     }
     not_before
 }
 
-/// Takes note of how an attempt stands, and says when to look again.
+/// Takes note of how an attempt has ended, and says when it is tried again.
 pub(super) fn conclude(
     application: &Application,
     memory: &mut Memory,
     target: Hash64,
     now: Timestamp,
 ) -> Option<Duration> {
-    let attempt = memory.attempt.as_mut()?;
-    let gate = application.spec.gate.as_ref();
-    let timeout = gate.and_then(|gate| gate.timeout.as_deref()).and_then(parse_duration);
+    let attempt = memory.attempt.as_ref()?;
     match attempt.phase {
-        OperationPhase::Running => {
-            let since = *attempt.waiting_since.get_or_insert(now);
-            let timeout = timeout?;
-            let end = since.checked_add(timeout).ok()?;
-            if end > now {
-                return until(end, now);
-            }
-            let first = attempt.waiting.first();
-            attempt.failure = Some(Failure {
-                reason: Reason::HealthTimeout,
-                message: first.map_or_else(
-                    || "a wave did not become healthy in time".to_owned(),
-                    |first| {
-                        format!(
-                            "{} did not become {} within {} s: {}",
-                            first.key,
-                            first.condition,
-                            timeout.as_secs(),
-                            first.message
-                        )
-                    },
-                ),
-            });
-            attempt.phase = OperationPhase::Failed;
-            attempt.ended = Some(now);
-            note_failure(application, memory, target, now)
-        }
-        OperationPhase::Failed | OperationPhase::Error | OperationPhase::Terminating => {
-            note_failure(application, memory, target, now)
-        }
+        OperationPhase::Running | OperationPhase::Terminating => None,
+        OperationPhase::Failed | OperationPhase::Error => note_failure(application, memory, target, now),
         OperationPhase::Succeeded => {
-            if attempt.heal {
+            if attempt.choices.heal {
                 memory.heals.note(now);
             }
             memory.last_failure = None;
@@ -139,64 +109,11 @@ pub(super) fn until(time: Timestamp, now: Timestamp) -> Option<Duration> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::plan::Waiting;
-    use crate::reconcile::memory::AttemptMemory;
+    use crate::model::ObjectKey;
+    use crate::reconcile::attempt::tests::waiting_attempt;
 
     fn at(second: i64) -> Timestamp {
         Timestamp::from_second(second).unwrap()
-    }
-
-    fn waiting_attempt() -> AttemptMemory {
-        AttemptMemory {
-            target: Hash64(1),
-            revision: "abc".into(),
-            operation: None,
-            automated: true,
-            prune: false,
-            dry_run: false,
-            heal: false,
-            cleared: true,
-            phase: OperationPhase::Running,
-            started: at(0),
-            ended: None,
-            retries: 0,
-            outcomes: crate::plan::Outcomes::new(),
-            waiting: vec![Waiting {
-                key: ObjectKey::new("apps", "Deployment", "shop", "web"),
-                condition: "healthy",
-                message: "0 of 1 replica is available".into(),
-                reason: Reason::WaitingForHealth,
-            }],
-            waiting_since: Some(at(0)),
-            failure: None,
-        }
-    }
-
-    fn application(timeout: Option<&str>) -> Application {
-        let mut application = Application::default();
-        application.spec.gate =
-            Some(crate::api::Gate { timeout: timeout.map(str::to_owned), ..crate::api::Gate::default() });
-        application
-    }
-
-    #[test]
-    fn a_gate_without_timeout_waits_for_ever_and_one_with_it_fails_naming_the_object() {
-        let mut memory = Memory { attempt: Some(waiting_attempt()), ..Memory::default() };
-        assert_eq!(conclude(&application(None), &mut memory, Hash64(9), at(10_000)), None);
-        let limited = application(Some("2m"));
-        assert_eq!(conclude(&limited, &mut memory, Hash64(9), at(30)), Some(Duration::from_secs(90)));
-        assert_eq!(conclude(&limited, &mut memory, Hash64(9), at(120)), Some(Duration::from_secs(5)));
-        let attempt = memory.attempt.unwrap();
-        assert_eq!(attempt.phase, OperationPhase::Failed);
-        assert_eq!(
-            attempt.failure,
-            Some(Failure {
-                reason: Reason::HealthTimeout,
-                message: "apps/Deployment/shop/web did not become healthy within 120 s: 0 of 1 replica is available"
-                    .into(),
-            })
-        );
-        assert_eq!(memory.last_failure, Some(LastAttempt { target: Hash64(9), ended: at(120), failures: 1 }));
     }
 
     #[test]
@@ -209,10 +126,10 @@ mod tests {
         let mut seen = Vec::new();
         for _ in 0..5 {
             let mut attempt = waiting_attempt();
-            attempt.outcomes.insert(key.clone(), Outcome::Created);
+            attempt.progress.outcomes.insert(StepId { phase: Phase::Sync, key: key.clone() }, Outcome::Created);
             memory.attempt = Some(attempt);
             let held_until = reopen_drifted(&mut memory, &differences, policy, at(0));
-            let reopened = memory.attempt.as_ref().is_some_and(|attempt| attempt.outcomes.is_empty());
+            let reopened = memory.attempt.as_ref().is_some_and(|attempt| attempt.progress.outcomes.is_empty());
             seen.push((reopened, held_until.map(Timestamp::as_second)));
         }
         assert_eq!(seen, [(true, None), (true, None), (true, None), (true, None), (false, Some(2))]);

@@ -17,7 +17,8 @@ use crate::desired::DesiredSet;
 use crate::live::LiveView;
 use crate::model::{ObjectKey, Owner};
 use crate::plan::graph::{Plan, Step};
-use crate::plan::{Act, GatePolicy, MovesInput, Next, Outcome, OutsideState, next_moves, observe};
+use crate::plan::progress::{Act, GatePolicy, Next};
+use crate::plan::{MovesInput, Outcome, OutsideState, next_moves, observe};
 use crate::status::Failure;
 
 /// How soon objects outside the Application that a step needs are looked at again: no watch shows them.
@@ -62,7 +63,9 @@ impl Driver {
             match next_moves(&attempt.progress, &input) {
                 Next::Run(moves) => {
                     attempt.waiting.clear();
-                    let brings = moves.iter().any(|each| matches!(each.act, Act::Apply | Act::StartHook { .. } | Act::Prune { .. }));
+                    let brings = moves
+                        .iter()
+                        .any(|each| matches!(each.act, Act::Apply | Act::StartHook { .. } | Act::Prune { .. }));
                     if brings && !attempt.cleared {
                         if let Err(failure) = self.clear(application, owner, memory, &live, plan).await {
                             self.end(memory, OperationPhase::Failed, Some(failure));
@@ -143,10 +146,10 @@ impl Driver {
                 // What can't be read counts as absent: the gate says so, and it is read again.
                 let found = self.applier.get(&key).await.ok().flatten();
                 let state = found.map_or(OutsideState { present: false, health: None }, |object| {
-                    let (present, health) = self.cache.reduce(&key.group_kind(), &object).map_or(
-                        (true, None),
-                        |(_, record)| (!record.deleting, record.health),
-                    );
+                    let (present, health) = self
+                        .cache
+                        .reduce(&key.group_kind(), &object)
+                        .map_or((true, None), |(_, record)| (!record.deleting, record.health));
                     OutsideState { present, health }
                 });
                 (key, state)
@@ -190,7 +193,6 @@ pub(super) fn steps(plan: &Plan) -> impl Iterator<Item = &Step> {
 /// Objects that steps need and that the plan does not bring.
 fn plan_needs_outside<'a>(plan: &'a Plan, desired: &'a DesiredSet) -> impl Iterator<Item = &'a ObjectKey> {
     let needed = steps(plan).flat_map(|step| &step.needs).map(|need| &need.on);
-    needed.filter(|key| {
-        !desired.objects.contains_key(*key) && !desired.hooks.iter().any(|hook| hook.object.key == **key)
-    })
+    needed
+        .filter(|key| !desired.objects.contains_key(*key) && !desired.hooks.iter().any(|hook| hook.object.key == **key))
 }

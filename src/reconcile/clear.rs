@@ -11,8 +11,8 @@ use crate::apply::{ApplyError, Mode, NamespaceMetadata, TAKE_OVER_ANNOTATIONS, T
 use crate::desired::DesiredObject;
 use crate::live::LiveView;
 use crate::model::{Inventory, ObjectKey, Owner, Phase};
-use crate::plan::graph::{Action, Plan, Step};
-use crate::plan::{Outcome, StepId};
+use crate::plan::Outcome;
+use crate::plan::graph::{Action, Plan, Step, StepId};
 use crate::preflight::{Change, PreflightReport, Refused, needed};
 use crate::status::Failure;
 
@@ -48,8 +48,10 @@ impl Driver {
         let mode = application.spec.preflight.unwrap_or_default();
         if needed(mode, runs_already, heal, applies(plan).count()) {
             let report = self.trial(application, owner, memory, live, plan).await;
-            let unverified =
-                report.unverified.iter().map(|found| (found.key.clone(), format!("not verified by admission: {}", found.why)));
+            let unverified = report
+                .unverified
+                .iter()
+                .map(|found| (found.key.clone(), format!("not verified by admission: {}", found.why)));
             let unverified = unverified.collect();
             let refused = refusal_of(&report.refused, "so nothing was written");
             if let Some(attempt) = &mut memory.attempt {
@@ -90,14 +92,20 @@ impl Driver {
         if attempt.desired.objects.contains_key(&ObjectKey::new("", "Namespace", "", namespace)) {
             return Ok(());
         }
-        let managed = application.spec.sync_policy.as_ref().and_then(|policy| policy.managed_namespace_metadata.as_ref());
+        let managed =
+            application.spec.sync_policy.as_ref().and_then(|policy| policy.managed_namespace_metadata.as_ref());
         let wanted = managed.map_or_else(NamespaceMetadata::default, |managed| NamespaceMetadata {
             labels: managed.labels.clone(),
             annotations: managed.annotations.clone(),
         });
-        self.applier.ensure_namespace(namespace, owner, &wanted).await.map(|_| ()).map_err(|error: ApplyError| Failure {
-            reason: error.reason,
-            message: format!("the namespace `{namespace}` could not be made (CreateNamespace=true): {}", error.message),
+        self.applier.ensure_namespace(namespace, owner, &wanted).await.map(|_| ()).map_err(|error: ApplyError| {
+            Failure {
+                reason: error.reason,
+                message: format!(
+                    "the namespace `{namespace}` could not be made (CreateNamespace=true): {}",
+                    error.message
+                ),
+            }
         })
     }
 

@@ -14,7 +14,8 @@ use crate::plan::{CompileInput, Consents, HookNaming, PlanError, compile};
 /// Annotation that consents to prune kinds that hold more than themselves, and what says `Prune=confirm`, at one revision.
 const APPROVE_PRUNE_ANNOTATION: &str = "tidelock.dev/approve-prune";
 /// Annotations that consent to delete, with its Application, what says `Delete=confirm`.
-const APPROVE_DELETION_ANNOTATIONS: [&str; 2] = ["tidelock.dev/approve-deletion", "argocd.argoproj.io/deletion-approved"];
+const APPROVE_DELETION_ANNOTATIONS: [&str; 2] =
+    ["tidelock.dev/approve-deletion", "argocd.argoproj.io/deletion-approved"];
 /// The shortest revision that a consent may name.
 const SHORTEST_REVISION: usize = 7;
 
@@ -100,7 +101,8 @@ pub(super) fn consents(application: &Application, memory: &Memory) -> Consents {
         approved.len() >= SHORTEST_REVISION
             && revisions.iter().flatten().any(|revision| revision.starts_with(approved.as_str()))
     });
-    let deletion = annotations
-        .is_some_and(|all| APPROVE_DELETION_ANNOTATIONS.iter().any(|name| all.get(*name).is_some_and(|value| !value.is_empty())));
+    let deletion = annotations.is_some_and(|all| {
+        APPROVE_DELETION_ANNOTATIONS.iter().any(|name| all.get(*name).is_some_and(|value| !value.is_empty()))
+    });
     Consents { protected_kinds: prune, prune, deletion }
 }

@@ -16,7 +16,8 @@ use crate::api::{Application, OperationPhase};
 use crate::apply::Propagation;
 use crate::desired::{DesiredSet, SyncOptions};
 use crate::model::{Hash64, InventoryEntry, ObjectKey, Owner, Phase, Reason};
-use crate::plan::{DeletionInput, HookNaming, Waiting, compile_deletion};
+use crate::plan::progress::Waiting;
+use crate::plan::{DeletionInput, HookNaming, compile_deletion};
 use crate::status::{Assessment, Failure};
 
 /// Finalizers that ask for everything the Application owns to be deleted with it. Argo CD's are honoured too, so that a
@@ -67,7 +68,7 @@ impl Driver {
         match self.delete_owned(application, owner, memory, &finalizers).await {
             Ok(None) => {
                 // Losing interest opens nothing, so it can't fail.
-                let _ = self.sources.set_interest(&owner.name, None).await;
+                let _ = self.sources.set_interest(&owner.name, &[]).await;
                 let remaining: Vec<String> = finalizers.into_iter().filter(|finalizer| !is_ours(finalizer)).collect();
                 match self.reporter.set_finalizers(application, &remaining).await {
                     Ok(()) => None,
@@ -106,8 +107,10 @@ impl Driver {
         let owned = self.owned(memory);
         let hooks = desired.hooks.iter().map(|hook| &hook.object.key);
         let live = self.cache.view(&owner.instance, owned.keys().chain(hooks));
-        let owned: BTreeMap<ObjectKey, Option<String>> =
-            owned.into_iter().filter(|(key, _)| kinds.contains(&key.group_kind()) || live.objects.contains_key(key)).collect();
+        let owned: BTreeMap<ObjectKey, Option<String>> = owned
+            .into_iter()
+            .filter(|(key, _)| kinds.contains(&key.group_kind()) || live.objects.contains_key(key))
+            .collect();
         let plan = compile_deletion(DeletionInput {
             owner,
             owned: &owned,
@@ -145,10 +148,10 @@ impl Driver {
                 let pause = look_again.and_then(|time| until(time, self.clock.now()));
                 Ok(Some(pause.map_or(RETRY, |pause| pause.min(RETRY))))
             }
-            OperationPhase::Failed | OperationPhase::Error => Err(attempt.failure.clone().unwrap_or(Failure {
-                reason: Reason::DeletionBlocked,
-                message: "a delete failed".to_owned(),
-            })),
+            OperationPhase::Failed | OperationPhase::Error => Err(attempt
+                .failure
+                .clone()
+                .unwrap_or(Failure { reason: Reason::DeletionBlocked, message: "a delete failed".to_owned() })),
         }
     }
 

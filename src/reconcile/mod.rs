@@ -7,10 +7,14 @@
 //! ```
 
 mod access;
+mod attempt;
 mod attempts;
 mod carry_out;
+mod clear;
+mod compare;
 mod connections;
 mod controller;
+mod dependencies;
 mod driver;
 mod events;
 mod finalize;
@@ -20,6 +24,7 @@ mod memory;
 mod objects;
 mod observe;
 mod overriding;
+mod perform;
 mod poll;
 mod produce;
 mod projects;
@@ -28,6 +33,7 @@ mod report;
 mod requests;
 mod secrets;
 mod sources;
+mod sync;
 mod tracker;
 
 pub use controller::{Process, RunError, run};

@@ -1,7 +1,6 @@
 //! Doing what a plan's gates allow: each move is one act on one object, and its outcome.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 use std::time::Duration;
 
 use futures::StreamExt as _;
@@ -9,12 +8,16 @@ use jiff::Timestamp;
 use tracing::{info, warn};
 
 use super::driver::Driver;
-use crate::apply::{self, ApplyError, ApplyOptions, DeleteProof, Deleted, Force, HookStart, Mode, Propagation, Validation};
+use crate::apply::{
+    self, ApplyError, ApplyOptions, DeleteProof, Deleted, Force, HookStart, Mode, Propagation, Validation,
+};
 use crate::desired::{DesiredObject, DesiredSet, PrunePropagation, SyncOptions};
 use crate::live::LiveView;
 use crate::metrics::{WriteOutcome, WriteVerb};
 use crate::model::{Hash64, Inventory, InventoryEntry, ObjectKey, Owner, Reason};
-use crate::plan::{Act, Move, Outcome, Progress, StepId, hook_mark};
+use crate::plan::graph::StepId;
+use crate::plan::progress::{Act, Move, Progress};
+use crate::plan::{Outcome, hook_mark};
 
 /// Writes of one Application in flight; the applier's own limit is shared by all.
 const STEPS_IN_FLIGHT: usize = 32;
@@ -257,10 +260,7 @@ impl Driver {
             return Done::new(id, Came::Outcome(outcome, None));
         }
         let mark = hook_mark(work.attempt, id.phase);
-        let body = match hook.body_for(&id.key.name, &mark, work.owner) {
-            Ok(body) => body,
-            Err(message) => return Done::failed(id, Reason::InvalidManifest, message),
-        };
+        let body = hook.body_for(&id.key.name, &mark, work.owner);
         let validation = apply_options(work, &hook.object, Mode::Write).validation;
         match self.applier.start_hook(&id.key, &hook.object.gvk, body, work.owner, validation).await {
             Ok(HookStart::Started(started) | HookStart::AlreadyStarted(started)) => {
@@ -290,7 +290,9 @@ impl Driver {
                 info!(object = %id.key, phase = %id.phase, "hook deleted");
                 Done::new(id, Came::HookDeleted { uid })
             }
-            Ok(Deleted::NotOurs(why)) => Done::failed(id, Reason::OwnedByOther, format!("the hook was left alone: {why}")),
+            Ok(Deleted::NotOurs(why)) => {
+                Done::failed(id, Reason::OwnedByOther, format!("the hook was left alone: {why}"))
+            }
             Err(error) => Done::failed(id, error.reason, format!("the hook could not be deleted: {}", error.message)),
         }
     }
@@ -338,4 +340,3 @@ fn prune_failed(id: StepId, error: &ApplyError) -> Done {
     warn!(object = %id.key, outcome = "failed", %message, "step");
     Done::failed(id, reason, message)
 }
-

@@ -105,7 +105,10 @@ impl Canaries {
     /// A tool's standard error as it may be shown.
     pub(super) fn complaint(&self, stderr: &str, private: &Path) -> String {
         let private = private.to_string_lossy();
-        let mut text = stderr.replace(&format!("{private}/tree/"), "").replace(&format!("{private}/lent/"), "").replace(&*private, "");
+        let mut text = stderr
+            .replace(&format!("{private}/tree/"), "")
+            .replace(&format!("{private}/lent/"), "")
+            .replace(&*private, "");
         // Longest first, so that a secret inside another does not leave the rest of the longer one.
         let mut secrets: Vec<&String> = self.texts.iter().collect();
         secrets.sort_by_key(|secret| std::cmp::Reverse(secret.len()));

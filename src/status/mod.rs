@@ -11,5 +11,5 @@ mod verdict;
 pub use conditions::{DRIFT_FIGHT, READY, RECONCILING, STALLED, UNSUPPORTED_FIELD, WARNING, rfc3339};
 pub use derive::derive;
 pub use limits::INLINE_INVENTORY_BYTES;
-pub use operation::{HOOK_FAILED, HOOK_RUNNING, HOOK_SUCCEEDED};
 pub use observed::{Assessment, Attempt, Comparison, Failure, Observed};
+pub use operation::{HOOK_FAILED, HOOK_RUNNING, HOOK_SUCCEEDED};

@@ -9,7 +9,9 @@ use crate::desired::DesiredSet;
 use crate::diff::Differences;
 use crate::live::LiveView;
 use crate::model::Reason;
-use crate::plan::{Blocked, HookState, Outcome, StepId, Waiting};
+use crate::plan::Outcome;
+use crate::plan::graph::{Blocked, StepId};
+use crate::plan::progress::{HookState, Waiting};
 
 /// Why something could not be done.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -121,4 +123,3 @@ pub struct Observed<'a> {
     /// How many past syncs to keep.
     pub history_limit: usize,
 }
-

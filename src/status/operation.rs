@@ -10,7 +10,9 @@ use crate::api::{
     ApplicationStatus, InitiatedBy, OperationPhase, OperationState, ResourceResult, RevisionHistory, WaitingOn,
 };
 use crate::model::shorten;
-use crate::plan::{HookState, Outcome, StepId};
+use crate::plan::Outcome;
+use crate::plan::graph::StepId;
+use crate::plan::progress::HookState;
 
 /// A hook's phase while it runs, as Argo CD writes it.
 pub const HOOK_RUNNING: &str = "Running";
@@ -51,35 +53,36 @@ pub(super) fn waiting_on(observed: &Observed<'_>) -> Vec<WaitingOn> {
 /// What was done: failures first, then hooks, whose results a later start of the operator reads back.
 fn results(attempt: &Attempt<'_>) -> Vec<ResourceResult> {
     let ids: BTreeSet<&StepId> = attempt.outcomes.keys().chain(attempt.hooks.keys()).collect();
-    let mut results: Vec<ResourceResult> = ids
-        .into_iter()
-        .map(|id| {
-            let (outcome, hook) = (attempt.outcomes.get(id), attempt.hooks.get(id));
-            let (hook_phase, hook_message) = match hook {
-                None => ("", ""),
-                Some(HookState::Running { .. }) => (HOOK_RUNNING, ""),
-                Some(HookState::Succeeded) => (HOOK_SUCCEEDED, ""),
-                Some(HookState::Failed { message }) => (HOOK_FAILED, message.as_str()),
-            };
-            let message = match outcome {
-                Some(Outcome::Failed { message, .. } | Outcome::Skipped { message }) => message.as_str(),
-                Some(Outcome::Created | Outcome::Configured | Outcome::Unchanged | Outcome::Pruned { .. }) | None => {
-                    hook_message
+    let mut results: Vec<ResourceResult> =
+        ids.into_iter()
+            .map(|id| {
+                let (outcome, hook) = (attempt.outcomes.get(id), attempt.hooks.get(id));
+                let (hook_phase, hook_message) = match hook {
+                    None => ("", ""),
+                    Some(HookState::Running { .. }) => (HOOK_RUNNING, ""),
+                    Some(HookState::Succeeded) => (HOOK_SUCCEEDED, ""),
+                    Some(HookState::Failed { message }) => (HOOK_FAILED, message.as_str()),
+                };
+                let message = match outcome {
+                    Some(Outcome::Failed { message, .. } | Outcome::Skipped { message }) => message.as_str(),
+                    Some(Outcome::Created | Outcome::Configured | Outcome::Unchanged | Outcome::Pruned { .. })
+                    | None => hook_message,
+                };
+                ResourceResult {
+                    group: id.key.group.clone(),
+                    kind: id.key.kind.clone(),
+                    namespace: id.key.namespace.clone(),
+                    name: id.key.name.clone(),
+                    status: outcome.map(Outcome::as_str).unwrap_or_default().to_owned(),
+                    message: shorten(message, OBJECT_MESSAGE_BYTES),
+                    sync_phase: id.phase.to_string(),
+                    hook_phase: hook_phase.to_owned(),
                 }
-            };
-            ResourceResult {
-                group: id.key.group.clone(),
-                kind: id.key.kind.clone(),
-                namespace: id.key.namespace.clone(),
-                name: id.key.name.clone(),
-                status: outcome.map(Outcome::as_str).unwrap_or_default().to_owned(),
-                message: shorten(message, OBJECT_MESSAGE_BYTES),
-                sync_phase: id.phase.to_string(),
-                hook_phase: hook_phase.to_owned(),
-            }
-        })
-        .collect();
-    results.sort_by_key(|result| (result.status != "failed" && result.hook_phase != HOOK_FAILED, result.hook_phase.is_empty()));
+            })
+            .collect();
+    results.sort_by_key(|result| {
+        (result.status != "failed" && result.hook_phase != HOOK_FAILED, result.hook_phase.is_empty())
+    });
     results
 }
 

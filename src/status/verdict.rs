@@ -46,7 +46,13 @@ impl Verdict {
     }
 
     /// The verdict once live state was compared with git: the first of these that holds is what a person needs to know.
-    pub(super) fn settle(&mut self, synced: bool, health: &Health, comparison: Comparison<'_>, observed: &Observed<'_>) {
+    pub(super) fn settle(
+        &mut self,
+        synced: bool,
+        health: &Health,
+        comparison: Comparison<'_>,
+        observed: &Observed<'_>,
+    ) {
         let revision = short(comparison.revision);
         *self = if let Assessment::Compared { source_failure: Some(failure), .. } = observed.assessment {
             let mut verdict = Self::failed(failure);
@@ -142,4 +148,3 @@ pub(super) fn attempt_failure(attempt: &Attempt<'_>) -> Option<Failure> {
         Some(Failure { reason: first.reason, message })
     })
 }
-

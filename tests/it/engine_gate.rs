@@ -98,7 +98,8 @@ async fn a_newer_commit_takes_the_place_of_a_sync_that_waits_and_a_policy_can_fo
     installation.refresh("held").await;
     let object = installation
         .wait_application("held", "has seen the newer commit and still waits with the older", |object| {
-            object["status"]["sync"]["revision"] == newer.as_str() && object["status"]["operationState"]["phase"] == "Running"
+            object["status"]["sync"]["revision"] == newer.as_str()
+                && object["status"]["operationState"]["phase"] == "Running"
         })
         .await;
     assert_ne!(object["status"]["operationState"]["revision"], newer.as_str());
@@ -106,7 +107,12 @@ async fn a_newer_commit_takes_the_place_of_a_sync_that_waits_and_a_policy_can_fo
     // A person ends it, and the newer commit goes through.
     installation
         .cluster
-        .merge(APPLICATION, &installation.namespace, "held", json!({"metadata": {"annotations": {"tidelock.dev/terminate": "1"}}}))
+        .merge(
+            APPLICATION,
+            &installation.namespace,
+            "held",
+            json!({"metadata": {"annotations": {"tidelock.dev/terminate": "1"}}}),
+        )
         .await;
     installation.healthy("held", &newer).await;
     installation.finish().await;
@@ -122,18 +128,23 @@ async fn a_terminated_sync_deletes_its_running_hook_and_is_not_tried_again_until
         ("app/settings.yaml", file(config_map("settings", "1"))),
     ]);
     installation.declare(Application::named("app", &repository.url, "app", &target)).await;
-    installation
-        .wait_application("app", "runs the hook", |object| ready_reason(object) == "WaitingForHook")
-        .await;
+    installation.wait_application("app", "runs the hook", |object| ready_reason(object) == "WaitingForHook").await;
     let annotate = |key: &str, value: &str| json!({"metadata": {"annotations": {key: value}}});
-    installation.cluster.merge(APPLICATION, &installation.namespace, "app", annotate("tidelock.dev/terminate", "now")).await;
+    installation
+        .cluster
+        .merge(APPLICATION, &installation.namespace, "app", annotate("tidelock.dev/terminate", "now"))
+        .await;
     let object = installation
         .wait_application("app", "has ended as told", |object| object["status"]["operationState"]["phase"] == "Failed")
         .await;
     assert_eq!(ready_reason(&object), "Terminated", "{}", ready_message(&object));
     installation
         .wait("the hook is deleted", async || {
-            installation.cluster.get(JOB, &target, "migrate").await.map_or(Ok(()), |job| Err(job["metadata"].to_string()))
+            installation
+                .cluster
+                .get(JOB, &target, "migrate")
+                .await
+                .map_or(Ok(()), |job| Err(job["metadata"].to_string()))
         })
         .await;
     installation.refresh("app").await;
@@ -177,9 +188,12 @@ async fn sixty_objects_in_eight_waves_with_hooks_go_in_order() {
         }
     }
     for wave in [1, 3, 5, 7] {
-        changes.push((format!("app/web-{wave}.yaml"), file(Deployment::named(&format!("web-{wave}")).wave(wave).yaml())));
+        changes
+            .push((format!("app/web-{wave}.yaml"), file(Deployment::named(&format!("web-{wave}")).wave(wave).yaml())));
     }
-    for (number, phase) in ["PreSync", "PreSync", "Sync", "Sync", "Sync", "PostSync", "PostSync", "PostSync"].iter().enumerate() {
+    for (number, phase) in
+        ["PreSync", "PreSync", "Sync", "Sync", "Sync", "PostSync", "PostSync", "PostSync"].iter().enumerate()
+    {
         let wave = number.to_string();
         let hook = HookPod::job(&format!("hook-{number}"), phase).annotated("argocd.argoproj.io/sync-wave", &wave);
         changes.push((format!("app/hook-{number}.yaml"), file(hook.yaml())));
@@ -191,7 +205,9 @@ async fn sixty_objects_in_eight_waves_with_hooks_go_in_order() {
     let object = installation.wait_for_healthy("app", &commit, Duration::from_secs(180)).await;
     assert_eq!((sync_state(&object), revision(&object)), ("Synced", commit.as_str()));
     let writes = audit.writes_in(&target);
-    let place = |name: &str| writes.iter().position(|write| write.name == name).unwrap_or_else(|| panic!("{name}: {:?}", lines(&writes)));
+    let place = |name: &str| {
+        writes.iter().position(|write| write.name == name).unwrap_or_else(|| panic!("{name}: {:?}", lines(&writes)))
+    };
     for wave in 0..7 {
         let last = (0..6).map(|number| place(&format!("settings-{wave}-{number}"))).max();
         let first = (0..6).map(|number| place(&format!("settings-{}-{number}", wave + 1))).min();
@@ -236,10 +252,10 @@ async fn a_definition_goes_before_its_objects_although_its_wave_says_otherwise()
         ("app/late.yaml", file(config_map_in_wave("late", "1", 3))),
         (
             "app/early.yaml",
-            file(config_map_in_wave("early", "1", 1).replace(
-                "  annotations:\n",
-                &format!("  annotations:\n    tidelock.dev/depends-on: {circle}\n"),
-            )),
+            file(
+                config_map_in_wave("early", "1", 1)
+                    .replace("  annotations:\n", &format!("  annotations:\n    tidelock.dev/depends-on: {circle}\n")),
+            ),
         ),
     ]);
     installation.refresh("app").await;

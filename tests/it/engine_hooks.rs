@@ -37,7 +37,9 @@ async fn hooks_of_every_phase_run_in_order_and_only_with_a_sync() {
         ["Succeeded", "Succeeded", "Succeeded", ""]
     );
     let writes = audit.writes_in(&target);
-    let first = |name: &str| writes.iter().position(|write| write.name == name).unwrap_or_else(|| panic!("{name}: {:?}", lines(&writes)));
+    let first = |name: &str| {
+        writes.iter().position(|write| write.name == name).unwrap_or_else(|| panic!("{name}: {:?}", lines(&writes)))
+    };
     assert!(first("before") < first("settings") && first("settings") < first("amid") && first("amid") < first("after"));
     let ended = |job: &Value| job["status"]["completionTime"].as_str().unwrap_or_default().to_owned();
     let before = installation.cluster.must_get(JOB, &target, "before").await;
@@ -75,7 +77,12 @@ async fn a_failing_hook_stops_the_sync_runs_what_is_meant_for_failure_and_names_
     repository.commit([
         (
             "app/migrate.yaml",
-            file(HookPod::job("migrate", "PreSync").annotated("argocd.argoproj.io/hook-delete-policy", "HookFailed").failing().yaml()),
+            file(
+                HookPod::job("migrate", "PreSync")
+                    .annotated("argocd.argoproj.io/hook-delete-policy", "HookFailed")
+                    .failing()
+                    .yaml(),
+            ),
         ),
         ("app/rescue.yaml", file(HookPod::job("rescue", "SyncFail").yaml())),
         ("app/settings.yaml", file(config_map("settings", "1"))),
@@ -93,7 +100,11 @@ async fn a_failing_hook_stops_the_sync_runs_what_is_meant_for_failure_and_names_
     assert_eq!(installation.cluster.get(CONFIG_MAP, &target, "settings").await, None, "nothing was applied");
     installation
         .wait("the failed hook is deleted, as its policy says", async || {
-            installation.cluster.get(JOB, &target, "migrate").await.map_or(Ok(()), |job| Err(job["metadata"].to_string()))
+            installation
+                .cluster
+                .get(JOB, &target, "migrate")
+                .await
+                .map_or(Ok(()), |job| Err(job["metadata"].to_string()))
         })
         .await;
 
@@ -197,7 +208,8 @@ async fn hooks_before_and_after_a_deletion_run_around_it() {
         })
         .await;
     let writes = lines(&audit.writes_in(&target));
-    let at = |text: &str| writes.iter().position(|line| line.contains(text)).unwrap_or_else(|| panic!("{text}: {writes:?}"));
+    let at =
+        |text: &str| writes.iter().position(|line| line.contains(text)).unwrap_or_else(|| panic!("{text}: {writes:?}"));
     assert!(at("/drain") < at("delete configmaps") && at("delete configmaps") < at("/report"), "{writes:?}");
     for (kind, name) in [(JOB, "drain"), (POD, "report"), (CONFIG_MAP, "settings")] {
         installation

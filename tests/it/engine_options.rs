@@ -18,7 +18,9 @@ fn immutable(value: &str, options: &str) -> String {
     } else {
         format!("  annotations:\n    argocd.argoproj.io/sync-options: {options}\n")
     };
-    format!("apiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: fixed\n{annotations}immutable: true\ndata:\n  value: {value:?}\n")
+    format!(
+        "apiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: fixed\n{annotations}immutable: true\ndata:\n  value: {value:?}\n"
+    )
 }
 
 fn data(object: &Value) -> String {
@@ -64,7 +66,10 @@ async fn what_can_not_be_changed_is_refused_before_anything_is_written_and_made_
     installation.cluster.merge(CONFIG_MAP, &target, "settings", merge).await;
     let replaced = repository.commit([(
         "app/settings.yaml",
-        file(config_map("settings", "4").replace("metadata:\n", "metadata:\n  annotations: {argocd.argoproj.io/sync-options: Replace=true}\n")),
+        file(
+            config_map("settings", "4")
+                .replace("metadata:\n", "metadata:\n  annotations: {argocd.argoproj.io/sync-options: Replace=true}\n"),
+        ),
     )]);
     let uid = installation.cluster.must_get(CONFIG_MAP, &target, "settings").await["metadata"]["uid"].clone();
     installation.follow("app", &replaced).await;
@@ -97,13 +102,12 @@ async fn objects_of_kubectl_and_of_argo_cd_are_adopted_so_that_git_alone_decides
         format!("apiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: {name}\ndata:\n  kept: \"1\"\n{rest}")
     };
     let dropped = "  dropped: \"1\"\n";
-    let both = repository.commit([
-        ("app/a.yaml", file(body("by-kubectl", dropped))),
-        ("app/b.yaml", file(body("by-argo", dropped))),
-    ]);
+    let both = repository
+        .commit([("app/a.yaml", file(body("by-kubectl", dropped))), ("app/b.yaml", file(body("by-argo", dropped)))]);
     installation.declare(Application::named("app", &repository.url, "app", &target)).await;
     installation.healthy("app", &both).await;
-    let less = repository.commit([("app/a.yaml", file(body("by-kubectl", ""))), ("app/b.yaml", file(body("by-argo", "")))]);
+    let less =
+        repository.commit([("app/a.yaml", file(body("by-kubectl", ""))), ("app/b.yaml", file(body("by-argo", "")))]);
     installation.follow("app", &less).await;
     for name in ["by-kubectl", "by-argo"] {
         let object = installation.cluster.must_get(CONFIG_MAP, &target, name).await;
@@ -136,9 +140,8 @@ async fn a_difference_that_is_ignored_is_neither_drift_nor_overwritten_when_it_i
         })
         .await;
     installation.refresh("app").await;
-    let object = installation
-        .wait_application("app", "is in sync all the same", |object| sync_state(object) == "Synced")
-        .await;
+    let object =
+        installation.wait_application("app", "is in sync all the same", |object| sync_state(object) == "Synced").await;
     assert_eq!(ready_reason(&object), "Succeeded");
     assert_eq!(lines(&audit.writes_in(&target)), Vec::<String>::new());
     // A change of git leaves the ignored field as it is.
@@ -199,8 +202,14 @@ async fn fields_added_by_hand_are_reported_or_removed_and_those_of_controllers_a
     let application = Application::named("app", &repository.url, "app", &target).spec("extraFields", json!("report"));
     installation.declare(application).await;
     installation.healthy("app", &commit).await;
-    installation.cluster.merge_as("a-controller", CONFIG_MAP, &target, "settings", json!({"data": {"theirs": "1"}})).await;
-    installation.cluster.merge_as("kubectl-edit", CONFIG_MAP, &target, "settings", json!({"data": {"by-hand": "1"}})).await;
+    installation
+        .cluster
+        .merge_as("a-controller", CONFIG_MAP, &target, "settings", json!({"data": {"theirs": "1"}}))
+        .await;
+    installation
+        .cluster
+        .merge_as("kubectl-edit", CONFIG_MAP, &target, "settings", json!({"data": {"by-hand": "1"}}))
+        .await;
     let object = installation
         .wait_application("app", "is out of sync by what was added", |object| sync_state(object) == "OutOfSync")
         .await;
@@ -229,9 +238,7 @@ async fn chosen_objects_are_synced_alone_without_hooks_and_a_dry_run_writes_noth
     let mut application = Application::named("app", &repository.url, "app", &target).object();
     application["spec"]["syncPolicy"] = json!({});
     installation.apply(application).await;
-    installation
-        .wait_application("app", "waits to be asked", |object| sync_state(object) == "OutOfSync")
-        .await;
+    installation.wait_application("app", "waits to be asked", |object| sync_state(object) == "OutOfSync").await;
     let ask = |sync: Value| json!({"operation": {"sync": sync, "initiatedBy": {"username": "ana"}}});
     let phase = |object: &Value| object["status"]["operationState"]["phase"].as_str().unwrap_or_default().to_owned();
 
@@ -249,7 +256,8 @@ async fn chosen_objects_are_synced_alone_without_hooks_and_a_dry_run_writes_noth
         .await;
     let object = installation
         .wait_application("app", "has ended the operation", |object| {
-            phase(object) == "Succeeded" && object["status"]["operationState"]["operation"]["sync"]["resources"][0]["name"] == "two"
+            phase(object) == "Succeeded"
+                && object["status"]["operationState"]["operation"]["sync"]["resources"][0]["name"] == "two"
         })
         .await;
     assert_eq!(sync_state(&object), "OutOfSync");
@@ -298,7 +306,8 @@ async fn an_application_waits_for_another_and_for_its_window() {
     installation.cluster.delete(APPLICATION, &installation.namespace, "db").await;
     installation
         .wait_application("db", "waits for its dependents", |object| {
-            object["status"]["waitingOn"][0]["object"] == format!("tidelock.dev/Application/{}/web", installation.namespace)
+            object["status"]["waitingOn"][0]["object"]
+                == format!("tidelock.dev/Application/{}/web", installation.namespace)
         })
         .await;
     assert!(installation.cluster.get(DEPLOYMENT, &first, "db").await.is_some());

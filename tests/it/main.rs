@@ -31,6 +31,6 @@ mod proof_07_kill;
 mod proof_08_deletion;
 mod proof_09_secrets;
 mod proof_10_scale;
-mod proof_11_sources;
 mod proof_11_apply;
+mod proof_11_sources;
 mod proof_12_hooks;

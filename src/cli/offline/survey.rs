@@ -52,8 +52,7 @@ pub fn survey(arguments: &OfflineArguments, live: Option<&Path>, now: jiff::Time
     let mut surface = kinds::built_in_kinds()?;
     kinds::add_live_kinds(&mut surface, &objects);
 
-    let Rendered { manifests, warnings, .. } =
-        render(&arguments.desired, &mut subject, &surface, &arguments.tools)?;
+    let Rendered { manifests, warnings, .. } = render(&arguments.desired, &mut subject, &surface, &arguments.tools)?;
     let Subject { application, warnings: mut notes, .. } = subject;
     notes.extend(warnings);
     let automated = application.spec.sync_policy.as_ref().and_then(|policy| policy.automated.as_ref());

@@ -49,10 +49,5 @@ pub const ROWS: &[Row] = &[
         silence: Silence::IsHealthy,
         ..Row::PLAIN
     },
-    Row {
-        groups: "gateway.networking.k8s.io",
-        kinds: "ReferenceGrant",
-        silence: Silence::IsHealthy,
-        ..Row::PLAIN
-    },
+    Row { groups: "gateway.networking.k8s.io", kinds: "ReferenceGrant", silence: Silence::IsHealthy, ..Row::PLAIN },
 ];

@@ -72,7 +72,10 @@ impl Cluster {
         let (api, name) = self.api_of(&object);
         let parameters = PostParams { field_manager: Some(manager.to_owned()), ..PostParams::default() };
         let dynamic: DynamicObject = serde_json::from_value(object).expect("an object");
-        api.create(&parameters, &dynamic).await.map(to_value).unwrap_or_else(|error| panic!("cannot create {name}: {error}"))
+        api.create(&parameters, &dynamic)
+            .await
+            .map(to_value)
+            .unwrap_or_else(|error| panic!("cannot create {name}: {error}"))
     }
 
     /// Merge patch, as a script of a person sends it.
@@ -97,7 +100,9 @@ impl Cluster {
             .patch_status(name, &parameters, &Patch::Merge(&patch))
             .await
             .map(to_value)
-            .unwrap_or_else(|error| panic!("cannot patch the status of {kind:?} {namespace}/{name}: {error}\n{patch:#}"))
+            .unwrap_or_else(|error| {
+                panic!("cannot patch the status of {kind:?} {namespace}/{name}: {error}\n{patch:#}")
+            })
     }
 
     /// Merge patch of an object that may be gone.

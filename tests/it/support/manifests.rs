@@ -140,8 +140,7 @@ impl HookPod {
     /// The manifest.
     pub fn yaml(&self) -> String {
         let Self { kind, name, annotations, command, duration, ttl } = self;
-        let annotations: String =
-            annotations.iter().map(|(name, value)| format!("    {name}: {value:?}\n")).collect();
+        let annotations: String = annotations.iter().map(|(name, value)| format!("    {name}: {value:?}\n")).collect();
         let pod = format!(
             r#"restartPolicy: Never
 terminationGracePeriodSeconds: 1
@@ -154,7 +153,8 @@ containers:
     securityContext: {{allowPrivilegeEscalation: false, readOnlyRootFilesystem: true, capabilities: {{drop: [ALL]}}}}
 "#
         );
-        let indented = |by: usize| -> String { pod.lines().map(|line| format!("{}{line}\n", " ".repeat(by))).collect() };
+        let indented =
+            |by: usize| -> String { pod.lines().map(|line| format!("{}{line}\n", " ".repeat(by))).collect() };
         let spec = if *kind == "Pod" {
             indented(2)
         } else {
@@ -162,7 +162,9 @@ containers:
             format!("  backoffLimit: 0\n{ttl}  template:\n    spec:\n{}", indented(6))
         };
         let version = if *kind == "Pod" { "v1" } else { "batch/v1" };
-        format!("apiVersion: {version}\nkind: {kind}\nmetadata:\n  name: {name}\n  annotations:\n{annotations}spec:\n{spec}")
+        format!(
+            "apiVersion: {version}\nkind: {kind}\nmetadata:\n  name: {name}\n  annotations:\n{annotations}spec:\n{spec}"
+        )
     }
 }
 

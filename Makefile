@@ -77,6 +77,7 @@ demo: tools ## the whole main job before your eyes; KEEP=1 leaves it up
 	@KEEP=$(KEEP) e2e/demo.sh
 
 bench: tools build ## measure speed and memory against a bare loader (docs/benchmarks.md)
+	cargo bench --locked --bench planning
 	@TIDELOCK_BINARY=$(BINARY) BENCH_DIRECTORY=$(CARGO_TARGET_DIR)/bench e2e/bench/bench.sh
 
 health-report: ## compare our verdicts with judged examples: make health-report FIXTURES=/path (GROUP/KIND/health_test.yaml)

@@ -4,28 +4,34 @@ mod decide;
 mod explain;
 mod gate;
 pub mod graph;
+mod heal;
 mod hook_life;
 mod moves;
 mod observe;
 mod order;
 mod outcome;
 pub mod progress;
+mod retry;
 mod standing;
 mod steps;
+mod supersede;
 mod survey;
 mod timers;
 mod waiting;
 
-pub use decide::{DecideInput, Decision, LastAttempt, Policy, Request, backoff, decide};
+pub use decide::{DecideInput, Decision, Hold, LastAttempt, Policy, Request, backoff, decide};
 pub use explain::{Condition, Prerequisite, prerequisites};
 pub use gate::{GateInput, Next, Waiting, next};
+pub use heal::{DriftFight, Heals, HeldBack, runs_hooks};
 pub use hook_life::hook_mark;
 pub use moves::next_moves;
 pub use observe::observe;
 pub use order::kind_rank;
 pub use outcome::{Outcome, Outcomes};
+pub use retry::{automated_pause, is_within_limit, requested_pause};
 pub use standing::{MovesInput, OutsideState};
 pub use steps::{Action, Blocked, Plan, PlanInput, Stage, Step, plan, plan_deletion};
+pub use supersede::{Running, Takeover, supersede};
 
 #[cfg(test)]
 mod tests;

@@ -265,6 +265,8 @@ impl Driver {
                 prunes: !compared.plan.prunes.is_empty(),
                 target,
                 last_failure: memory.last_failure.as_ref(),
+                automated_blocked_by: None,
+                manual_blocked_by: None,
                 retry,
                 heal_not_before: memory.heals.not_before(),
                 now,
@@ -316,6 +318,7 @@ impl Driver {
                 }
             }
             Decision::Later(time) => due = until(time, now),
+            Decision::Blocked(hold) => due = hold.until.and_then(|time| until(time, now)),
             Decision::Hold => {
                 // What was under way is no longer wanted.
                 if memory.attempt.as_ref().is_some_and(AttemptMemory::is_running) {

@@ -4,14 +4,10 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use crate::api::{Automated, Retry};
+use super::retry::automated_pause;
+use crate::api::{Automated, DriftPolicy, Retry};
 use crate::diff::{Difference, Differences};
-use crate::model::{Hash64, parse_duration};
-
-/// Pause before the first retry, its growth and its limit: Argo CD's defaults.
-const FIRST_PAUSE: Duration = Duration::from_secs(5);
-const LONGEST_PAUSE: Duration = Duration::from_mins(3);
-const GROWTH: f64 = 2.0;
+use crate::model::{Hash64, Reason};
 
 /// What may be done without being asked.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -24,6 +20,8 @@ pub struct Policy {
     pub self_heal: bool,
     /// Whether a source may render nothing.
     pub allow_empty: bool,
+    /// Whether objects that were changed in the cluster are left alone until a person asks for a sync.
+    pub hold_drifted: bool,
 }
 
 impl Policy {
@@ -36,7 +34,24 @@ impl Policy {
             prune: on && prune.unwrap_or(false),
             self_heal: on && self_heal.unwrap_or(false),
             allow_empty: allow_empty.unwrap_or(false),
+            hold_drifted: false,
         }
+    }
+
+    /// With `spec.driftPolicy`, which wins over `automated.selfHeal` where it is set. Without automation nothing is put
+    /// back unless a person asks, whatever it says.
+    #[must_use]
+    pub const fn with_drift_policy(mut self, drift: Option<DriftPolicy>) -> Self {
+        match drift {
+            None => {}
+            Some(DriftPolicy::Correct) => self.self_heal = self.automated,
+            Some(DriftPolicy::Report) => self.self_heal = false,
+            Some(DriftPolicy::Hold) => {
+                self.self_heal = false;
+                self.hold_drifted = true;
+            }
+        }
+        self
     }
 }
 
@@ -75,6 +90,10 @@ pub struct DecideInput<'a> {
     pub target: Hash64,
     /// The last attempt that failed.
     pub last_failure: Option<&'a LastAttempt>,
+    /// What keeps a sync that nobody asked for from starting: a sync window, a dependency.
+    pub automated_blocked_by: Option<&'a Hold>,
+    /// What keeps a sync that a person asked for from starting.
+    pub manual_blocked_by: Option<&'a Hold>,
     /// How a failure is tried again.
     pub retry: Option<&'a Retry>,
     /// Earliest time for another self-healing sync, when healing is held back because it did not last.
@@ -83,9 +102,20 @@ pub struct DecideInput<'a> {
     pub now: Timestamp,
 }
 
+/// What keeps a sync from starting that would start otherwise.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Hold {
+    /// Why: `WindowClosed`, `WaitingForDependency`.
+    pub reason: Reason,
+    /// What holds it, and what would release it.
+    pub message: String,
+    /// When to look again although nothing has changed.
+    pub until: Option<Timestamp>,
+}
+
 /// Whether to sync now.
 #[must_use]
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Decision {
     /// Sync.
     Sync {
@@ -98,6 +128,8 @@ pub enum Decision {
     },
     /// Not before this time.
     Later(Timestamp),
+    /// It would be due, and this keeps it from starting. A request stays to be asked again.
+    Blocked(Hold),
     /// Not before something changes.
     Hold,
 }
@@ -105,9 +137,13 @@ pub enum Decision {
 /// Decides whether to sync now.
 pub fn decide(input: DecideInput<'_>) -> Decision {
     if let Some(Request { prune, dry_run }) = input.request {
+        // What is only tried on the server changes nothing that a window or a dependency protects.
+        if let Some(hold) = input.manual_blocked_by.filter(|_| !dry_run) {
+            return Decision::Blocked(hold.clone());
+        }
         return Decision::Sync { prune, dry_run, heal: false };
     }
-    let Policy { automated, prune, self_heal, allow_empty: _ } = input.policy;
+    let Policy { automated, prune, self_heal, allow_empty: _, hold_drifted: _ } = input.policy;
     if !automated {
         return Decision::Hold;
     }
@@ -125,38 +161,21 @@ pub fn decide(input: DecideInput<'_>) -> Decision {
         return Decision::Hold;
     }
     if let Some(failure) = input.last_failure.filter(|failure| failure.target == input.target) {
-        match backoff(failure.failures, input.retry) {
-            None => return Decision::Hold,
-            Some(pause) => {
-                let due = failure.ended.checked_add(pause).unwrap_or(failure.ended);
-                if due > input.now {
-                    return Decision::Later(due);
-                }
-            }
+        let due = failure.ended.checked_add(automated_pause(failure.failures, input.retry)).unwrap_or(failure.ended);
+        if due > input.now {
+            return Decision::Later(due);
         }
     }
     if heal && let Some(not_before) = input.heal_not_before.filter(|not_before| *not_before > input.now) {
         return Decision::Later(not_before);
     }
+    if let Some(hold) = input.automated_blocked_by {
+        return Decision::Blocked(hold.clone());
+    }
     Decision::Sync { prune, dry_run: false, heal }
 }
 
-/// The pause after a number of failures, or `None` when the limit of attempts is used up.
-///
-/// Without a limit attempts go on for ever, at the longest pause in the end: a failure that lies outside of git must not
-/// need a commit to go away.
+/// The pause after a number of failures of an automated sync; there always is one, see [`automated_pause`].
 pub fn backoff(failures: u32, retry: Option<&Retry>) -> Option<Duration> {
-    let limit = retry.and_then(|retry| retry.limit);
-    if limit.is_some_and(|limit| limit >= 0 && i64::from(failures) > limit) {
-        return None;
-    }
-    let settings = retry.and_then(|retry| retry.backoff.as_ref());
-    let read = |text: Option<&String>, default| text.and_then(|text| parse_duration(text)).unwrap_or(default);
-    let first = read(settings.and_then(|settings| settings.duration.as_ref()), FIRST_PAUSE);
-    let longest = read(settings.and_then(|settings| settings.max_duration.as_ref()), LONGEST_PAUSE);
-    #[expect(clippy::cast_precision_loss, reason = "a growth factor is a small number")]
-    let growth = settings.and_then(|settings| settings.factor).map_or(GROWTH, |factor| factor.max(1) as f64);
-    let pause =
-        first.as_secs_f64() * growth.powi(i32::try_from(failures.saturating_sub(1)).unwrap_or(i32::MAX).min(64));
-    Some(Duration::try_from_secs_f64(pause).unwrap_or(longest).min(longest))
+    Some(automated_pause(failures, retry))
 }

@@ -5,6 +5,7 @@ use jiff::{SignedDuration, Timestamp};
 use super::*;
 use crate::api::{Automated, Backoff, Retry};
 use crate::diff::Cause;
+use crate::model::Reason;
 
 const TARGET: Hash64 = Hash64(7);
 
@@ -26,11 +27,13 @@ struct Situation {
     last_failure: Option<LastAttempt>,
     retry: Option<Retry>,
     heal_not_before: Option<Timestamp>,
+    automated_blocked_by: Option<Hold>,
+    manual_blocked_by: Option<Hold>,
 }
 
 impl Situation {
     fn automated(differences: &Differences) -> Self {
-        let policy = Policy { automated: true, prune: true, self_heal: true, allow_empty: false };
+        let policy = Policy { automated: true, prune: true, self_heal: true, ..Policy::default() };
         Self { policy, differences: differences.clone(), ..Self::default() }
     }
 
@@ -58,6 +61,8 @@ impl Situation {
             prunes: self.prunes,
             target: TARGET,
             last_failure: self.last_failure.as_ref(),
+            automated_blocked_by: self.automated_blocked_by.as_ref(),
+            manual_blocked_by: self.manual_blocked_by.as_ref(),
             retry: self.retry.as_ref(),
             heal_not_before: self.heal_not_before,
             now: now(),
@@ -123,7 +128,7 @@ fn a_person_is_obeyed_at_once_whatever_policy_and_failures_say() {
 }
 
 #[test]
-fn a_failure_is_tried_again_after_a_pause_that_grows_up_to_a_limit_of_attempts() {
+fn a_failure_is_tried_again_after_a_pause_that_grows_and_a_used_up_limit_only_slows_it() {
     let new = differing([wanted(config("a"), 0, absent())]);
     let failed =
         |seconds_ago, failures, limit| Situation::automated(&new).failed(seconds_ago, failures, limit).decide();
@@ -131,9 +136,11 @@ fn a_failure_is_tried_again_after_a_pause_that_grows_up_to_a_limit_of_attempts()
     assert_eq!(failed(2, 2, None), Decision::Later(in_seconds(8)));
     assert_eq!(failed(0, 40, None), Decision::Later(in_seconds(180)));
     assert_eq!(failed(5, 1, None), SYNC);
-    assert_eq!(failed(999, 1, Some(0)), Decision::Hold);
+    assert_eq!(failed(0, 1, Some(0)), Decision::Later(in_seconds(600)));
+    assert_eq!(failed(600, 1, Some(0)), SYNC);
     assert_eq!(failed(999, 3, Some(3)), SYNC);
-    assert_eq!(failed(999, 4, Some(3)), Decision::Hold);
+    assert_eq!(failed(0, 4, Some(3)), Decision::Later(in_seconds(600)));
+    assert_eq!(failed(0, 40, Some(3)), Decision::Later(in_seconds(3600)));
     assert_eq!(failed(999, u32::MAX, Some(-1)), SYNC);
     let mut of_another_target = Situation::automated(&new).failed(0, 9, Some(0));
     of_another_target.last_failure =
@@ -180,4 +187,40 @@ fn the_pause_follows_what_the_retry_states() {
     assert_eq!(pauses(&backoff_of("2s", 0, "1m")), [2, 2, 2, 2]);
     assert_eq!(pauses(&backoff_of("nonsense", 2, "nonsense")), [5, 10, 20, 40]);
     assert_eq!(backoff(u32::MAX, None), Some(Duration::from_secs(180)));
+}
+
+#[test]
+fn what_holds_a_start_back_is_told_and_holds_only_what_would_start() {
+    let hold = |reason| Hold { reason, message: "closed until tomorrow".into(), until: Some(in_seconds(60)) };
+    let new = differing([wanted(config("a"), 0, absent())]);
+    let mut situation = Situation::automated(&new);
+    situation.automated_blocked_by = Some(hold(Reason::WindowClosed));
+    assert_eq!(situation.decide(), Decision::Blocked(hold(Reason::WindowClosed)));
+    situation.request = Some(Request { prune: false, dry_run: false });
+    assert_eq!(situation.decide(), SYNC_WITHOUT_PRUNE);
+    situation.manual_blocked_by = Some(hold(Reason::WaitingForDependency));
+    assert_eq!(situation.decide(), Decision::Blocked(hold(Reason::WaitingForDependency)));
+    situation.request = Some(Request { prune: false, dry_run: true });
+    assert_eq!(situation.decide(), Decision::Sync { prune: false, dry_run: true, heal: false });
+    situation.request = None;
+    situation.differences = differing([wanted(config("a"), 0, Difference::InSync)]);
+    assert_eq!(situation.decide(), Decision::Hold);
+}
+
+#[test]
+fn drift_policy_wins_over_self_heal_and_never_over_a_missing_automation() {
+    use crate::api::DriftPolicy::{Correct, Hold, Report};
+    let switched = |automated, self_heal, drift| {
+        let policy = Policy { automated, self_heal, ..Policy::default() }.with_drift_policy(drift);
+        (policy.self_heal, policy.hold_drifted)
+    };
+    for (automated, self_heal, drift, expected) in [
+        (true, true, None, (true, false)),
+        (true, false, Some(Correct), (true, false)),
+        (false, false, Some(Correct), (false, false)),
+        (true, true, Some(Report), (false, false)),
+        (true, true, Some(Hold), (false, true)),
+    ] {
+        assert_eq!(switched(automated, self_heal, drift), expected, "{drift:?}");
+    }
 }

@@ -3,6 +3,8 @@
 mod decide;
 mod examples;
 mod explain;
+mod gate_properties;
+mod gate_rules;
 mod properties;
 
 use std::collections::BTreeMap;

@@ -14,15 +14,17 @@ pub mod progress;
 mod prune;
 mod references;
 mod steps;
+mod waits;
 mod waves;
 
 pub use compile::{CompileInput, Consents, HookNaming, PlanError, compile};
 pub use decide::{DecideInput, Decision, LastAttempt, Policy, Request, backoff, decide};
 pub use deletion::{DeletionInput, compile_deletion};
-pub use explain::{Condition, Prerequisite, prerequisites};
+pub use explain::prerequisites;
 pub use gate::{GateInput, Next, Outcome, Outcomes, Waiting, next};
 pub use order::kind_rank;
 pub use steps::{Action, Blocked, Plan, PlanInput, Stage, Step, plan, plan_deletion};
+pub use waits::{Condition, GroupWaits, Holding, Prerequisite, waits};
 
 #[cfg(test)]
 mod tests;

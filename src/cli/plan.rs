@@ -31,7 +31,8 @@ pub struct PlanArguments {
 /// Writes the plan.
 pub fn run(arguments: &PlanArguments, clock: &Clock, output: &mut impl Write) -> Result<Exit, OfflineError> {
     let survey = survey(&arguments.offline, arguments.live.as_deref(), clock.now())?;
-    let report = PlanReport::of(&survey);
+    let plan = survey.plan.as_ref().map_err(|error| OfflineError::Plan(error.clone()))?;
+    let report = PlanReport::of(&survey, plan);
     let text = match arguments.output {
         Output::Text => text::text(&report),
         Output::Json => super::offline::json(&report)?,

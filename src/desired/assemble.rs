@@ -124,6 +124,7 @@ fn order_hooks(hooks: &mut [Hook]) {
             .cmp(&place(right))
             .then_with(|| left.object.key.cmp(&right.object.key))
             .then_with(|| name(left).cmp(&name(right)))
+            .then_with(|| left.object.origin.cmp(&right.object.origin))
             .then_with(|| left.object.hash.cmp(&right.object.hash))
     });
 }

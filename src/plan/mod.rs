@@ -25,12 +25,13 @@ mod supersede;
 mod survey;
 mod timers;
 mod waiting;
+mod waits;
 mod waves;
 
 pub use compile::{CompileInput, Consents, HookNaming, PlanError, compile};
 pub use decide::{DecideInput, Decision, Hold, LastAttempt, Policy, Request, backoff, decide};
 pub use deletion::{DeletionInput, compile_deletion};
-pub use explain::{Condition, Prerequisite, prerequisites};
+pub use explain::prerequisites;
 pub use gate::{GateInput, Next, Waiting, next};
 pub use heal::{DriftFight, Heals, HeldBack, runs_hooks};
 pub use hook_life::hook_mark;
@@ -42,6 +43,7 @@ pub use retry::{automated_pause, is_within_limit, requested_pause};
 pub use standing::{MovesInput, OutsideState};
 pub use steps::{Action, Blocked, Plan, PlanInput, Stage, Step, plan, plan_deletion};
 pub use supersede::{Running, Takeover, supersede};
+pub use waits::{Condition, GroupWaits, Holding, Prerequisite, waits};
 
 #[cfg(test)]
 mod tests;

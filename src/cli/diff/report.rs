@@ -117,7 +117,7 @@ fn record_note(changes: Option<&ObjectChanges>) -> String {
 }
 
 fn extra(survey: &Survey, key: &ObjectKey, extra: &Extra) -> Option<(ObjectKey, ObjectReport)> {
-    let blocked = survey.plan.blocked.iter().find(|blocked| blocked.key == *key);
+    let blocked = survey.plan.iter().flat_map(|plan| &plan.blocked).find(|blocked| blocked.key == *key);
     let (state, message) = match (extra, blocked) {
         (Extra::Kept, _) => ("kept", "git does not have it; an annotation of it forbids to prune it".to_owned()),
         (Extra::Terminating, _) => ("extra", "git does not have it; it is being deleted".to_owned()),

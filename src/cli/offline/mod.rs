@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! --desired ─► render ─► desired::assemble ─┐
-//! --live ─► live::reduce, health::assess ───┼─► diff::infer_inventory ─► diff::compare ─► plan::plan
+//! --live ─► live::reduce, health::assess ───┼─► diff::infer_inventory ─► diff::compare ─► plan::compile
 //! --application (or a default) ─────────────┘
 //! ```
 //!
@@ -25,6 +25,7 @@ use thiserror::Error;
 
 use crate::desired::Problem;
 use crate::model::{GroupVersionKind, Reason};
+use crate::plan::PlanError;
 use crate::render::RenderError;
 use crate::render::yaml::YamlError;
 use crate::settings::{SettingsError, ToolFlags};
@@ -147,6 +148,9 @@ pub enum OfflineError {
     /// The objects don't make a desired set.
     #[error("{}", sentence(.0))]
     Desired(Vec<Problem>),
+    /// There is no order in which it could be done.
+    #[error("{reason}: {0}", reason = .0.reason())]
+    Plan(PlanError),
     /// stdout could not be written to.
     #[error("cannot write to stdout: {0}")]
     Print(#[source] io::Error),

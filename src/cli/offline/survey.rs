@@ -1,6 +1,6 @@
 //! Everything that can be told about an Application from files: what is wanted, what is there, what differs, the plan.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use serde_json::Value;
@@ -9,12 +9,13 @@ use super::application::Subject;
 use super::live::{Dump, dump};
 use super::render::render;
 use super::{OfflineArguments, OfflineError, input, kinds, unknown_kind_note};
-use crate::api::{AppProjectSpec, Application, ProjectDestination, ResourceRule};
-use crate::desired::{AssembleInput, DesiredSet, ProjectRules, assemble};
+use crate::api::{AppProjectSpec, Application, DriftPolicy, ProjectDestination, ResourceRule};
+use crate::desired::{AssembleInput, DesiredSet, ProjectRules, SyncOptions, assemble};
 use crate::diff::{Differences, ObjectChanges, compare, field_changes, infer_inventory};
 use crate::live::LiveView;
 use crate::model::{GroupVersionKind, ObjectKey, Owner};
-use crate::plan::{Plan, PlanInput, Policy, plan};
+use crate::plan::graph::Plan;
+use crate::plan::{CompileInput, Consents, HookNaming, PlanError, Policy, compile};
 use crate::render::Rendered;
 
 /// Annotation that consents to prune kinds that hold more than themselves, at one revision.
@@ -35,10 +36,8 @@ pub struct Survey {
     pub differences: Differences,
     /// What applying would change, of objects that are both wanted and there.
     pub changes: BTreeMap<ObjectKey, ObjectChanges>,
-    /// What would be done.
-    pub plan: Plan,
-    /// Whether the last wave must be healthy too.
-    pub gate_last_wave: bool,
+    /// What would be done, or why there is no plan.
+    pub plan: Result<Plan, PlanError>,
     /// What a person should know.
     pub warnings: Vec<String>,
 }
@@ -73,12 +72,36 @@ pub fn survey(arguments: &OfflineArguments, live: Option<&Path>, now: jiff::Time
     let inventory = infer_inventory(&desired, &live, &changes, &owner);
     let differences = compare(&desired, &live, &inventory, &owner);
     notes.extend(namespace_note(&application, &desired, &live));
-    let prune_protected = has_consent(&application, arguments.revision.as_deref());
-    let input =
-        PlanInput { desired: &desired, differences: &differences, live: &live, prune: policy.prune, prune_protected };
-    let plan = plan(input);
-    let gate_last_wave = application.spec.gate.as_ref().and_then(|gate| gate.last_wave).unwrap_or(true);
-    Ok(Survey { owner, desired, live, differences, changes, plan, gate_last_wave, warnings: notes })
+    let consent = has_consent(&application, arguments.revision.as_deref());
+    let options =
+        application.spec.sync_policy.as_ref().map(|policy| policy.sync_options.as_slice()).unwrap_or_default();
+    let options = SyncOptions::parse(options.iter().map(String::as_str));
+    let held = held(&application, &differences);
+    let plan = compile(CompileInput {
+        desired: &desired,
+        differences: &differences,
+        live: &live,
+        options: &options,
+        prune: policy.prune,
+        consents: Consents { protected_kinds: consent, prune: consent, deletion: false },
+        only: None,
+        held: &held,
+        // No name that is generated from these is shown.
+        hooks: Some(HookNaming {
+            revision: arguments.revision.as_deref().unwrap_or_default(),
+            started: jiff::Timestamp::UNIX_EPOCH,
+        }),
+    });
+    Ok(Survey { owner, desired, live, differences, changes, plan, warnings: notes })
+}
+
+/// What `driftPolicy: hold` leaves as it is.
+fn held(application: &Application, differences: &Differences) -> BTreeSet<ObjectKey> {
+    if application.spec.drift_policy != Some(DriftPolicy::Hold) {
+        return BTreeSet::new();
+    }
+    let drifted = differences.objects.iter().filter(|(_, difference)| difference.is_drift());
+    drifted.map(|(key, _)| key.clone()).collect()
 }
 
 /// Field by field what differs of the objects that are both wanted and there.

@@ -1,17 +1,17 @@
 //! The plan as a value of plain words: what `-o json` prints, and what the text is made from.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Serialize;
 
 use crate::cli::offline::{ApplicationName, ObjectName, Survey};
-use crate::model::ObjectKey;
-use crate::plan::{
-    Action, Condition, GateInput, Next, Outcomes, Prerequisite, Stage, Step, Waiting, next, prerequisites,
-};
+use crate::diff::Extra;
+use crate::model::{ObjectKey, Phase};
+use crate::plan::graph::{Action, Group, NeedCause, Plan, Step, Work};
+use crate::plan::{Condition, GroupWaits, Holding, Prerequisite, waits};
 
 /// Version of the shape of this report; it grows with changes that readers must know of.
-const FORMAT: u32 = 1;
+const FORMAT: u32 = 2;
 /// How many objects a condition names; it counts them all.
 const NAMED: usize = 10;
 
@@ -27,10 +27,14 @@ pub struct PlanReport {
     pub summary: BTreeMap<String, usize>,
     /// What a sync would do first.
     pub next: NextReport,
-    /// The steps in order.
+    /// The steps in order; those that run only on failure are the last.
     pub steps: Vec<StepReport>,
     /// Objects that the plan leaves alone although they differ.
     pub blocked: Vec<BlockedReport>,
+    /// Objects that git no longer has and that are kept on purpose.
+    pub kept: Vec<ObjectName>,
+    /// Hooks that run when the Application is deleted.
+    pub deletion_hooks: Vec<DeletionHookReport>,
     /// What a person should know.
     pub warnings: Vec<String>,
 }
@@ -53,17 +57,17 @@ pub struct NextReport {
 pub struct StepReport {
     /// Number of the step, from 1.
     pub step: usize,
-    /// Number of the stage, from 1: steps of one stage are done together.
-    pub stage: usize,
-    /// `Sync`: hooks, which have other phases, are left out.
+    /// Number of the group, from 1: a group begins when the one before it is finished.
+    pub group: usize,
+    /// `PreSync`, `Sync`, `PostSync` or `SyncFail`.
     pub phase: &'static str,
     /// The wave it is in, which may be earlier than the one stated.
     pub wave: i32,
     /// Place of the kind inside the wave; `None` for kinds that come after all that have one.
     pub kind_rank: Option<u16>,
-    /// `create`, `configure`, `keep`, `await-gone` or `prune`.
+    /// `create`, `configure`, `keep`, `await-gone`, `prune` or `hook`.
     pub action: &'static str,
-    /// The object.
+    /// The object. A name that a sync generates ends in `*` here.
     #[serde(flatten)]
     pub object: ObjectName,
     /// Where it comes from, as `file:line`; empty for prunes.
@@ -76,14 +80,17 @@ pub struct StepReport {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct WaitReport {
-    /// `applied`, `established`, `gone` or `healthy`.
+    /// `finished` or `gone` (of a group), `failure` (of any group), or `present`, `ready` or `completed` (of an object).
     pub condition: &'static str,
-    /// Of which stage.
+    /// Of which group.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub stage: Option<usize>,
-    /// Of which wave.
+    pub group: Option<usize>,
+    /// Of which object.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub wave: Option<i32>,
+    pub on: Option<ObjectName>,
+    /// Why: `definition`, `namespace`, `account`, `configuration`, `webhook` or `depends-on`; for groups the order of phases
+    /// and waves.
+    pub cause: &'static str,
     /// Whether it is so already.
     pub met: bool,
     /// How many objects keep it from being so.
@@ -116,22 +123,33 @@ pub struct BlockedReport {
     pub message: String,
 }
 
+/// A hook of a deletion.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct DeletionHookReport {
+    /// `PreDelete` or `PostDelete`.
+    pub phase: &'static str,
+    /// Its wave.
+    pub wave: i32,
+    /// Its object.
+    #[serde(flatten)]
+    pub object: ObjectName,
+}
+
 impl PlanReport {
-    /// The plan of a survey.
-    pub fn of(survey: &Survey) -> Self {
-        let plan = &survey.plan;
-        let needs = prerequisites(plan, &survey.live, survey.gate_last_wave);
-        let stages: Vec<&Stage> = plan.stages.iter().chain(&plan.prunes).collect();
+    /// What is said of a plan.
+    pub fn of(survey: &Survey, plan: &Plan) -> Self {
+        let waits = waits(plan, &survey.live);
+        let groups: Vec<&Group> = plan.groups.iter().chain(&plan.on_failure).collect();
         let mut steps = Vec::new();
-        for (index, (stage, needs)) in stages.iter().zip(&needs).enumerate() {
-            let waits_for: Vec<WaitReport> = needs.iter().map(wait).collect();
-            for step in &stage.steps {
-                let number = steps.len() + 1;
-                steps.push(step_report(survey, number, index + 1, stage, step, waits_for.clone()));
+        for (index, (group, waits)) in groups.iter().zip(&waits).enumerate() {
+            for (step, own) in group.steps.iter().zip(&waits.steps) {
+                let waits_for = waits.group.iter().chain(own).map(|need| wait(survey, plan, need)).collect();
+                steps.push(step_report(survey, steps.len() + 1, index + 1, group, step, waits_for));
             }
         }
         let mut summary = BTreeMap::from([("blocked".to_owned(), plan.blocked.len())]);
-        for action in ["create", "configure", "keep", "await-gone", "prune"] {
+        for action in ["create", "configure", "keep", "await-gone", "prune", "hook"] {
             summary.insert(action.to_owned(), steps.iter().filter(|step| step.action == action).count());
         }
         let blocked = plan.blocked.iter().map(|blocked| BlockedReport {
@@ -143,40 +161,49 @@ impl PlanReport {
             format: FORMAT,
             application: ApplicationName::of(&survey.owner),
             summary,
-            next: first_move(survey, &steps),
-            blocked: blocked.collect(),
+            next: first_move(plan, &waits),
             steps,
+            blocked: blocked.collect(),
+            kept: kept(survey, plan),
+            deletion_hooks: deletion_hooks(survey),
             warnings: survey.warnings.clone(),
         }
     }
 }
 
-fn first_move(survey: &Survey, steps: &[StepReport]) -> NextReport {
-    let outcomes = Outcomes::new();
-    let input = GateInput {
-        plan: &survey.plan,
-        outcomes: &outcomes,
-        live: &survey.live,
-        gate_last_wave: survey.gate_last_wave,
-    };
+/// What runs first: of the first group that has anything left, the free steps of the lowest rank.
+fn first_move(plan: &Plan, waits: &[GroupWaits]) -> NextReport {
     let none = |action| NextReport { action, steps: Vec::new(), waiting: Vec::new() };
-    match next(input) {
-        Next::Run(now) => {
-            let keys: Vec<ObjectName> = now.iter().map(|step| ObjectName::of(&step.key)).collect();
-            let numbers = steps.iter().filter(|step| keys.contains(&step.object)).map(|step| step.step);
-            NextReport { steps: numbers.collect(), ..none("run") }
+    let mut number = 0;
+    for (index, (group, needs)) in plan.groups.iter().zip(waits).enumerate() {
+        let does = |step: &Step| !matches!(step.action, Action::Keep | Action::AwaitGone);
+        let free: Vec<usize> =
+            (0..group.steps.len()).filter(|step| does(&group.steps[*step]) && needs.is_free(*step)).collect();
+        if !free.is_empty() {
+            let ranks = || free.iter().map(|step| group.steps[*step].rank);
+            let first = match group.work {
+                Work::Apply => ranks().min(),
+                Work::Prune => ranks().max(),
+            };
+            let run = free.iter().filter(|step| Some(group.steps[**step].rank) == first);
+            return NextReport { steps: run.map(|step| number + step + 1).collect(), ..none("run") };
         }
-        Next::Wait(waiting) => NextReport { waiting: waiting.iter().map(holding).collect(), ..none("wait") },
-        // Nothing was tried, so nothing has failed.
-        Next::Done | Next::Failed => none("done"),
+        let holding = |need: &Prerequisite| need.holding.iter().map(holding).collect::<Vec<_>>();
+        let after = waits.get(index + 1).filter(|_| index + 1 < plan.groups.len());
+        let waiting = after.and_then(|after| after.group.as_ref()).map(holding).unwrap_or_default();
+        if !waiting.is_empty() {
+            return NextReport { waiting, ..none("wait") };
+        }
+        number += group.steps.len();
     }
+    none("done")
 }
 
 fn step_report(
     survey: &Survey,
     step: usize,
-    stage_number: usize,
-    stage: &Stage,
+    group_number: usize,
+    group: &Group,
     planned: &Step,
     waits_for: Vec<WaitReport>,
 ) -> StepReport {
@@ -186,41 +213,102 @@ fn step_report(
         Action::Keep => "keep",
         Action::AwaitGone => "await-gone",
         Action::Prune { .. } => "prune",
+        Action::Hook { .. } => "hook",
     };
     StepReport {
         step,
-        stage: stage_number,
-        phase: "Sync",
-        wave: stage.wave,
-        kind_rank: (stage.rank != u16::MAX).then_some(stage.rank),
+        group: group_number,
+        phase: group.phase.as_str(),
+        wave: group.wave,
+        kind_rank: (planned.rank != u16::MAX).then_some(planned.rank),
         action,
-        object: ObjectName::of(&planned.key),
-        origin: origin(survey, &planned.key),
+        object: object_name(survey, planned),
+        origin: origin(survey, planned),
         waits_for,
     }
 }
 
-fn origin(survey: &Survey, key: &ObjectKey) -> String {
-    survey.desired.objects.get(key).map(|object| object.origin.to_string()).unwrap_or_default()
+/// The name of a step's object; what a sync would generate can't be known here.
+fn object_name(survey: &Survey, step: &Step) -> ObjectName {
+    let mut object = ObjectName::of(&step.id.key);
+    if let Action::Hook { index } = step.action
+        && let Some(prefix) = survey.desired.hooks.get(index).and_then(|hook| hook.generate_name.as_ref())
+    {
+        object.name = format!("{prefix}*");
+    }
+    object
 }
 
-fn wait(need: &Prerequisite) -> WaitReport {
-    let (condition, stage, wave) = match need.condition {
-        Condition::Applied { stage } => ("applied", Some(stage + 1), None),
-        Condition::Established { stage } => ("established", Some(stage + 1), None),
-        Condition::Gone { stage } => ("gone", Some(stage + 1), None),
-        Condition::Healthy { wave } => ("healthy", None, Some(wave)),
+fn origin(survey: &Survey, step: &Step) -> String {
+    let object = match step.action {
+        Action::Hook { index } => survey.desired.hooks.get(index).map(|hook| &hook.object),
+        Action::Prune { .. } => None,
+        Action::Create | Action::Configure | Action::Keep | Action::AwaitGone => {
+            survey.desired.objects.get(&step.id.key)
+        }
+    };
+    object.map(|object| object.origin.to_string()).unwrap_or_default()
+}
+
+fn wait(survey: &Survey, plan: &Plan, need: &Prerequisite) -> WaitReport {
+    let (condition, group, on, cause) = match &need.condition {
+        Condition::Finished { group } => ("finished", Some(group + 1), None, "order"),
+        Condition::Gone { group } => ("gone", Some(group + 1), None, "order"),
+        Condition::Failure => ("failure", None, None, "order"),
+        Condition::Need(need) => {
+            let cause = match need.cause {
+                NeedCause::Definition => "definition",
+                NeedCause::Namespace => "namespace",
+                NeedCause::Account => "account",
+                NeedCause::Configuration => "configuration",
+                NeedCause::Webhook => "webhook",
+                NeedCause::Explicit => "depends-on",
+            };
+            (need.state.as_str(), None, Some(ObjectName::of(&need.on)), cause)
+        }
+    };
+    let named = |one: &Holding| {
+        let steps = plan.groups.iter().flat_map(|group| &group.steps);
+        let mut generated = steps.filter(|step| matches!(step.action, Action::Hook { .. }) && step.id.key == one.key);
+        let object = generated.next().map_or_else(|| ObjectName::of(&one.key), |step| object_name(survey, step));
+        HoldingReport { object, message: one.message.clone() }
     };
     WaitReport {
         condition,
-        stage,
-        wave,
-        met: need.holding.is_empty(),
+        group,
+        on,
+        cause,
+        met: need.holding.is_empty() && need.condition != Condition::Failure,
         count: need.holding.len(),
-        objects: need.holding.iter().take(NAMED).map(holding).collect(),
+        objects: need.holding.iter().take(NAMED).map(named).collect(),
     }
 }
 
-fn holding(waiting: &Waiting) -> HoldingReport {
+fn holding(waiting: &Holding) -> HoldingReport {
     HoldingReport { object: ObjectName::of(&waiting.key), message: waiting.message.clone() }
+}
+
+fn kept(survey: &Survey, plan: &Plan) -> Vec<ObjectName> {
+    let pruned = plan.groups.iter().flat_map(|group| &group.steps).map(|step| &step.id.key);
+    let told: BTreeSet<&ObjectKey> = pruned.chain(plan.blocked.iter().map(|blocked| &blocked.key)).collect();
+    let hooks: BTreeSet<&ObjectKey> = survey.desired.hooks.iter().map(|hook| &hook.object.key).collect();
+    let extras = survey.differences.extras.iter();
+    extras
+        .filter(|(key, extra)| **extra != Extra::Terminating && !told.contains(key) && !hooks.contains(key))
+        .map(|(key, _)| ObjectName::of(key))
+        .collect()
+}
+
+fn deletion_hooks(survey: &Survey) -> Vec<DeletionHookReport> {
+    let mut found = Vec::new();
+    for wanted in [Phase::PreDelete, Phase::PostDelete] {
+        for hook in survey.desired.hooks.iter().filter(|hook| hook.phases.contains(&wanted)) {
+            let mut object = ObjectName::of(&hook.object.key);
+            if let Some(prefix) = &hook.generate_name {
+                object.name = format!("{prefix}*");
+            }
+            found.push(DeletionHookReport { phase: wanted.as_str(), wave: hook.object.wave, object });
+        }
+    }
+    found
 }

@@ -1,4 +1,5 @@
 use super::*;
+use crate::plan::explain::Prerequisite;
 
 fn told_needs(case: &Case, plan: &Plan, gate_last_wave: bool) -> Vec<Vec<String>> {
     let need = |need: &Prerequisite| {

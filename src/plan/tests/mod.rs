@@ -1,5 +1,6 @@
 //! What a plan is, told by examples and by properties of arbitrary plans.
 
+mod compiled;
 mod decide;
 mod examples;
 mod explain;

@@ -45,6 +45,8 @@ pub mod windows;
 
 pub mod plan;
 
+pub mod dependencies;
+
 pub mod status;
 
 pub mod reconcile;

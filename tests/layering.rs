@@ -67,6 +67,7 @@ const RULES: &[Rule] = &[
             "live::view",
         ],
     ),
+    rule(PURE, "dependencies", &["model", "api", "expression", "plan::progress"]),
     rule(
         PURE,
         "status",
@@ -104,6 +105,7 @@ const RULES: &[Rule] = &[
             "diff",
             "plan",
             "windows",
+            "dependencies",
             "status",
             "egress",
             "git",

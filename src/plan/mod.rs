@@ -6,6 +6,7 @@ mod gate;
 pub mod graph;
 mod order;
 pub mod progress;
+pub mod request;
 mod steps;
 
 pub use decide::{DecideInput, Decision, LastAttempt, Policy, Request, backoff, decide};

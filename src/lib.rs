@@ -46,6 +46,8 @@ pub mod windows;
 pub mod plan;
 pub mod preflight;
 
+pub mod dependencies;
+
 pub mod status;
 
 pub mod reconcile;

@@ -67,6 +67,7 @@ const RULES: &[Rule] = &[
             "live::view",
         ],
     ),
+    rule(PURE, "dependencies", &["model", "api", "expression", "plan::progress"]),
     rule(
         PURE,
         "status",
@@ -106,6 +107,7 @@ const RULES: &[Rule] = &[
             "plan",
             "preflight",
             "windows",
+            "dependencies",
             "status",
             "egress",
             "git",

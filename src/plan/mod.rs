@@ -20,6 +20,7 @@ mod prune;
 mod references;
 mod retry;
 mod standing;
+pub mod request;
 mod steps;
 mod supersede;
 mod survey;

@@ -166,7 +166,7 @@ impl Applier {
     }
 
     /// Where an object is reached, in the version that it states.
-    fn target_of(&self, key: &ObjectKey, gvk: &GroupVersionKind) -> Result<Target, ApplyError> {
+    pub(super) fn target_of(&self, key: &ObjectKey, gvk: &GroupVersionKind) -> Result<Target, ApplyError> {
         let surface = (self.surface)();
         let Some(info) = surface.resolve(gvk) else {
             return Err(unknown_kind(&surface, &gvk.group, &gvk.to_string()));
@@ -176,7 +176,7 @@ impl Applier {
     }
 }
 
-fn is_secret(kind: &GroupKind) -> bool {
+pub(super) fn is_secret(kind: &GroupKind) -> bool {
     kind.group.is_empty() && kind.kind == "Secret"
 }
 
@@ -222,7 +222,7 @@ pub(super) fn object_is_absent(answer: &crate::live::client::Answer, key: &Objec
         })
 }
 
-fn parse(kind: &GroupKind, body: &[u8]) -> Result<Value, ApplyError> {
+pub(super) fn parse(kind: &GroupKind, body: &[u8]) -> Result<Value, ApplyError> {
     match serde_json::from_slice::<Value>(body) {
         Ok(object) if object.get("metadata").is_some() => Ok(object),
         // The text of the error could repeat what was read.

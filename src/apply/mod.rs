@@ -8,8 +8,10 @@ mod call;
 mod delete;
 mod error;
 mod limiter;
+mod predict;
 
 pub use applier::{Applied, Applier, Mode, Outcome, SurfaceSource, WantsWhole};
 pub use call::{Counters, Fence, Limits};
 pub use delete::{DeleteProof, Deleted, Propagation};
 pub use error::ApplyError;
+pub use predict::Prediction;

@@ -13,6 +13,7 @@ mod connections;
 mod controller;
 mod driver;
 mod events;
+mod examine;
 mod finalize;
 mod inventory;
 pub mod lease;

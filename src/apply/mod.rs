@@ -19,6 +19,7 @@ mod replace;
 mod take_over;
 mod trial;
 mod undeclared;
+mod predict;
 
 pub use applier::{Applied, Applier, Mode, Outcome, SurfaceSource, WantsWhole};
 pub use call::{Counters, Fence, Limits};
@@ -31,3 +32,4 @@ pub use namespace::NamespaceMetadata;
 pub use options::{ApplyOptions, Force, Validation};
 pub use remove_fields::FieldsRemoved;
 pub use trial::Trial;
+pub use predict::Prediction;

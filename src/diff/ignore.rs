@@ -8,6 +8,7 @@ mod pointer;
 
 use std::collections::BTreeSet;
 
+use bytes::Bytes;
 use globset::{Glob, GlobMatcher};
 use serde_json::Value;
 
@@ -142,6 +143,15 @@ impl IgnoreRules {
         location::remove_all(&mut body, &gone);
         restore_marks(&mut body, desired);
         (body, problems)
+    }
+}
+
+impl IgnoreRules {
+    /// [`IgnoreRules::respect`] for a body in JSON. A body that is none is given back as it is.
+    pub fn respectful_body(&self, key: &ObjectKey, body: &Bytes, live: &Value) -> (Bytes, Vec<Problem>) {
+        let Ok(desired) = serde_json::from_slice::<Value>(body) else { return (body.clone(), Vec::new()) };
+        let (kept, problems) = self.respect(key, &desired, live);
+        if kept == desired { (body.clone(), problems) } else { (Bytes::from(kept.to_string()), problems) }
     }
 }
 

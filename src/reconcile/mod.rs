@@ -17,6 +17,7 @@ mod controller;
 mod dependencies;
 mod driver;
 mod events;
+mod examine;
 mod finalize;
 mod inventory;
 pub mod lease;

@@ -131,9 +131,15 @@ impl Machine {
         let counted = Arc::clone(&spent);
         native.set("check", lua.create_function(move |_, ()| within_budget(counted.load(Ordering::Relaxed)))?)?;
         let now = Arc::clone(&clock);
-        native.set("time", lua.create_function(move |lua, fields| lua_time::time(lua, fields, now.load(Ordering::Relaxed)))?)?;
+        native.set(
+            "time",
+            lua.create_function(move |lua, fields| lua_time::time(lua, fields, now.load(Ordering::Relaxed)))?,
+        )?;
         let now = Arc::clone(&clock);
-        native.set("date", lua.create_function(move |lua, arguments| lua_time::date(lua, arguments, now.load(Ordering::Relaxed)))?)?;
+        native.set(
+            "date",
+            lua.create_function(move |lua, arguments| lua_time::date(lua, arguments, now.load(Ordering::Relaxed)))?,
+        )?;
         let prelude = lua.load(PRELUDE).set_name("=prelude").set_mode(ChunkMode::Text);
         let new_environment: Function = prelude.call((native, open_libraries))?;
         let counted = Arc::clone(&spent);

@@ -68,7 +68,8 @@ fn cart(conditions: &Value) -> Value {
 
 #[test]
 fn a_script_over_conditions_tells_all_states() {
-    let ready = cart(&json!([{"type": "Issuing", "status": "True"}, {"type": "Ready", "status": "True", "message": "ok"}]));
+    let ready =
+        cart(&json!([{"type": "Issuing", "status": "True"}, {"type": "Ready", "status": "True", "message": "ok"}]));
     assert_eq!(assessed(CONDITIONS, false, &ready), Some(Health::new(HealthStatus::Healthy, "ok in generation 3")));
     let failed = cart(&json!([{"type": "Ready", "status": "False", "message": "no wheels"}]));
     assert_eq!(assessed(CONDITIONS, false, &failed), Some(Health::new(HealthStatus::Degraded, "no wheels")));
@@ -112,8 +113,22 @@ fn string_and_math_are_there_only_with_open_libraries() {
 fn what_reaches_out_of_the_script_is_never_there() {
     for open in [false, true] {
         for name in [
-            "io", "debug", "package", "coroutine", "load", "loadstring", "loadfile", "dofile", "collectgarbage", "utf8",
-            "os.execute", "os.getenv", "os.exit", "os.remove", "warn", "table.move",
+            "io",
+            "debug",
+            "package",
+            "coroutine",
+            "load",
+            "loadstring",
+            "loadfile",
+            "dofile",
+            "collectgarbage",
+            "utf8",
+            "os.execute",
+            "os.getenv",
+            "os.exit",
+            "os.remove",
+            "warn",
+            "table.move",
         ] {
             assert_eq!(shown(&format!("type({name})"), open), "nil", "{name}");
         }
@@ -129,7 +144,10 @@ fn the_clock_is_the_one_that_was_given() {
     assert_eq!(shown("os.date('!%Y-%m-%dT%H:%M:%SZ')", false), "2023-11-14T22:13:20Z");
     assert_eq!(shown("os.date('*t', 0).year", false), "1970");
     assert_eq!(shown("os.time({year=2023, month=11, day=14, hour=22, min=13, sec=20})", false), NOW.to_string());
-    assert_eq!(shown("os.time({year='2023', month='10', day='45', hour='22', min='13', sec='20'})", false), NOW.to_string());
+    assert_eq!(
+        shown("os.time({year='2023', month='10', day='45', hour='22', min='13', sec='20'})", false),
+        NOW.to_string()
+    );
     let old = "local y, m, d, h, n, s = obj.at:match('(%d+)-(%d+)-(%d+)T(%d+):(%d+):(%d+)Z')
         local age = os.time() - os.time({year = y, month = m, day = d, hour = h, min = n, sec = s})
         return {status = 'Healthy', message = 'since ' .. age .. ' s'}";
@@ -144,7 +162,10 @@ fn an_error_names_the_place_and_what_was_nil() {
         problem("local hs = {}\n\nhs.status = obj.status.phase\nreturn hs", false, &json!({})),
         "health.lua:3: attempt to index a nil value (field 'status')"
     );
-    assert_eq!(problem("error('no such state: ' .. obj.kind)", false, &json!({"kind": "Cart"})), "health.lua:1: no such state: Cart");
+    assert_eq!(
+        problem("error('no such state: ' .. obj.kind)", false, &json!({"kind": "Cart"})),
+        "health.lua:1: no such state: Cart"
+    );
     assert!(problem("if then", false, &json!({})).starts_with("health.lua:1: "));
 }
 
@@ -166,9 +187,13 @@ fn only_the_six_words_are_a_verdict_and_nothing_is_none() {
         problem("return {status = 'Ready'}", false, &json!({})),
         "it returned an invalid health status: `Ready` is none of Healthy, Suspended, Progressing, Missing, Degraded, Unknown"
     );
-    assert!(problem("return {message = 'x'}", false, &json!({})).starts_with("it returned an invalid health status: nil"));
+    assert!(
+        problem("return {message = 'x'}", false, &json!({})).starts_with("it returned an invalid health status: nil")
+    );
     assert!(problem("return 'Healthy'", false, &json!({})).starts_with("it must return a table"));
-    assert!(problem("return {status = 'Healthy', message = {}}", false, &json!({})).contains("a message that is a table"));
+    assert!(
+        problem("return {status = 'Healthy', message = {}}", false, &json!({})).contains("a message that is a table")
+    );
 }
 
 #[test]
@@ -180,13 +205,20 @@ fn a_loop_without_an_end_is_stopped_even_if_it_catches_errors() {
         "while true do xpcall(function() while true do end end, function() return 1 end) end",
         "table.sort({1, 2, 3}, function() while true do end end)",
     ] {
-        assert!(problem(source, true, &json!({})).ends_with("it runs for too long: is there a loop without an end?"), "{source}");
+        assert!(
+            problem(source, true, &json!({})).ends_with("it runs for too long: is there a loop without an end?"),
+            "{source}"
+        );
     }
 }
 
 #[test]
 fn a_script_that_wants_all_memory_is_stopped_and_the_next_one_runs() {
-    let bombs = ["local t = {} while true do t[#t + 1] = {} end", "local s = 'x' while true do s = s .. s end", "return string.rep('x', 1e9)"];
+    let bombs = [
+        "local t = {} while true do t[#t + 1] = {} end",
+        "local s = 'x' while true do s = s .. s end",
+        "return string.rep('x', 1e9)",
+    ];
     let mut scripts: Vec<Script> = bombs
         .iter()
         .map(|source| Script { origin: "bomb".to_owned(), source: (*source).to_owned(), open_libraries: true })
@@ -246,7 +278,8 @@ fn an_interpreter_is_made_once_and_lent_again() {
 
 #[test]
 fn bookkeeping_of_the_api_server_is_not_copied() {
-    let object = json!({"metadata": {"managedFields": [{"manager": "kubectl"}], "name": "c"}, "spec": {"managedFields": 1}});
+    let object =
+        json!({"metadata": {"managedFields": [{"manager": "kubectl"}], "name": "c"}, "spec": {"managedFields": 1}});
     let source = "return {status = 'Healthy', message = tostring(obj.metadata.managedFields) .. obj.metadata.name .. obj.spec.managedFields}";
     assert_eq!(message(source, false, &object), "nilc1");
 }

@@ -22,7 +22,8 @@ pub(super) fn time(lua: &Lua, fields: Option<Table>, now: i64) -> Result<i64> {
     let reckoned = || -> Option<i64> {
         let start = Date::new(i16::try_from(year).ok()?, 1, 1).ok()?;
         let date = start.checked_add(Span::new().try_months(month.checked_sub(1)?).ok()?).ok()?;
-        let date = date.checked_add(SignedDuration::from_hours(24).checked_mul(i32::try_from(day.checked_sub(1)?).ok()?)?);
+        let date =
+            date.checked_add(SignedDuration::from_hours(24).checked_mul(i32::try_from(day.checked_sub(1)?).ok()?)?);
         let midnight = date.ok()?.to_zoned(TimeZone::UTC).ok()?.timestamp().as_second();
         let hours = hour.checked_mul(3600)?;
         midnight.checked_add(hours)?.checked_add(minute.checked_mul(60)?)?.checked_add(second)

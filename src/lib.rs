@@ -26,6 +26,7 @@ pub mod metrics;
 pub mod settings;
 pub mod telemetry;
 
+pub mod customizations;
 pub mod expression;
 
 pub mod health;

@@ -39,7 +39,9 @@ const RULES: &[Rule] = &[
     rule(BASE, "telemetry", &["clock"]),
     rule(BASE, "server::probes", &["clock"]),
     rule(PURE, "expression", &[]),
+    rule(PURE, "customizations", &["model", "api"]),
     rule(PURE, "health", &["model"]),
+    rule(PURE, "health::rules", &["model", "api", "expression", "customizations", "health"]),
     // Compares the rules with examples kept in files; nothing of the program's own flow uses it.
     rule(ACTING, "health::report", &["model", "health"]),
     rule(PURE, "live::record", &["model"]),
@@ -131,6 +133,7 @@ struct Wall {
 
 const WALLS: &[Wall] = &[
     Wall { path: "cel", allowed: &["expression"], why: "what an expression may cost is bounded in one place" },
+    Wall { path: "mlua", allowed: &["health::rules"], why: "what a script may do and cost is bounded in one place" },
     Wall { path: "git2", allowed: &["git"], why: "git objects are read and written in one place" },
     Wall {
         path: "kube::Client",

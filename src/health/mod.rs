@@ -5,6 +5,7 @@
 //! clock is the one in [`AssessContext`].
 
 mod aggregate;
+mod application;
 mod conditions;
 mod counts;
 mod extension;
@@ -105,6 +106,7 @@ fn rule_of(group: &str, kind: &str) -> Rule {
         ("apiextensions.k8s.io", "CustomResourceDefinition") => Rule::Builtin(extension::custom_resource_definition),
         ("apiregistration.k8s.io", "APIService") => Rule::Builtin(extension::api_service),
         ("", "Namespace") => Rule::Builtin(namespace::namespace),
+        ("tidelock.dev", "Application") => Rule::Builtin(application::application),
         (group, _) if inert::is_builtin_group(group) => Rule::Inert,
         _ => Rule::Generic,
     }

@@ -277,16 +277,19 @@ async fn fields_are_removed_only_from_the_version_that_they_were_found_in() {
     let direct = Direct::start("remove").await;
     let desired = direct.desired(config("a", json!({"one": "1"})));
     direct.apply(config("a", json!({"one": "1"})), &ApplyOptions::default()).await;
-    let edited = direct.cluster.merge(CONFIG_MAP, &direct.namespace, "a", json!({"data": {"x/y": "z"}})).await;
+    let edited = direct
+        .cluster
+        .merge(CONFIG_MAP, &direct.namespace, "a", json!({"metadata": {"annotations": {"x/y": "z"}}}))
+        .await;
     let version: u64 = edited["metadata"]["resourceVersion"].as_str().unwrap().parse().unwrap();
-    let fields = ["/data/x~1y".to_owned()];
+    let fields = ["/metadata/annotations/x~1y".to_owned()];
     let remove =
         async |uid: &str, version| direct.applier.remove_fields(&desired.key, uid, version, &fields).await.unwrap();
     assert_eq!(remove(uid_of(&edited), version - 1).await, FieldsRemoved::Changed);
     assert_eq!(remove("another", version).await, FieldsRemoved::Changed);
     assert!(matches!(remove(uid_of(&edited), version).await, FieldsRemoved::Removed(_)));
     let live = direct.cluster.must_get(CONFIG_MAP, &direct.namespace, "a").await;
-    assert_eq!(live["data"], json!({"one": "1"}));
+    assert_eq!(live["metadata"]["annotations"].get("x/y"), None);
     direct.cluster.delete(CONFIG_MAP, &direct.namespace, "a").await;
     assert_eq!(remove(uid_of(&edited), version).await, FieldsRemoved::Gone);
     direct.finish().await;
@@ -324,8 +327,8 @@ async fn a_trial_judges_new_kinds_by_the_schema_that_comes_along_and_writes_noth
     assert_eq!(
         refused,
         [
-            ("nowhere", Reason::NamespaceNotFound),
             ("wrong", Reason::InvalidObject),
+            ("nowhere", Reason::NamespaceNotFound),
             ("too-bright", Reason::InvalidObject),
         ]
     );
@@ -333,5 +336,85 @@ async fn a_trial_judges_new_kinds_by_the_schema_that_comes_along_and_writes_noth
     assert!(!report.passes());
     assert_eq!(direct.cluster.get(CONFIG_MAP, &direct.namespace, "fine").await, None);
     assert_eq!(direct.cluster.get(DEFINITION, "", "bulbs.direct.test").await, None);
+    direct.finish().await;
+}
+
+#[tokio::test]
+async fn a_trial_allows_a_field_that_the_same_change_adds_to_a_definition() {
+    let direct = Direct::start("preflight-update").await;
+    let old = definition("spots", "Spot", json!({"type": "integer"}));
+    direct.apply(old.clone(), &ApplyOptions::default()).await;
+    let mut new = old;
+    let properties = "/spec/versions/0/schema/openAPIV3Schema/properties/spec/properties";
+    new.pointer_mut(properties).unwrap()["color"] = json!({"type": "string", "enum": ["red"]});
+    let spot = |name: &str, color: &str| {
+        json!({"apiVersion": "direct.test/v1", "kind": "Spot", "metadata": {"name": name},
+               "spec": {"watts": 1, "color": color}})
+    };
+    wait_until(PATIENCE, async || {
+        let there = direct.surface.refresh(std::time::Duration::ZERO).await.map_err(|error| error.to_string())?;
+        let kind = tidelock::model::GroupKind::new("direct.test", "Spot");
+        there.kinds.contains_key(&kind).then_some(()).ok_or("the kind is not served yet".to_owned())
+    })
+    .await
+    .unwrap();
+    let objects: Vec<_> = [new, spot("red", "red"), spot("blue", "blue")].map(|object| direct.desired(object)).into();
+    let try_with = async |change: Change| {
+        let trials = objects
+            .iter()
+            .skip(1)
+            .map(|object| Trial { object: object.clone().into(), options: taking_over(), skips_missing: false })
+            .collect();
+        direct.applier.preflight(trials, &change).await
+    };
+    let report = try_with(Change::of(&objects, None)).await;
+    let names = |keys: Vec<&str>| keys.join(" ");
+    assert_eq!(names(report.unverified.iter().map(|found| found.key.name.as_str()).collect()), "red", "{report:#?}");
+    assert_eq!(names(report.refused.iter().map(|found| found.key.name.as_str()).collect()), "blue", "{report:#?}");
+    let alone = try_with(Change::of(&objects[1..], None)).await;
+    assert_eq!(alone.refused.len(), 2, "without the new definition the server's word counts: {alone:#?}");
+    direct.cluster.delete(DEFINITION, "", "spots.direct.test").await;
+    direct.finish().await;
+}
+
+#[tokio::test]
+async fn what_the_old_object_holds_does_not_keep_the_new_one_from_being_made() {
+    let direct = Direct::start("force-port").await;
+    let service = |cluster_ip: &str| {
+        json!({"apiVersion": "v1", "kind": "Service", "metadata": {"name": "web"}, "spec": {
+            "type": "NodePort", "clusterIP": cluster_ip, "selector": {"app": "web"},
+            "ports": [{"name": "http", "port": 80, "nodePort": 31_777}],
+        }})
+    };
+    let network = {
+        let made = direct.cluster.must_get(Kind("v1", "Service"), "default", "kubernetes").await;
+        let address = made["spec"]["clusterIP"].as_str().unwrap().to_owned();
+        address.rsplit_once('.').unwrap().0.to_owned()
+    };
+    let first = direct.apply(service(&format!("{network}.201")), &ApplyOptions::default()).await;
+    let forced = ApplyOptions { force: direct.force(), ..ApplyOptions::default() };
+    let second = direct.apply(service(&format!("{network}.202")), &forced).await;
+    assert!(second.recreated && second.uid != first.uid, "{second:?}");
+    direct.cluster.delete(Kind("v1", "Service"), &direct.namespace, "web").await;
+    direct.finish().await;
+}
+
+#[tokio::test]
+async fn an_adopted_object_that_cannot_be_changed_is_replaced_by_force() {
+    let direct = Direct::start("force-adopt").await;
+    let job = |image: &str| {
+        json!({"apiVersion": "batch/v1", "kind": "Job", "metadata": {"name": "seed"}, "spec": {
+            "suspend": true,
+            "template": {"spec": {"restartPolicy": "Never", "containers": [{"name": "app", "image": image}]}},
+        }})
+    };
+    direct.kubectl_apply(job("tidelock.local/demo:1"));
+    let before = direct.cluster.must_get(Kind("batch/v1", "Job"), &direct.namespace, "seed").await;
+    let forced = ApplyOptions { replace: true, force: direct.force(), ..taking_over() };
+    let made = direct.apply(job("tidelock.local/demo:2"), &forced).await;
+    assert_eq!((made.outcome, made.recreated), (Outcome::Configured, true));
+    assert_ne!(made.uid, uid_of(&before));
+    let live = direct.cluster.must_get(Kind("batch/v1", "Job"), &direct.namespace, "seed").await;
+    assert_eq!(managers(&live), ["tidelock/Apply"]);
     direct.finish().await;
 }

@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 use super::applier::{Applier, Target, object_is_absent, text};
 use super::call::Access;
 use super::error::ApplyError;
+use crate::desired::PrunePropagation;
 use crate::live::client::{ACCEPT_METADATA, request};
 use crate::model::{Marks, ObjectKey, Owner, Reason};
 
@@ -32,6 +33,17 @@ pub enum Propagation {
     Background,
     /// They stay, without an owner.
     Orphan,
+}
+
+impl From<PrunePropagation> for Propagation {
+    /// What the sync option `PrunePropagationPolicy` asks for.
+    fn from(option: PrunePropagation) -> Self {
+        match option {
+            PrunePropagation::Foreground => Self::Foreground,
+            PrunePropagation::Background => Self::Background,
+            PrunePropagation::Orphan => Self::Orphan,
+        }
+    }
 }
 
 impl Propagation {

@@ -83,7 +83,7 @@ impl Applier {
             Ok(post)
         };
         for _ in 0..ROUNDS {
-            let answer = self.caller.send(&target.kind, Access::Write, make, |answer| exists(answer)).await?;
+            let answer = self.caller.send(&target.kind, Access::Write, make, exists).await?;
             if answer.is_success() {
                 return Ok(HookStart::Started(started(parse(&target.kind, &answer.body)?)));
             }

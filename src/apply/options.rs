@@ -55,6 +55,10 @@ pub struct ApplyOptions {
     /// `ClientSideApplyMigration`); empty when nothing is taken over. Costs requests only for objects that such a manager
     /// wrote.
     pub take_over: Vec<String>,
+    /// Whether the object is read first, so that a takeover comes before the apply and the object changes once instead of
+    /// twice: a second change of a pod template is a second rollout. Worth its request where an object is about to be
+    /// adopted that nobody has looked at.
+    pub look_first: bool,
 }
 
 impl Default for ApplyOptions {
@@ -66,6 +70,7 @@ impl Default for ApplyOptions {
             replace: false,
             force: None,
             take_over: Vec::new(),
+            look_first: false,
         }
     }
 }

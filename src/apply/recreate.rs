@@ -11,9 +11,9 @@ use super::applier::{Applied, Applier, Mode, Outcome, Target, text};
 use super::call::Access;
 use super::delete::{Deleted, not_owned};
 use super::error::ApplyError;
-use super::options::{ApplyOptions, Force};
+use super::options::{ApplyOptions, Force, Validation};
 use crate::live::client::{ACCEPT_METADATA, request};
-use crate::model::{GroupKind, Marks, ObjectKey, Owner, Reason};
+use crate::model::{GroupKind, GroupVersionKind, Marks, ObjectKey, Owner, Reason};
 
 /// Kinds whose deletion destroys more than themselves, which nothing in git can bring back.
 const NEVER: [(&str, &str); 4] = [
@@ -25,6 +25,9 @@ const NEVER: [(&str, &str); 4] = [
 
 /// Pauses between looks at an object that is going.
 const LOOKS: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(2));
+
+/// The name of a trial of what has none.
+const TRIAL: &str = "trial";
 
 /// The longest part of the object's name that the name of a trial repeats: the limit of most kinds is 63 bytes or more.
 const TRIAL_NAME: usize = 40;
@@ -56,7 +59,7 @@ impl Applier {
             let message = format!("{}; it is not deleted to be made anew: {why}", refusal.message);
             return Err(ApplyError { message, ..refusal });
         }
-        self.try_creation(target, key, body, options).await.map_err(|trial| {
+        self.try_creation(target, key, body, options.validation).await.map_err(|trial| {
             let message = if trial.message == refusal.message {
                 trial.message.clone()
             } else {
@@ -93,17 +96,32 @@ impl Applier {
         Ok(Applied { outcome: Outcome::Configured, recreated: true, ..made })
     }
 
+    /// Asks whether the server would create an object, whatever stands in its place. It may be without a name.
+    pub(super) async fn would_create(
+        &self,
+        key: &ObjectKey,
+        gvk: &GroupVersionKind,
+        body: &Bytes,
+        validation: Validation,
+    ) -> Result<(), ApplyError> {
+        let mut named = key.clone();
+        if named.name.is_empty() {
+            TRIAL.clone_into(&mut named.name);
+        }
+        self.try_creation(&self.target_of(&named, gvk)?, &named, body, validation).await
+    }
+
     /// Asks whether the server would create the object, under a name that is free.
     async fn try_creation(
         &self,
         target: &Target,
         key: &ObjectKey,
         body: &Bytes,
-        options: &ApplyOptions,
+        validation: Validation,
     ) -> Result<(), ApplyError> {
         let trial = trial_of(body)?;
         let collection = target.path.rsplit_once('/').map_or(target.path.as_str(), |(collection, _)| collection);
-        let query = [("dryRun", "All"), ("fieldValidation", options.validation.as_str())];
+        let query = [("dryRun", "All"), ("fieldValidation", validation.as_str())];
         let make = || {
             let mut post = request(Method::POST, collection, &query, ACCEPT_METADATA, trial.clone())?;
             post.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
@@ -164,8 +182,8 @@ fn trial_of(body: &[u8]) -> Result<Bytes, ApplyError> {
     let invalid = || ApplyError::invalid("the object to make anew is not valid JSON with metadata".to_owned());
     let mut object: Value = serde_json::from_slice(body).map_err(|_| invalid())?;
     let metadata = object.get_mut("metadata").and_then(Value::as_object_mut).ok_or_else(invalid)?;
-    let name = metadata.remove("name").unwrap_or_default();
-    let mut prefix: String = name.as_str().unwrap_or_default().chars().take(TRIAL_NAME).collect();
+    let name = metadata.remove("name").or_else(|| metadata.remove("generateName")).unwrap_or_default();
+    let mut prefix: String = name.as_str().unwrap_or(TRIAL).chars().take(TRIAL_NAME).collect();
     prefix.truncate(prefix.trim_end_matches(['.', '-']).len());
     metadata.insert("generateName".to_owned(), json!(format!("{prefix}-")));
     Ok(Bytes::from(object.to_string()))

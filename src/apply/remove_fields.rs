@@ -15,7 +15,8 @@ use crate::model::ObjectKey;
 pub enum FieldsRemoved {
     /// They are gone; the object afterwards.
     Removed(Box<Applied>),
-    /// The object is not, or no longer, the one and the version that the fields were found in: decide anew.
+    /// The object is not, or no longer, the one and the version that the fields were found in, or one of the fields is not in
+    /// it: read it and decide anew.
     Changed,
     /// The object is gone.
     Gone,

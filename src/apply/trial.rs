@@ -21,6 +21,8 @@ pub struct Trial {
     pub options: ApplyOptions,
     /// Whether an object of a kind that nobody serves yet passes unseen (`SkipDryRunOnMissingResource`).
     pub skips_missing: bool,
+    /// Whether the object is made anew whatever stands in its place, as those of hooks are. It may be without a name.
+    pub is_made_anew: bool,
 }
 
 impl Applier {
@@ -51,11 +53,15 @@ impl Applier {
     }
 
     async fn try_one(&self, trial: &Trial, change: &Change) -> Verdict {
-        let Trial { object, options, skips_missing } = trial;
+        let Trial { object, options, skips_missing, is_made_anew } = trial;
         let strict = options.validation == Validation::Strict;
         let options = ApplyOptions { mode: Mode::DryRun, known_resource_version: None, ..options.clone() };
-        let tried = self.apply_with(&object.key, &object.gvk, object.body.clone(), &options).await;
-        let tried = tried.map(|_| ()).map_err(|error| Refusal { reason: error.reason, message: error.message });
+        let tried = if *is_made_anew {
+            self.would_create(&object.key, &object.gvk, &object.body, options.validation).await
+        } else {
+            self.apply_with(&object.key, &object.gvk, object.body.clone(), &options).await.map(|_| ())
+        };
+        let tried = tried.map_err(|error| Refusal { reason: error.reason, message: error.message });
         verdict(object, tried, change, strict, *skips_missing)
     }
 }

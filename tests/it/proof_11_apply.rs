@@ -8,7 +8,7 @@ use tidelock::apply::{
 use tidelock::model::Reason;
 use tidelock::preflight::Change;
 
-use crate::support::cluster::{CONFIG_MAP, DEPLOYMENT, Kind, NAMESPACE, uid_of};
+use crate::support::cluster::{CONFIG_MAP, DEPLOYMENT, Kind, NAMESPACE, SECRET, uid_of};
 use crate::support::direct::{Direct, managers, own_fields};
 use crate::support::waiting::{PATIENCE, wait_until};
 
@@ -106,6 +106,32 @@ async fn force_never_deletes_what_belongs_to_another_application_nor_a_volume_cl
 }
 
 #[tokio::test]
+async fn a_secret_is_made_anew_and_taken_over_without_a_word_of_what_it_holds() {
+    let direct = Direct::start("force-secret").await;
+    let secret = |value: &str, kind: &str| {
+        json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "login"}, "immutable": true, "type": kind,
+               "stringData": {"token": value}})
+    };
+    direct.kubectl_apply(secret("first-value", "Opaque"));
+    let before = direct.cluster.must_get(SECRET, &direct.namespace, "login").await;
+    let refused = direct.try_apply(secret("second-value", "Opaque"), &taking_over()).await.unwrap_err();
+    assert_eq!(refused.reason, Reason::ImmutableField, "{refused}");
+    let forced = ApplyOptions { force: direct.force(), ..taking_over() };
+    let invalid = direct.try_apply(secret("second-value", "kubernetes.io/tls"), &forced).await.unwrap_err();
+    assert!(invalid.message.contains("nothing was deleted"), "{invalid}");
+    for error in [refused, invalid] {
+        assert!(!error.message.contains("-value") && !error.message.contains("LXZhbHVl"), "{error}");
+    }
+    let made = direct.apply(secret("second-value", "Opaque"), &forced).await;
+    assert!(made.recreated && made.uid != uid_of(&before), "{made:?}");
+    assert_eq!(made.response.get("data"), None, "only metadata of a Secret is ever read");
+    let live = direct.cluster.must_get(SECRET, &direct.namespace, "login").await;
+    assert_eq!(live["data"]["token"], json!("c2Vjb25kLXZhbHVl"));
+    assert_eq!(live["metadata"]["annotations"].get("kubectl.kubernetes.io/last-applied-configuration"), None);
+    direct.finish().await;
+}
+
+#[tokio::test]
 async fn a_replacement_removes_what_others_added_and_leaves_the_record_by_which_drift_is_seen() {
     let direct = Direct::start("replace").await;
     let replace = ApplyOptions { replace: true, ..taking_over() };
@@ -155,6 +181,22 @@ async fn a_definition_is_replaced_in_place_and_its_objects_live_on() {
 }
 
 #[tokio::test]
+async fn a_namespace_is_replaced_in_place() {
+    let direct = Direct::start("replace-ns").await;
+    let name = format!("{}-replaced", direct.namespace);
+    let namespace = |team: &str| json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name, "labels": {"team": team}}});
+    let replace = ApplyOptions { replace: true, force: direct.force(), ..ApplyOptions::default() };
+    let first = direct.apply(namespace("a"), &replace).await;
+    let second = direct.apply(namespace("b"), &replace).await;
+    assert_eq!((second.uid.as_str(), second.outcome), (first.uid.as_str(), Outcome::Configured));
+    let live = direct.cluster.must_get(NAMESPACE, "", &name).await;
+    assert_eq!((&live["metadata"]["labels"]["team"], &live["status"]["phase"]), (&json!("b"), &json!("Active")));
+    assert_eq!(live["spec"]["finalizers"], json!(["kubernetes"]));
+    direct.cluster.delete(NAMESPACE, "", &name).await;
+    direct.finish().await;
+}
+
+#[tokio::test]
 async fn fields_of_another_manager_are_taken_over_where_git_sets_them_and_left_where_it_does_not() {
     let direct = Direct::start("conflict").await;
     let mut theirs = config("a", json!({"shared": "theirs", "own": "theirs"}));
@@ -182,6 +224,27 @@ async fn what_kubectl_applied_and_git_does_not_have_goes_with_the_adoption_or_la
     assert_eq!(direct.requests() - before, 1);
     let live = direct.cluster.must_get(CONFIG_MAP, &direct.namespace, "a").await;
     assert_eq!(live["data"], json!({"one": "1"}));
+    direct.finish().await;
+}
+
+#[tokio::test]
+async fn an_adoption_that_is_expected_changes_the_object_once() {
+    let direct = Direct::start("look-first").await;
+    let mut old = deployment("one", 0);
+    old["spec"]["template"]["spec"]["containers"][0]["env"] = json!([{"name": "OLD", "value": "x"}]);
+    old["spec"]["template"]["spec"]["nodeSelector"] = json!({"old": "x"});
+    direct.kubectl_apply(old);
+    let mut new = deployment("one", 0);
+    new["spec"]["template"]["spec"]["containers"][0]["env"] = json!([{"name": "NEW", "value": "y"}]);
+    let looking = ApplyOptions { look_first: true, ..taking_over() };
+    let adopted = direct.apply(new, &looking).await;
+    assert_eq!((adopted.outcome, adopted.generation), (Outcome::Configured, 2));
+    let live = direct.cluster.must_get(DEPLOYMENT, &direct.namespace, "web").await;
+    let pod = &live["spec"]["template"]["spec"];
+    assert_eq!(pod["containers"][0]["env"], json!([{"name": "NEW", "value": "y"}]));
+    assert_eq!(pod.get("nodeSelector"), None);
+    assert_eq!(live["metadata"]["annotations"].get("kubectl.kubernetes.io/last-applied-configuration"), None);
+    assert!(managers(&live).iter().all(|manager| !manager.starts_with("kubectl")), "{:?}", managers(&live));
     direct.finish().await;
 }
 
@@ -277,16 +340,19 @@ async fn fields_are_removed_only_from_the_version_that_they_were_found_in() {
     let direct = Direct::start("remove").await;
     let desired = direct.desired(config("a", json!({"one": "1"})));
     direct.apply(config("a", json!({"one": "1"})), &ApplyOptions::default()).await;
-    let edited = direct.cluster.merge(CONFIG_MAP, &direct.namespace, "a", json!({"data": {"x/y": "z"}})).await;
+    let edited = direct
+        .cluster
+        .merge(CONFIG_MAP, &direct.namespace, "a", json!({"metadata": {"annotations": {"x/y": "z"}}}))
+        .await;
     let version: u64 = edited["metadata"]["resourceVersion"].as_str().unwrap().parse().unwrap();
-    let fields = ["/data/x~1y".to_owned()];
+    let fields = ["/metadata/annotations/x~1y".to_owned()];
     let remove =
         async |uid: &str, version| direct.applier.remove_fields(&desired.key, uid, version, &fields).await.unwrap();
     assert_eq!(remove(uid_of(&edited), version - 1).await, FieldsRemoved::Changed);
     assert_eq!(remove("another", version).await, FieldsRemoved::Changed);
     assert!(matches!(remove(uid_of(&edited), version).await, FieldsRemoved::Removed(_)));
     let live = direct.cluster.must_get(CONFIG_MAP, &direct.namespace, "a").await;
-    assert_eq!(live["data"], json!({"one": "1"}));
+    assert_eq!(live["metadata"]["annotations"].get("x/y"), None);
     direct.cluster.delete(CONFIG_MAP, &direct.namespace, "a").await;
     assert_eq!(remove(uid_of(&edited), version).await, FieldsRemoved::Gone);
     direct.finish().await;
@@ -314,7 +380,12 @@ async fn a_trial_judges_new_kinds_by_the_schema_that_comes_along_and_writes_noth
     let change = Change::of(&objects, Some("not-there-yet"));
     let trials = objects
         .iter()
-        .map(|object| Trial { object: object.clone().into(), options: taking_over(), skips_missing: false })
+        .map(|object| Trial {
+            object: object.clone().into(),
+            options: taking_over(),
+            skips_missing: false,
+            is_made_anew: false,
+        })
         .collect();
     let report = direct.applier.preflight(trials, &change).await;
     assert_eq!(report.verified, 2, "{report:#?}");
@@ -324,8 +395,8 @@ async fn a_trial_judges_new_kinds_by_the_schema_that_comes_along_and_writes_noth
     assert_eq!(
         refused,
         [
-            ("nowhere", Reason::NamespaceNotFound),
             ("wrong", Reason::InvalidObject),
+            ("nowhere", Reason::NamespaceNotFound),
             ("too-bright", Reason::InvalidObject),
         ]
     );
@@ -333,5 +404,90 @@ async fn a_trial_judges_new_kinds_by_the_schema_that_comes_along_and_writes_noth
     assert!(!report.passes());
     assert_eq!(direct.cluster.get(CONFIG_MAP, &direct.namespace, "fine").await, None);
     assert_eq!(direct.cluster.get(DEFINITION, "", "bulbs.direct.test").await, None);
+    direct.finish().await;
+}
+
+#[tokio::test]
+async fn a_trial_allows_a_field_that_the_same_change_adds_to_a_definition() {
+    let direct = Direct::start("preflight-update").await;
+    let old = definition("spots", "Spot", json!({"type": "integer"}));
+    direct.apply(old.clone(), &ApplyOptions::default()).await;
+    let mut new = old;
+    let properties = "/spec/versions/0/schema/openAPIV3Schema/properties/spec/properties";
+    new.pointer_mut(properties).unwrap()["color"] = json!({"type": "string", "enum": ["red"]});
+    let spot = |name: &str, color: &str| {
+        json!({"apiVersion": "direct.test/v1", "kind": "Spot", "metadata": {"name": name},
+               "spec": {"watts": 1, "color": color}})
+    };
+    wait_until(PATIENCE, async || {
+        let there = direct.surface.refresh(std::time::Duration::ZERO).await.map_err(|error| error.to_string())?;
+        let kind = tidelock::model::GroupKind::new("direct.test", "Spot");
+        there.kinds.contains_key(&kind).then_some(()).ok_or("the kind is not served yet".to_owned())
+    })
+    .await
+    .unwrap();
+    let objects: Vec<_> = [new, spot("red", "red"), spot("blue", "blue")].map(|object| direct.desired(object)).into();
+    let try_with = async |change: Change| {
+        let trials = objects
+            .iter()
+            .skip(1)
+            .map(|object| Trial {
+                object: object.clone().into(),
+                options: taking_over(),
+                skips_missing: false,
+                is_made_anew: false,
+            })
+            .collect();
+        direct.applier.preflight(trials, &change).await
+    };
+    let report = try_with(Change::of(&objects, None)).await;
+    let names = |keys: Vec<&str>| keys.join(" ");
+    assert_eq!(names(report.unverified.iter().map(|found| found.key.name.as_str()).collect()), "red", "{report:#?}");
+    assert_eq!(names(report.refused.iter().map(|found| found.key.name.as_str()).collect()), "blue", "{report:#?}");
+    let alone = try_with(Change::of(&objects[1..], None)).await;
+    assert_eq!(alone.refused.len(), 2, "without the new definition the server's word counts: {alone:#?}");
+    direct.cluster.delete(DEFINITION, "", "spots.direct.test").await;
+    direct.finish().await;
+}
+
+#[tokio::test]
+async fn what_the_old_object_holds_does_not_keep_the_new_one_from_being_made() {
+    let direct = Direct::start("force-port").await;
+    let service = |cluster_ip: &str| {
+        json!({"apiVersion": "v1", "kind": "Service", "metadata": {"name": "web"}, "spec": {
+            "type": "NodePort", "clusterIP": cluster_ip, "selector": {"app": "web"},
+            "ports": [{"name": "http", "port": 80, "nodePort": 31_777}],
+        }})
+    };
+    let network = {
+        let made = direct.cluster.must_get(Kind("v1", "Service"), "default", "kubernetes").await;
+        let address = made["spec"]["clusterIP"].as_str().unwrap().to_owned();
+        address.rsplit_once('.').unwrap().0.to_owned()
+    };
+    let first = direct.apply(service(&format!("{network}.201")), &ApplyOptions::default()).await;
+    let forced = ApplyOptions { force: direct.force(), ..ApplyOptions::default() };
+    let second = direct.apply(service(&format!("{network}.202")), &forced).await;
+    assert!(second.recreated && second.uid != first.uid, "{second:?}");
+    direct.cluster.delete(Kind("v1", "Service"), &direct.namespace, "web").await;
+    direct.finish().await;
+}
+
+#[tokio::test]
+async fn an_adopted_object_that_cannot_be_changed_is_replaced_by_force() {
+    let direct = Direct::start("force-adopt").await;
+    let job = |image: &str| {
+        json!({"apiVersion": "batch/v1", "kind": "Job", "metadata": {"name": "seed"}, "spec": {
+            "suspend": true,
+            "template": {"spec": {"restartPolicy": "Never", "containers": [{"name": "app", "image": image}]}},
+        }})
+    };
+    direct.kubectl_apply(job("tidelock.local/demo:1"));
+    let before = direct.cluster.must_get(Kind("batch/v1", "Job"), &direct.namespace, "seed").await;
+    let forced = ApplyOptions { replace: true, force: direct.force(), ..taking_over() };
+    let made = direct.apply(job("tidelock.local/demo:2"), &forced).await;
+    assert_eq!((made.outcome, made.recreated), (Outcome::Configured, true));
+    assert_ne!(made.uid, uid_of(&before));
+    let live = direct.cluster.must_get(Kind("batch/v1", "Job"), &direct.namespace, "seed").await;
+    assert_eq!(managers(&live), ["tidelock/Apply"]);
     direct.finish().await;
 }

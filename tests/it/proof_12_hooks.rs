@@ -1,8 +1,9 @@
 //! The objects of hooks: made once for each attempt, held until their result is known, let go, deleted.
 
 use serde_json::{Value, json};
-use tidelock::apply::{Deleted, HookStart, Released, StartedHook, Validation, hook_object};
-use tidelock::model::ObjectKey;
+use tidelock::apply::{ApplyOptions, Deleted, HookStart, Released, StartedHook, Trial, Validation, hook_object};
+use tidelock::model::{ObjectKey, Reason};
+use tidelock::preflight::Change;
 
 use crate::support::cluster::{CONFIG_MAP, Kind};
 use crate::support::direct::Direct;
@@ -86,5 +87,33 @@ async fn a_hook_is_made_once_for_an_attempt_and_never_takes_an_object_over() {
     direct.cluster.apply(theirs).await;
     let (_, refused) = start(&direct, config("b"), "1").await;
     assert!(matches!(refused, HookStart::NotOurs(_)), "{refused:?}");
+    direct.finish().await;
+}
+
+#[tokio::test]
+async fn a_hook_is_tried_as_what_is_made_anew_and_not_as_a_change_of_what_an_earlier_attempt_left() {
+    let direct = Direct::start("hook-trial").await;
+    let job = |image: &str, restart: &str| {
+        json!({"apiVersion": "batch/v1", "kind": "Job", "metadata": {"name": "seed"}, "spec": {
+            "suspend": true,
+            "template": {"spec": {"restartPolicy": restart, "containers": [{"name": "app", "image": image}]}},
+        }})
+    };
+    let (key, earlier) = start(&direct, job("tidelock.local/demo:1", "Never"), "1").await;
+    let earlier = must_be_started(earlier);
+    let mut nameless = job("tidelock.local/demo:2", "Never");
+    nameless["metadata"] = json!({"generateName": "seed-"});
+    let objects = [job("tidelock.local/demo:2", "Never"), nameless, job("tidelock.local/demo:2", "Sometimes")];
+    let trials = objects.map(|object| Trial {
+        object: direct.desired(object).into(),
+        options: ApplyOptions::default(),
+        skips_missing: false,
+        is_made_anew: true,
+    });
+    let report = direct.applier.preflight(trials.into(), &Change::default()).await;
+    assert_eq!((report.verified, report.unverified.len()), (2, 0), "{report:#?}");
+    assert_eq!(report.refused.iter().map(|found| found.reason).collect::<Vec<_>>(), [Reason::InvalidObject]);
+    assert_eq!(direct.cluster.list(JOB, &direct.namespace).await.len(), 1);
+    direct.applier.delete_hook(&key, &direct.owner, &earlier.uid).await.unwrap();
     direct.finish().await;
 }

@@ -11,8 +11,8 @@ use super::counts::{self, Counts};
 use super::object::Object;
 use super::observed::{stale_condition, stale_reference, stale_status};
 use super::polarity::{Polarity, is_decision, is_diagnosis, is_hold_of_all, is_use, is_whole, polarity};
-use super::words::{self, Meaning};
 use super::table::{self, Row, Silence};
+use super::words::{self, Meaning};
 use super::{AssessContext, degraded, hold, progressing, revisions, states, suspended};
 use crate::model::{Health, HealthStatus};
 

@@ -3,8 +3,8 @@
 use serde_json::Value;
 
 use super::object::Object;
-use super::words::{self, Meaning};
 use super::states;
+use super::words::{self, Meaning};
 
 /// Spec flags that hold an object while they are true.
 const FLAGS: [&str; 9] = [
@@ -19,8 +19,13 @@ const FLAGS: [&str; 9] = [
     "/spec/updateStrategy/rollingUpdate/paused",
 ];
 /// Spec fields by which a state is wished for, of which a paused one holds the object.
-const WISHES: [&str; 5] =
-    ["/spec/desiredState", "/spec/desiredPhase", "/spec/lifecycle/desiredPhase", "/spec/job/state", "/spec/runStrategy"];
+const WISHES: [&str; 5] = [
+    "/spec/desiredState",
+    "/spec/desiredPhase",
+    "/spec/lifecycle/desiredPhase",
+    "/spec/job/state",
+    "/spec/runStrategy",
+];
 /// Names of annotations that hold while they are there, unless they say no.
 const PAUSE_ANNOTATIONS: [&[&str]; 7] = [
     &["pause"],

@@ -306,7 +306,8 @@ pub fn tells_failure(message: &str) -> bool {
         return true;
     }
     let words = split(message);
-    let is_work = words.first().is_some_and(|first| is_activity(first) || matches!(first.as_str(), "pending" | "waits"));
+    let is_work =
+        words.first().is_some_and(|first| is_activity(first) || matches!(first.as_str(), "pending" | "waits"));
     if !is_work && TROUBLE_PHRASES.iter().any(|phrase| lower.contains(phrase)) {
         return true;
     }

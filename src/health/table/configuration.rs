@@ -45,12 +45,7 @@ pub const ROWS: &[Row] = &[
         silence: Silence::IsHealthy,
         ..Row::PLAIN
     },
-    Row {
-        groups: "opentelemetry.io",
-        kinds: "Instrumentation",
-        silence: Silence::IsHealthy,
-        ..Row::PLAIN
-    },
+    Row { groups: "opentelemetry.io", kinds: "Instrumentation", silence: Silence::IsHealthy, ..Row::PLAIN },
     Row {
         groups: "secrets-store.csi.x-k8s.io|wgpolicyk8s.io|constraints.gatekeeper.sh|mutations.gatekeeper.sh|\
                  config.gatekeeper.sh|expansion.gatekeeper.sh|reports.kyverno.io",
@@ -63,10 +58,5 @@ pub const ROWS: &[Row] = &[
         clauses: &[Clause { when: &[Is("/status/created", &["true"])], then: Healthy }],
         ..Row::PLAIN
     },
-    Row {
-        groups: "gateway.networking.k8s.io",
-        kinds: "ReferenceGrant",
-        silence: Silence::IsHealthy,
-        ..Row::PLAIN
-    },
+    Row { groups: "gateway.networking.k8s.io", kinds: "ReferenceGrant", silence: Silence::IsHealthy, ..Row::PLAIN },
 ];

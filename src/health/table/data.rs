@@ -12,10 +12,7 @@ pub const ROWS: &[Row] = &[
     Row {
         groups: "kafka.strimzi.io",
         kinds: "KafkaRebalance",
-        roles: &[
-            ("PendingProposal|Rebalancing", Polarity::Activity),
-            ("ProposalReady|Stopped", Polarity::Hold),
-        ],
+        roles: &[("PendingProposal|Rebalancing", Polarity::Activity), ("ProposalReady|Stopped", Polarity::Hold)],
         ..Row::PLAIN
     },
     // Has no conditions: that node ids are given out is the sign that it is in use.
@@ -78,11 +75,7 @@ pub const ROWS: &[Row] = &[
     // Between two runs it only tells that it waits for the next.
     Row { groups: "volsync.backube", silence: Silence::IsHealthy, ..Row::PLAIN },
     // `Progressing` stays True after the last step; the phase tells what goes on.
-    Row {
-        groups: "ceph.rook.io",
-        roles: &[("Progressing", Polarity::Ignored)],
-        ..Row::PLAIN
-    },
+    Row { groups: "ceph.rook.io", roles: &[("Progressing", Polarity::Ignored)], ..Row::PLAIN },
     // An alarm of the monitored system is no failure of the monitor.
     Row {
         groups: "datadoghq.com",

@@ -89,11 +89,7 @@ pub const ROWS: &[Row] = &[
         ..Row::PLAIN
     },
     // Says so when pods are missing for whatever reason, and rolls out without saying so.
-    Row {
-        groups: "numaflow.numaproj.io",
-        roles: &[("*Healthy", Polarity::Verdict)],
-        ..Row::PLAIN
-    },
+    Row { groups: "numaflow.numaproj.io", roles: &[("*Healthy", Polarity::Verdict)], ..Row::PLAIN },
     // An upgrade that waits for a person does not touch what is installed.
     Row {
         groups: "operators.coreos.com",
@@ -124,12 +120,7 @@ pub const ROWS: &[Row] = &[
         ..Row::PLAIN
     },
     // Each part reports before the whole does.
-    Row {
-        groups: "policy.open-cluster-management.io",
-        kinds: "OperatorPolicy",
-        awaited: &["Compliant"],
-        ..Row::PLAIN
-    },
+    Row { groups: "policy.open-cluster-management.io", kinds: "OperatorPolicy", awaited: &["Compliant"], ..Row::PLAIN },
     // Scheduling is a judgement; what is scheduled has yet to be applied to the clusters.
     Row {
         groups: "work.karmada.io",

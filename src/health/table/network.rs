@@ -40,11 +40,7 @@ pub const ROWS: &[Row] = &[
         ..Row::PLAIN
     },
     // A valid order is done; a ready one has yet to be finalised.
-    Row {
-        groups: "acme.cert-manager.io",
-        words: &[("state", "ready", Meaning::Working)],
-        ..Row::PLAIN
-    },
+    Row { groups: "acme.cert-manager.io", words: &[("state", "ready", Meaning::Working)], ..Row::PLAIN },
     // Is written only after an attempt, so False is a failed one.
     Row { groups: "bitnami.com", kinds: "SealedSecret", roles: &[("Synced", Polarity::Verdict)], ..Row::PLAIN },
     // Report that they have been seen, and nothing else.

@@ -18,11 +18,7 @@ pub const ROWS: &[Row] = &[
         ..Row::PLAIN
     },
     // What is ready is the cloud's; what is to come always tells of it.
-    Row {
-        groups: "*.upbound.io",
-        awaited: &["Ready"],
-        ..Row::PLAIN
-    },
+    Row { groups: "*.upbound.io", awaited: &["Ready"], ..Row::PLAIN },
     // Knative's convention: Unknown is work, False is failure that needs a change.
     Row {
         groups: "serving.knative.dev|eventing.knative.dev|messaging.knative.dev|sources.knative.dev|flows.knative.dev",
@@ -123,7 +119,10 @@ pub const ROWS: &[Row] = &[
             Clause { when: &[Condition("ConfigUnsupported", Truth::True, &[])], then: Degraded },
             Clause { when: &[Nothing("/status/conditions")], then: Progressing },
         ],
-        roles: &[("RecommendationProvided|LowConfidence|NoPodsMatched|FetchingHistory|ConfigDeprecated", Polarity::Ignored)],
+        roles: &[(
+            "RecommendationProvided|LowConfidence|NoPodsMatched|FetchingHistory|ConfigDeprecated",
+            Polarity::Ignored,
+        )],
         silence: Silence::IsHealthy,
         ..Row::PLAIN
     },

@@ -10,7 +10,7 @@ use super::conditions::{self, Condition, Truth, find};
 use super::counts::{self, Counts};
 use super::object::Object;
 use super::observed::{stale_condition, stale_reference, stale_status};
-use super::polarity::{Polarity, is_decision, is_diagnosis, is_use, is_whole, polarity};
+use super::polarity::{Polarity, is_decision, is_diagnosis, is_hold_of_all, is_use, is_whole, polarity};
 use super::table::{self, Row, Silence};
 use super::words::{self, Meaning};
 use super::{AssessContext, degraded, hold, progressing, revisions, states, suspended};
@@ -36,7 +36,7 @@ pub fn assess(value: &Value, context: &AssessContext) -> Health {
         };
     }
     if let Some(health) = stale_status(object).or_else(|| stale_reference(object)) {
-        return held.map_or(health, suspended);
+        return held.or_else(|| held_by_condition(object, row)).map_or(health, suspended);
     }
     if let Some(health) = row.decide(object) {
         return health;
@@ -66,6 +66,15 @@ pub fn assess(value: &Value, context: &AssessContext) -> Health {
     verdict.finish(row.silence)
 }
 
+/// A controller that is told to pause doesn't see the generation that tells it, but says that it pauses.
+fn held_by_condition(object: Object<'_>, row: &Row) -> Option<String> {
+    let is_hold = |condition: &Condition<'_>| {
+        let polarity = row.role(condition.kind).unwrap_or_else(|| polarity(condition.kind));
+        polarity == Polarity::Hold && condition.is_true() && is_hold_of_all(condition.kind)
+    };
+    object.conditions().iter().find(|condition| is_hold(condition)).map(Condition::explain)
+}
+
 /// Where nothing else has said anything, a condition such as `Active` decides.
 fn read_uses(conditions: &[Condition<'_>], verdict: &mut Verdict) {
     if !verdict.is_open() {
@@ -73,6 +82,10 @@ fn read_uses(conditions: &[Condition<'_>], verdict: &mut Verdict) {
     }
     for condition in conditions.iter().filter(|condition| is_use(condition.kind)) {
         verdict.vote(if condition.is_true() { Health::healthy() } else { progressing(condition.explain()) });
+    }
+    // By kstatus' contract an object that is neither reconciling nor stalled is as it should be.
+    if verdict.is_open() && find(conditions, "Reconciling").is_some_and(Condition::is_false) {
+        verdict.vote(Health::healthy());
     }
 }
 

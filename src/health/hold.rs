@@ -7,13 +7,15 @@ use super::states;
 use super::words::{self, Meaning};
 
 /// Spec flags that hold an object while they are true.
-const FLAGS: [&str; 7] = [
+const FLAGS: [&str; 9] = [
     "/spec/suspend",
     "/spec/suspended",
     "/spec/paused",
     "/spec/pause",
     "/spec/stopped",
     "/spec/hibernate",
+    "/spec/strategy/paused",
+    "/spec/updateStrategy/paused",
     "/spec/updateStrategy/rollingUpdate/paused",
 ];
 /// Spec fields by which a state is wished for, of which a paused one holds the object.

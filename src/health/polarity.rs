@@ -54,6 +54,7 @@ const FINAL_WORDS: &[&str] = &[
     "ready",
     "reconciled",
     "refs",
+    "satisfied",
     "succeeded",
     "success",
     "successful",
@@ -72,10 +73,23 @@ const ROUNDS: &[&str] = &["update", "upgrade", "restart", "rollout"];
 /// Types that say that a thing is in use, which is enough where nothing else is said.
 const USES: &[&str] = &["active", "enabled", "online", "operational"];
 
-/// Whether the type tells only that the thing is in use (`Active`): well when True, and no failure when False.
+/// Whether the type tells only that the thing is in use (`Active`): well when True.
 pub fn is_use(kind: &str) -> bool {
     let local = kind.rsplit('/').next().unwrap_or(kind);
-    matches!(words::split(local).as_slice(), [word] if USES.contains(&word.as_str()))
+    match words::split(local).as_slice() {
+        [word] => USES.contains(&word.as_str()),
+        [.., last] => last == "active",
+        [] => false,
+    }
+}
+
+/// Whether a hold is of all that the controller does (`Paused`, `ReconciliationPaused`), not of a part.
+pub fn is_hold_of_all(kind: &str) -> bool {
+    match words::split(kind).as_slice() {
+        [_] => true,
+        [first, ..] => first.starts_with("reconcil"),
+        [] => false,
+    }
 }
 
 /// Last words of final types that are a judgement on the spec: False is a refusal, not a delay.

@@ -16,7 +16,7 @@ const STATE_FIELDS: &[&str] = &["phase", "state", "status", "health", "stage", "
 /// First words of fields that tell of another time than now, or of a wish.
 const OTHER_TIMES: &[&str] = &["last", "previous", "history", "desired", "target", "expected", "initial", "old"];
 /// Flags that are false until the object is well.
-const READY_FLAGS: &[&str] = &["ready", "readyToUse", "available", "healthy", "synced"];
+const READY_FLAGS: &[&str] = &["ready", "readyToUse", "available", "healthy", "synced", "upToDate"];
 /// Flags that are false when the object has failed.
 const SUCCESS_FLAGS: &[&str] = &["success", "succeeded", "pass", "passed", "valid"];
 /// Fields that are set when the object has failed.
@@ -38,6 +38,8 @@ const TASK_KINDS: &[&str] = &[
     "job",
     "migration",
     "operation",
+    "promotion",
+    "recovery",
     "request",
     "restore",
     "run",

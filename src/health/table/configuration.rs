@@ -1,7 +1,9 @@
 //! Kinds that only hold configuration for others: their status, if the definition has one, is written rarely or never,
 //! so that waiting for it would be waiting for ever. Where it is written, it is read.
 
-use super::{Polarity, Row, Silence};
+use super::Test::Is;
+use super::{Clause, Polarity, Row, Silence};
+use crate::model::HealthStatus::Healthy;
 
 /// Families of them.
 pub const ROWS: &[Row] = &[
@@ -43,10 +45,17 @@ pub const ROWS: &[Row] = &[
         silence: Silence::IsHealthy,
         ..Row::PLAIN
     },
+    Row { groups: "opentelemetry.io", kinds: "Instrumentation", silence: Silence::IsHealthy, ..Row::PLAIN },
     Row {
         groups: "secrets-store.csi.x-k8s.io|wgpolicyk8s.io|constraints.gatekeeper.sh|mutations.gatekeeper.sh|\
                  config.gatekeeper.sh|expansion.gatekeeper.sh|reports.kyverno.io",
         silence: Silence::IsHealthy,
+        ..Row::PLAIN
+    },
+    Row {
+        groups: "templates.gatekeeper.sh",
+        kinds: "ConstraintTemplate",
+        clauses: &[Clause { when: &[Is("/status/created", &["true"])], then: Healthy }],
         ..Row::PLAIN
     },
     Row { groups: "gateway.networking.k8s.io", kinds: "ReferenceGrant", silence: Silence::IsHealthy, ..Row::PLAIN },

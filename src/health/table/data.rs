@@ -47,6 +47,8 @@ pub const ROWS: &[Row] = &[
         ],
         ..Row::PLAIN
     },
+    // The conditions are a history, of which all stay True.
+    Row { groups: "*.percona.com", roles: &[("*", Polarity::Ignored)], ..Row::PLAIN },
     // A job that was asked to stop has no job manager.
     Row {
         groups: "flink.apache.org",
@@ -70,6 +72,8 @@ pub const ROWS: &[Row] = &[
     },
     // Tells when it runs, and nothing else.
     Row { groups: "astra.netapp.io", kinds: "Schedule", silence: Silence::IsHealthy, ..Row::PLAIN },
+    // Between two runs it only tells that it waits for the next.
+    Row { groups: "volsync.backube", silence: Silence::IsHealthy, ..Row::PLAIN },
     // `Progressing` stays True after the last step; the phase tells what goes on.
     Row { groups: "ceph.rook.io", roles: &[("Progressing", Polarity::Ignored)], ..Row::PLAIN },
     // An alarm of the monitored system is no failure of the monitor.

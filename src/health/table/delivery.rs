@@ -1,6 +1,6 @@
 //! Delivery and workflows: Argo, Flux, Tekton, Keptn, Kruise, Numaproj, GitOps Promoter, OLM, Open Cluster Management.
 
-use super::Test::{Condition, EmptyList, Is, NotTrue, Nothing, Something};
+use super::Test::{Below, Condition, EmptyList, Is, NotTrue, Nothing, Something};
 use super::{Clause, Polarity, Row, Silence};
 use crate::health::conditions::Truth;
 use crate::health::words::Meaning;
@@ -32,6 +32,8 @@ pub const ROWS: &[Row] = &[
     },
     // Has a status only after its first run, and conditions only after a refused submission.
     Row { groups: "argoproj.io", kinds: "CronWorkflow", silence: Silence::IsHealthy, ..Row::PLAIN },
+    // Nodes are tried again, and a failed one may be what the workflow was made to bear: the phase tells.
+    Row { groups: "argoproj.io", kinds: "Workflow", ignored: &["/status/nodes"], ..Row::PLAIN },
     // An analysis that can't tell has not failed.
     Row {
         groups: "argoproj.io",
@@ -110,8 +112,27 @@ pub const ROWS: &[Row] = &[
         ],
         ..Row::PLAIN
     },
+    // What is halted is the propagation into the children, because the hierarchy is wrong.
+    Row {
+        groups: "hnc.x-k8s.io",
+        roles: &[("ActivitiesHalted", Polarity::Negative)],
+        silence: Silence::IsHealthy,
+        ..Row::PLAIN
+    },
     // Each part reports before the whole does.
     Row { groups: "policy.open-cluster-management.io", kinds: "OperatorPolicy", awaited: &["Compliant"], ..Row::PLAIN },
+    // Scheduling is a judgement; what is scheduled has yet to be applied to the clusters.
+    Row {
+        groups: "work.karmada.io",
+        kinds: "ResourceBinding|ClusterResourceBinding",
+        clauses: &[Clause {
+            when: &[Below("/metadata/generation", "/status/schedulerObservedGeneration")],
+            then: Progressing,
+        }],
+        roles: &[("Scheduled", Polarity::Verdict)],
+        awaited: &["FullyApplied"],
+        ..Row::PLAIN
+    },
     // A queue says only whether it admits work.
     Row {
         groups: "kueue.x-k8s.io",

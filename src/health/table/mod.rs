@@ -208,7 +208,7 @@ pub fn row_of(group: &str, kind: &str) -> &'static Row {
 }
 
 /// All rows, of which the first that fits counts: single kinds come before the families that they are exceptions of.
-fn rows() -> impl Iterator<Item = &'static Row> {
+pub fn rows() -> impl Iterator<Item = &'static Row> {
     static TABLES: LazyLock<Vec<&'static [Row]>> =
         LazyLock::new(|| vec![delivery::ROWS, data::ROWS, network::ROWS, platform::ROWS, configuration::ROWS]);
     TABLES.iter().flat_map(|rows| rows.iter())

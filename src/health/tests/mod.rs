@@ -1,9 +1,12 @@
 //! Cases by kind: object → verdict.
 
 mod builtin;
+mod conventions;
 mod generic;
+mod holds;
 mod pod;
 mod report;
+mod table;
 mod workload;
 
 use serde_json::{Value, json};

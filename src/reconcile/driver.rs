@@ -9,7 +9,7 @@ use tracing::{error, info};
 
 use super::attempts::{conclude, reopen_drifted, settle_reported_revision, target_of, until};
 use super::inventory::InventoryStore;
-use super::memory::{AttemptMemory, Memory};
+use super::memory::{AttemptMemory, Held, Memory};
 use super::objects::Objects;
 use super::observe::Desired;
 use super::report::Reporter;
@@ -324,8 +324,10 @@ impl Driver {
             }
         }
         let reported = memory.held.as_ref().map(|held| held.reported.clone()).unwrap_or_default();
+        let described = memory.held.as_ref().map(Held::described).unwrap_or_default();
         let comparison = Comparison {
             revision: &reported,
+            described: &described,
             desired,
             live: &compared.live,
             differences: &compared.differences,

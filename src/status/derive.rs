@@ -29,6 +29,8 @@ pub struct Failure {
 pub struct Comparison<'a> {
     /// The revision compared with.
     pub revision: &'a str,
+    /// How messages call it: `0123456`, or `0123456 (v1.4.2)` when a range of versions gave it.
+    pub described: &'a str,
     /// What git wants.
     pub desired: &'a DesiredSet,
     /// What the cluster holds.
@@ -210,7 +212,7 @@ impl Verdict {
 
     /// The verdict once live state was compared with git: the first of these that holds is what a person needs to know.
     fn settle(&mut self, synced: bool, health: &Health, comparison: Comparison<'_>, observed: &Observed<'_>) {
-        let revision = short(comparison.revision);
+        let revision = comparison.described;
         *self = if let Assessment::Compared { source_failure: Some(failure), .. } = observed.assessment {
             let mut verdict = Self::failed(failure);
             verdict.message = format!("{} (last good revision {revision} stays in force)", failure.message);
@@ -235,7 +237,7 @@ impl Verdict {
             let message = comparison
                 .blocked
                 .first()
-                .map_or_else(|| out_of_sync(comparison, &revision), |blocked| blocked.message.clone());
+                .map_or_else(|| out_of_sync(comparison, revision), |blocked| blocked.message.clone());
             let reason = comparison.blocked.first().map_or(Reason::OutOfSync, |blocked| blocked.reason);
             Self { reconciling: running, ..Self::working(reason, message) }
         } else {

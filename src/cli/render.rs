@@ -10,9 +10,10 @@ use thiserror::Error;
 
 use super::{Exit, yaml};
 use crate::api::{Application, ApplicationSource};
-use crate::model::Manifest;
+use crate::desired::{about_source, check_references, join_sources, source_label};
+use crate::model::{ApiSurface, Manifest};
 use crate::render::yaml::{DuplicateKeys, YamlError, YamlLimits, decode};
-use crate::render::{LocalFiles, References, RenderError, RenderLimits, RenderRequest, Rendered, Renderer, Tools};
+use crate::render::{LocalFiles, References, RenderError, RenderLimits, RenderRequest, Renderer, Tools};
 use crate::settings::{self, Environment, SettingsError, ToolFlags};
 
 /// Arguments of `tidelock render`.
@@ -24,6 +25,12 @@ pub struct RenderArguments {
     /// Application whose source, name and destination namespace to use
     #[arg(long, value_name = "FILE")]
     pub application: Option<PathBuf>,
+    /// Of several sources: the checkout of one of them, by its place (0, 1, …), name or ref; PATH is that of the others
+    #[arg(long = "source", value_name = "SOURCE=FOLDER", requires = "application")]
+    pub sources: Vec<String>,
+    /// Commit that build variables tell
+    #[arg(long, value_name = "COMMIT", default_value = "")]
+    pub revision: String,
     #[command(flatten)]
     #[expect(missing_docs, reason = "a doc comment would become the help heading")]
     pub tools: ToolFlags,
@@ -81,11 +88,35 @@ pub enum RenderVerbError {
         /// How many.
         found: usize,
     },
-    /// A folder holds the files of one repository only.
-    #[error("the Application has {found} sources, which may lie in different repositories; render takes exactly one")]
-    CountSources {
-        /// How many.
-        found: usize,
+    /// The Application says nothing about where its manifests come from.
+    #[error("{path}: spec.source is missing")]
+    MissingSource {
+        /// The file.
+        path: PathBuf,
+    },
+    /// The sources can't be told apart.
+    #[error("{path}: {message}")]
+    CheckSources {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        message: String,
+    },
+    /// A folder was given for a source that is not there.
+    #[error("--source {argument}: write SOURCE=FOLDER, where SOURCE is the place, name or ref of a source: {known}")]
+    AssignFolder {
+        /// The argument.
+        argument: String,
+        /// What may be written.
+        known: String,
+    },
+    /// One of several sources does not render.
+    #[error("{label}: {source}")]
+    RenderSource {
+        /// Which.
+        label: String,
+        /// What is wrong.
+        source: RenderError,
     },
     /// A place for the tools' private files could not be made.
     #[error("cannot make a private directory for the rendering tools: {0}")]
@@ -101,8 +132,11 @@ pub enum RenderVerbError {
 /// What to render, from which tree.
 #[derive(Debug)]
 struct Job {
-    root: PathBuf,
-    source: ApplicationSource,
+    sources: Vec<ApplicationSource>,
+    /// The checkout of each source.
+    roots: Vec<PathBuf>,
+    several: bool,
+    revision: String,
     name: String,
     namespace: String,
     project: String,
@@ -110,42 +144,64 @@ struct Job {
 
 pub(super) fn run(arguments: &RenderArguments, output: &mut impl Write) -> Result<Exit, RenderVerbError> {
     let job = match &arguments.application {
-        Some(file) => of_application(&arguments.path, file)?,
-        None => of_folder(&arguments.path)?,
+        Some(file) => of_application(arguments, file)?,
+        None => of_folder(arguments)?,
     };
     let located = settings::Tools::locate(&arguments.tools, &Environment::read())?;
-    let rendered = render(&job, &located)?;
-    for warning in &rendered.warnings {
+    let (manifests, warnings) = render(&job, &located)?;
+    for warning in &warnings {
         tracing::warn!("{warning}");
     }
-    if rendered.manifests.is_empty() {
+    if manifests.is_empty() {
         tracing::warn!(
             "nothing to deploy was found; the folders below are read only when the Application sets directory.recurse"
         );
     }
-    print(&rendered.manifests, output)?;
+    print(&manifests, output)?;
     Ok(Exit::Success)
 }
 
-fn render(job: &Job, located: &settings::Tools) -> Result<Rendered, RenderVerbError> {
+fn render(job: &Job, located: &settings::Tools) -> Result<(Vec<Manifest>, Vec<String>), RenderVerbError> {
     let tools = Tools { helm: located.helm_path(), kustomize: located.kustomize_path() };
     let scratch = Scratch::make()?;
     let renderer = Renderer::new(tools, std::slice::from_ref(&scratch.path))?;
     for warning in renderer.warnings() {
         tracing::warn!("{warning}");
     }
-    let request = RenderRequest {
-        source: &job.source,
-        application_name: &job.name,
-        destination_namespace: &job.namespace,
-        project: &job.project,
-        revision: "",
-        references: References::default(),
-        kube_version: String::new(),
-        api_versions: Vec::new(),
-        limits: RenderLimits::default(),
-    };
-    Ok(renderer.render(&LocalFiles::new(&job.root), &request)?)
+    let trees: Vec<LocalFiles> = job.roots.iter().map(LocalFiles::new).collect();
+    let mut references = References::default();
+    for (source, files) in job.sources.iter().zip(&trees).filter(|_| job.several) {
+        if let Some(name) = source.reference.as_deref().filter(|name| !name.is_empty()) {
+            references.insert(name, files);
+        }
+    }
+    let (mut rendered, mut warnings) = (Vec::new(), Vec::new());
+    for (index, (source, files)) in job.sources.iter().zip(&trees).enumerate() {
+        let label = source_label(&job.sources, job.several, index);
+        let request = RenderRequest {
+            source,
+            application_name: &job.name,
+            destination_namespace: &job.namespace,
+            project: &job.project,
+            revision: &job.revision,
+            references: references.clone(),
+            kube_version: String::new(),
+            api_versions: Vec::new(),
+            limits: RenderLimits::default(),
+        };
+        let part = renderer.render(files, &request).map_err(|source| match job.several {
+            true => RenderVerbError::RenderSource { label: label.clone(), source },
+            false => RenderVerbError::Render(source),
+        })?;
+        warnings.extend(part.warnings.iter().map(|warning| about_source(&label, warning)));
+        rendered.push((label, part.manifests));
+    }
+    if !job.several {
+        return Ok((rendered.into_iter().flat_map(|(_, manifests)| manifests).collect(), warnings));
+    }
+    let (manifests, shadowed) = join_sources(rendered, &job.namespace, &ApiSurface::default());
+    warnings.extend(shadowed);
+    Ok((manifests, warnings))
 }
 
 /// A private directory that goes away with the verb. Two renders at a time must not clear each other's.
@@ -172,25 +228,53 @@ impl Drop for Scratch {
 
 /// A folder by itself. Its tree reaches up to the checkout that it lies in, so that a kustomization may name bases
 /// beside it.
-fn of_folder(path: &Path) -> Result<Job, RenderVerbError> {
-    let folder = real_folder(path)?;
+fn of_folder(arguments: &RenderArguments) -> Result<Job, RenderVerbError> {
+    let folder = real_folder(&arguments.path)?;
     let root = folder.ancestors().find(|ancestor| ancestor.join(".git").exists()).unwrap_or(&folder).to_owned();
     let below = folder.strip_prefix(&root).unwrap_or(Path::new("")).to_string_lossy().into_owned();
     let name = folder.file_name().map_or_else(|| "render".to_owned(), |name| release_name(&name.to_string_lossy()));
     let source = ApplicationSource { path: Some(below), ..ApplicationSource::default() };
-    Ok(Job { root, source, name, namespace: "default".to_owned(), project: "default".to_owned() })
+    Ok(Job {
+        sources: vec![source],
+        roots: vec![root],
+        several: false,
+        revision: arguments.revision.clone(),
+        name,
+        namespace: "default".to_owned(),
+        project: "default".to_owned(),
+    })
 }
 
-/// The source of an Application, its path taken from the folder.
-fn of_application(path: &Path, file: &Path) -> Result<Job, RenderVerbError> {
-    let root = real_folder(path)?;
+/// The sources of an Application, their paths taken from the folders.
+fn of_application(arguments: &RenderArguments, file: &Path) -> Result<Job, RenderVerbError> {
     let application = read_application(file)?;
-    let [source] = application.spec.all_sources() else {
-        return Err(RenderVerbError::CountSources { found: application.spec.all_sources().len() });
-    };
+    let path = || file.to_owned();
+    let sources = application.spec.all_sources().to_vec();
+    if sources.is_empty() {
+        return Err(RenderVerbError::MissingSource { path: path() });
+    }
+    check_references(&sources)
+        .map_err(|problem| RenderVerbError::CheckSources { path: path(), message: problem.message })?;
+    let mut roots = vec![real_folder(&arguments.path)?; sources.len()];
+    for argument in &arguments.sources {
+        let (place, folder) = argument.split_once('=').unwrap_or((argument, ""));
+        let found = sources.iter().enumerate().position(|(index, source)| {
+            let names = [source.name.as_deref(), source.reference.as_deref()];
+            place == index.to_string() || (!place.is_empty() && names.contains(&Some(place)))
+        });
+        let root = found.filter(|_| !folder.is_empty()).and_then(|index| roots.get_mut(index));
+        let Some(root) = root else {
+            let known =
+                (0..sources.len()).map(|index| source_label(&sources, true, index)).collect::<Vec<_>>().join(", ");
+            return Err(RenderVerbError::AssignFolder { argument: argument.clone(), known });
+        };
+        *root = real_folder(Path::new(folder))?;
+    }
     Ok(Job {
-        root,
-        source: source.clone(),
+        roots,
+        several: !application.spec.sources.is_empty(),
+        sources,
+        revision: arguments.revision.clone(),
         name: application.metadata.name.clone().unwrap_or_else(|| "render".to_owned()),
         namespace: application.spec.destination.namespace.clone().unwrap_or_else(|| "default".to_owned()),
         project: application.spec.project.clone(),

@@ -75,8 +75,8 @@ pub(super) struct Held {
     pub(super) reported: String,
     /// The same of each source; empty for an Application that has `source` instead of `sources`.
     pub(super) reported_revisions: Vec<String>,
-    /// The ref that gave each source's commit (`refs/tags/v1.4.2`), where the server said so.
-    pub(super) references: Vec<Option<String>>,
+    /// The tag that each source's commit has by a range of versions (`v1.4.2`).
+    pub(super) tags: Vec<Option<String>>,
     /// What was read.
     pub(super) inputs: Vec<TreeInputs>,
     /// Whether it may depend on which kinds the API server serves.
@@ -87,6 +87,15 @@ pub(super) struct Held {
     pub(super) hash: Hash64,
     /// What the renderer had to say.
     pub(super) warnings: Vec<String>,
+}
+
+impl Held {
+    /// How messages call what is reported: `0123456`, or `0123456 (v1.4.2)` when a range of versions gave it.
+    pub(super) fn described(&self) -> String {
+        let short: String = self.reported.chars().take(7).collect();
+        let tags: Vec<&str> = self.tags.iter().flatten().map(String::as_str).collect();
+        if tags.is_empty() { short } else { format!("{short} ({})", tags.join(", ")) }
+    }
 }
 
 /// What a render read of the tree of one source, its own or another's.

@@ -179,9 +179,7 @@ impl Driver {
                 let field = if several { format!("sources[{index}]") } else { "source".to_owned() };
                 invalid(format!("spec.{field}.repoURL `{}`: {error}", source.repo_url))
             })?;
-            let text = source.target_revision.as_deref().unwrap_or_default();
-            let target = Target::parse_with_prefix(text, source.tag_prefix.as_deref().unwrap_or_default());
-            interests.push(Interest { url, target, interval });
+            interests.push(Interest { url, target: target_of(source), interval });
         }
         self.sources.set_interest(&owner.name, &interests).await
     }
@@ -220,6 +218,19 @@ impl Driver {
     }
 }
 
+fn target_of(source: &ApplicationSource) -> Target {
+    let text = source.target_revision.as_deref().unwrap_or_default();
+    Target::parse_with_prefix(text, source.tag_prefix.as_deref().unwrap_or_default())
+}
+
+/// The tag that a range of versions gave. Every other target says by itself what it is.
+fn tag_of(source: &ApplicationSource, state: &SourceState) -> Option<String> {
+    match target_of(source) {
+        Target::Range { .. } => state.reference.as_deref()?.strip_prefix("refs/tags/").map(str::to_owned),
+        Target::Head | Target::Commit(_) | Target::Exact(_) | Target::Name(_) | Target::PrefixedName { .. } => None,
+    }
+}
+
 /// Whether every repository was polled since a refresh was asked for. One that came since then has been polled anyway.
 fn is_answered(states: &[SourceState], polls: &std::collections::BTreeMap<String, u64>) -> bool {
     states.iter().all(|state| state.polls > 0 && polls.get(state.url.as_str()).is_none_or(|poll| state.polls >= *poll))
@@ -232,7 +243,7 @@ fn pin(sources: &[ApplicationSource], several: bool, states: Option<&[SourceStat
         return Ok(Found::Pending);
     }
     let (mut pinned, mut first_failure) = (Vec::with_capacity(states.len()), None);
-    for (index, state) in states.iter().enumerate() {
+    for (index, (source, state)) in sources.iter().zip(states).enumerate() {
         let label = source_label(sources, several, index);
         let failure = state
             .failure
@@ -248,7 +259,7 @@ fn pin(sources: &[ApplicationSource], several: bool, states: Option<&[SourceStat
         pinned.push(Pinned {
             url: state.url.clone(),
             revision,
-            reference: state.reference.clone(),
+            tag: tag_of(source, state),
             store: Arc::clone(&state.store),
         });
     }

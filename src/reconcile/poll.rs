@@ -147,33 +147,53 @@ impl Sources {
             listed?
         };
         let mut found = BTreeMap::new();
-        let mut missing = BTreeSet::new();
+        let mut seen = BTreeSet::new();
         for target in targets {
             let state = match resolve(target, &references, &tracker.url) {
                 Ok(resolved) => {
+                    // A commit is somebody's word: the server may not have it, and nobody else may suffer from that.
+                    if !matches!(target, Target::Commit(_)) {
+                        seen.insert(resolved.revision.clone());
+                    }
                     TargetState { revision: Some(resolved.revision), reference: resolved.reference, failure: None }
                 }
                 Err(error) => TargetState { failure: Some(failure_of(&error)), ..TargetState::default() },
             };
-            missing.extend(state.revision.clone());
             found.insert(target.clone(), state);
         }
-        let store = Arc::clone(&tracker.store);
-        let candidates: Vec<Revision> = missing.into_iter().collect();
-        let wants: Vec<Revision> = tokio::task::spawn_blocking(move || {
-            candidates.into_iter().filter(|revision| !store.has(revision).unwrap_or(false)).collect()
-        })
-        .await
-        .unwrap_or_default();
-        if !wants.is_empty() {
-            let fetched = remote.fetch(&tracker.store, &wants, FetchLimits::default()).await;
-            self.metrics.git_requested(host, GitOperation::Fetch, fetched.as_ref().err().map(|error| error.reason));
-            let statistics = fetched?;
-            self.metrics.git_received(host, statistics.bytes);
-            info!(bytes = statistics.bytes, objects = statistics.objects, "fetched");
+        self.fetch(tracker, remote, seen).await?;
+        for (target, state) in &mut found {
+            let Target::Commit(commit) = target else { continue };
+            match self.fetch(tracker, remote, BTreeSet::from([commit.clone()])).await {
+                Ok(()) => {}
+                Err(error) if matches!(error.reason, Reason::RefNotFound | Reason::ServerError) => {
+                    *state = TargetState { failure: Some(failure_of(&error)), ..TargetState::default() };
+                }
+                Err(error) => return Err(error),
+            }
         }
         self.record_tips(tracker, &found).await?;
         Ok(found)
+    }
+
+    /// Fetches what of these commits is not in the store.
+    async fn fetch(&self, tracker: &Tracker, remote: &Remote, commits: BTreeSet<Revision>) -> Result<(), GitError> {
+        let store = Arc::clone(&tracker.store);
+        let wants: Vec<Revision> = tokio::task::spawn_blocking(move || {
+            commits.into_iter().filter(|revision| !store.has(revision).unwrap_or(false)).collect()
+        })
+        .await
+        .unwrap_or_default();
+        if wants.is_empty() {
+            return Ok(());
+        }
+        let host = &tracker.url.host();
+        let fetched = remote.fetch(&tracker.store, &wants, FetchLimits::default()).await;
+        self.metrics.git_requested(host, GitOperation::Fetch, fetched.as_ref().err().map(|error| error.reason));
+        let statistics = fetched?;
+        self.metrics.git_received(host, statistics.bytes);
+        info!(bytes = statistics.bytes, objects = statistics.objects, "fetched");
+        Ok(())
     }
 
     async fn record_tips(&self, tracker: &Tracker, found: &BTreeMap<Target, TargetState>) -> Result<(), GitError> {

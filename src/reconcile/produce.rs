@@ -34,8 +34,8 @@ pub(super) struct Wanted<'a> {
 pub(super) struct Pinned {
     pub(super) url: RepositoryUrl,
     pub(super) revision: Revision,
-    /// The full name of the ref that gave the revision.
-    pub(super) reference: Option<String>,
+    /// The tag that a range of versions gave.
+    pub(super) tag: Option<String>,
     pub(super) store: Arc<Store>,
 }
 
@@ -87,7 +87,8 @@ impl Driver {
         let revisions: Vec<Revision> = pinned.iter().map(|source| source.revision.clone()).collect();
         let known = known.filter(|held| held.parameters == wanted.parameters && self.still_current(held));
         if let Some(held) = known.filter(|held| held.revisions == revisions) {
-            return Ok(held.clone());
+            let tags = pinned.into_iter().map(|source| source.tag).collect();
+            return Ok(Held { tags, ..held.clone() });
         }
         let surface = self.surface.current();
         // Not worked out unless it is needed: a commit to a shared repository makes every one of its Applications look.
@@ -121,7 +122,7 @@ impl Driver {
     ) -> Result<Held, Failure> {
         let primary = wanted.sources.iter().position(renders_something).unwrap_or(0);
         let revisions: Vec<Revision> = pinned.iter().map(|source| source.revision.clone()).collect();
-        let references = pinned.iter().map(|source| source.reference.clone()).collect();
+        let tags = pinned.iter().map(|source| source.tag.clone()).collect();
         let (parts, unchanged) = match self.render_files(wanted, pinned, known, surface).await? {
             Files::Same(held) => return Ok(held),
             Files::New { parts, unchanged } => (parts, unchanged),
@@ -156,7 +157,7 @@ impl Driver {
             reported: reported.get(primary).cloned().ok_or_else(missing)?,
             reported_revisions: if wanted.several { reported } else { Vec::new() },
             revisions,
-            references,
+            tags,
             inputs,
             uses_surface,
             hash: hash_of(&desired),
@@ -248,7 +249,7 @@ impl RenderJob {
         {
             let mut held = held.clone();
             held.revisions = self.pinned.iter().map(|source| source.revision.clone()).collect();
-            held.references = self.pinned.iter().map(|source| source.reference.clone()).collect();
+            held.tags = self.pinned.iter().map(|source| source.tag.clone()).collect();
             let primary = self.sources.iter().position(renders_something).unwrap_or(0);
             if let Some(revision) = held.revisions.get(primary) {
                 held.revision = revision.clone();

@@ -132,9 +132,11 @@ impl Driver {
             }
         }
         let reported = memory.held.as_ref().map(|held| held.reported.clone()).unwrap_or_default();
+        let described = memory.held.as_ref().map(Held::described).unwrap_or_default();
         let blocked = planned.as_ref().map(|plan| plan.blocked.clone()).unwrap_or_default();
         let comparison = Comparison {
             revision: &reported,
+            described: &described,
             revisions: &held.reported_revisions,
             desired: &held.desired,
             live: &compared.live,

@@ -149,3 +149,43 @@ pub(super) async fn run(sources: Weak<Sources>, tracker: Arc<Tracker>) {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::git::StoreLimits;
+
+    fn tracker(directory: &std::path::Path) -> Tracker {
+        let url = RepositoryUrl::parse("https://h/x.git").unwrap();
+        Tracker::new(url, Arc::new(Store::open(directory, StoreLimits::default()).unwrap()))
+    }
+
+    fn targets(list: &[(&str, u64)]) -> BTreeMap<Target, Duration> {
+        list.iter().map(|(text, seconds)| (Target::parse(text), Duration::from_secs(*seconds))).collect()
+    }
+
+    fn wanted(tracker: &Tracker) -> Vec<(String, Vec<String>)> {
+        let state = lock(&tracker.state);
+        let names = |applications: &BTreeMap<String, Duration>| applications.keys().cloned().collect();
+        state.wanted.iter().map(|(target, applications)| (target.to_string(), names(applications))).collect()
+    }
+
+    #[test]
+    fn one_application_may_want_one_repository_at_several_revisions_and_what_nobody_wants_is_forgotten() {
+        let directory = tempfile::tempdir().unwrap();
+        let tracker = tracker(directory.path());
+        let both = vec!["a".to_owned(), "b".to_owned()];
+        let only = |name: &str| vec![name.to_owned()];
+        assert!(!tracker.want("a", &targets(&[("main", 60), ("1.x", 60)])));
+        assert!(!tracker.want("b", &targets(&[("main", 30)])));
+        assert_eq!(wanted(&tracker), [("main".to_owned(), both.clone()), ("1.x".to_owned(), only("a"))]);
+        assert_eq!(lock(&tracker.state).interval(), Some(Duration::from_secs(30)));
+        lock(&tracker.state).targets.insert(Target::parse("1.x"), TargetState::default());
+        assert!(!tracker.want("a", &targets(&[("main", 60), ("2.x", 60)])));
+        assert_eq!(wanted(&tracker), [("main".to_owned(), both), ("2.x".to_owned(), only("a"))]);
+        assert!(lock(&tracker.state).targets.is_empty(), "what is known of a target goes with the last who wants it");
+        assert!(!tracker.want("a", &targets(&[])));
+        assert_eq!(wanted(&tracker), [("main".to_owned(), only("b"))]);
+        assert!(tracker.want("b", &targets(&[])), "then it ends");
+    }
+}

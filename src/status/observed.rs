@@ -29,6 +29,8 @@ pub struct Comparison<'a> {
     pub revision: &'a str,
     /// The revisions compared with, of several sources.
     pub revisions: &'a [String],
+    /// How messages call it: `0123456`, or `0123456 (v1.4.2)` when a range of versions gave it.
+    pub described: &'a str,
     /// What git wants.
     pub desired: &'a DesiredSet,
     /// What the cluster holds.

@@ -53,7 +53,7 @@ impl Verdict {
         comparison: Comparison<'_>,
         observed: &Observed<'_>,
     ) {
-        let revision = short(comparison.revision);
+        let revision = comparison.described;
         *self = if let Assessment::Compared { source_failure: Some(failure), .. } = observed.assessment {
             let mut verdict = Self::failed(failure);
             verdict.message = format!("{} (last good revision {revision} stays in force)", failure.message);
@@ -80,7 +80,7 @@ impl Verdict {
             let message = comparison
                 .blocked
                 .first()
-                .map_or_else(|| out_of_sync(comparison, &revision), |blocked| blocked.message.clone());
+                .map_or_else(|| out_of_sync(comparison, revision), |blocked| blocked.message.clone());
             let reason = comparison.blocked.first().map_or(Reason::OutOfSync, |blocked| blocked.reason);
             Self { reconciling: running, ..Self::working(reason, message) }
         } else {

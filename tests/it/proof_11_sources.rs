@@ -65,6 +65,7 @@ async fn a_chart_its_values_and_one_repository_at_two_revisions_are_one_applicat
 
     let object = installation.synced("web", &tagged).await;
     assert_eq!(revisions(&object), [&tagged, &values, &newest]);
+    assert!(ready_message(&object).contains("(web/1.0.0)"), "{}", ready_message(&object));
     let data = async |name: &str| installation.cluster.must_get(CONFIG_MAP, &target, name).await["data"].clone();
     assert_eq!(data("web").await, json!({"template": "first", "size": "large", "tag": "1.x"}));
     assert_eq!(data("shared").await["value"], "platform");

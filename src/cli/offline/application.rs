@@ -62,7 +62,7 @@ fn read(file: &Path) -> Result<Subject, OfflineError> {
         .map_err(|error| wrong(format!("the Application can't be read: {error}")))?;
     if !application.spec.sources.is_empty() {
         return Err(wrong(
-            "spec.sources is not supported by this version: use spec.source, one Application for each source"
+            "spec.sources: this verb takes an Application with one source; `tidelock render` shows what several render to"
                 .to_owned(),
         ));
     }

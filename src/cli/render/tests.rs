@@ -12,7 +12,17 @@ fn write(root: &Path, file: &str, text: &str) {
 }
 
 fn rendered(path: &Path, application: Option<PathBuf>) -> Result<String, RenderVerbError> {
-    let arguments = RenderArguments { path: path.to_owned(), application, tools: ToolFlags::default() };
+    rendered_with(path, application, &[])
+}
+
+fn rendered_with(path: &Path, application: Option<PathBuf>, sources: &[String]) -> Result<String, RenderVerbError> {
+    let arguments = RenderArguments {
+        path: path.to_owned(),
+        application,
+        sources: sources.to_vec(),
+        revision: String::new(),
+        tools: ToolFlags::default(),
+    };
     let mut output = Vec::new();
     run(&arguments, &mut output)?;
     Ok(String::from_utf8(output).unwrap())
@@ -50,6 +60,38 @@ fn an_application_names_the_folder_and_how_to_read_it() {
     let output = rendered(checkout.path(), Some(checkout.path().join("application.yaml"))).unwrap();
     assert!(output.contains("# Source: deploy/deep/a.yaml:1\n"), "{output}");
     assert!(!output.contains("name: b"), "{output}");
+}
+
+#[test]
+fn several_sources_are_read_from_their_checkouts_and_the_later_one_wins() {
+    let (first, second) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    write(first.path(), "deploy/a.yaml", &format!("{}---\n{}", config_map("a"), config_map("both")));
+    write(second.path(), "more/b.yaml", &config_map("both"));
+    let file = first.path().join("application.yaml");
+    write(
+        first.path(),
+        "application.yaml",
+        "apiVersion: tidelock.dev/v1alpha1\nkind: Application\nmetadata: {name: shop}\nspec:\n  sources:\n    \
+         - {repoURL: 'https://git.example.com/a.git', path: deploy}\n    \
+         - {repoURL: 'https://git.example.com/b.git', path: more, name: extra}\n  \
+         destination: {namespace: shop}\n",
+    );
+    let with = |argument: String| rendered_with(first.path(), Some(file.clone()), &[argument]);
+    let output = with(format!("extra={}", second.path().display())).unwrap();
+    let origins: Vec<&str> = output.lines().filter(|line| line.starts_with('#')).collect();
+    assert_eq!(origins, ["# Source: sources[0]:deploy/a.yaml:1", "# Source: sources[1] (extra):more/b.yaml:1"]);
+    assert_eq!(with(format!("1={}", second.path().display())).unwrap(), output);
+    assert_eq!(
+        with("other=x".to_owned()).unwrap_err().to_string(),
+        "--source other=x: write SOURCE=FOLDER, where SOURCE is the place, name or ref of a source: sources[0], sources[1] \
+         (extra)"
+    );
+    assert!(
+        rendered(first.path(), Some(file.clone()))
+            .unwrap_err()
+            .to_string()
+            .starts_with("sources[1] (extra): the folder `more`")
+    );
 }
 
 #[test]

@@ -134,16 +134,23 @@ impl Driver {
         };
         let written: Vec<&Arc<DesiredObject>> =
             applies(plan).filter_map(|step| attempt.desired.objects.get(&step.id.key)).collect();
+        let hooks = super::carry_out::steps(plan).filter_map(|step| match step.action {
+            Action::Hook { index } => attempt.desired.hooks.get(index).map(|hook| &hook.object),
+            Action::Create | Action::Configure | Action::Keep | Action::AwaitGone | Action::Prune { .. } => None,
+        });
+        let trial = |object: &Arc<DesiredObject>, is_made_anew: bool| Trial {
+            object: Arc::clone(object),
+            options: apply_options(work, object, Mode::DryRun),
+            skips_missing: object
+                .options
+                .skip_dry_run_on_missing_resource
+                .unwrap_or(options.skip_dry_run_on_missing_resource),
+            is_made_anew,
+        };
         let trials = written
             .iter()
-            .map(|object| Trial {
-                object: Arc::clone(object),
-                options: apply_options(work, object, Mode::DryRun),
-                skips_missing: object
-                    .options
-                    .skip_dry_run_on_missing_resource
-                    .unwrap_or(options.skip_dry_run_on_missing_resource),
-            })
+            .map(|object| trial(object, false))
+            .chain(hooks.map(|object| trial(object, true)))
             .collect();
         let change = Change::of(
             written.iter().map(|object| object.as_ref()),

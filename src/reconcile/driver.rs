@@ -116,7 +116,8 @@ impl Driver {
     async fn know(&self, name: &str, desired: &DesiredSet, memory: &Memory) -> Result<(), Failure> {
         let recorded = self.served_kinds_of(memory.inventory.as_ref());
         self.use_kinds(name, &desired.kinds().chain(recorded.iter().cloned()).collect());
-        let served = desired.objects.values().filter(|object| !object.kind_is_new);
+        let hooks = desired.hooks.iter().map(|hook| &hook.object);
+        let served = desired.objects.values().chain(hooks).filter(|object| !object.kind_is_new);
         let kinds: BTreeSet<GroupKind> = served.map(|object| object.key.group_kind()).chain(recorded).collect();
         self.cache
             .ensure(&kinds, LIST_DEADLINE)

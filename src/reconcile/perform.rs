@@ -322,6 +322,9 @@ pub(super) fn apply_options(work: Work<'_>, object: &DesiredObject, mode: Mode) 
         replace: own.replace.unwrap_or(all.replace),
         force,
         take_over: if migrates { work.take_over.to_vec() } else { Vec::new() },
+        // Whether an object that we have not seen is there, only the apply tells; a read before each creation would cost
+        // more than the rare second change.
+        look_first: false,
     }
 }
 

@@ -9,7 +9,7 @@ use crate::api::Application;
 use crate::apply::Propagation;
 use crate::live::LiveView;
 use crate::model::{Consent, InventoryEntry, ObjectKey, Owner};
-use crate::plan::{GateInput, Next, Outcome, Outcomes, next, plan_deletion};
+use crate::plan::{GateInput, Next, Outcome, Outcomes, Waiting, next, plan_deletion};
 use crate::status::{Assessment, Failure};
 
 /// Finalizers that ask for everything the Application owns to be deleted with it. Argo CD's are honoured too, so that a
@@ -45,6 +45,21 @@ impl Driver {
         // Losing interest opens nothing, so it can't fail.
         let _ = self.sources.set_interest(&owner.name, None).await;
         memory.attempt = None;
+        let dependents = self.dependencies.deletion_waits(&owner.name, application);
+        if !dependents.is_empty() {
+            let waiting: Vec<Waiting> = dependents
+                .into_iter()
+                .map(|waiting| Waiting {
+                    key: waiting.key,
+                    condition: waiting.condition,
+                    message: format!("{}: {}", waiting.message, waiting.release),
+                    reason: waiting.reason,
+                })
+                .collect();
+            self.report(application, memory, Assessment::Deleting { waiting: &waiting, failure: None }).await;
+            // The end of a dependent, or of its dependency, wakes it.
+            return None;
+        }
         match self.delete_owned(application, owner, memory, propagation(&finalizers)).await {
             Ok(true) => {
                 let remaining: Vec<String> = finalizers.into_iter().filter(|finalizer| !is_ours(finalizer)).collect();

@@ -11,6 +11,7 @@ mod attempts;
 mod carry_out;
 mod connections;
 mod controller;
+mod dependencies;
 mod driver;
 mod events;
 mod finalize;
@@ -25,5 +26,6 @@ mod report;
 mod requests;
 mod secrets;
 mod sources;
+mod windows;
 
 pub use controller::{Process, RunError, run};

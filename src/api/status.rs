@@ -56,6 +56,9 @@ pub struct ApplicationStatus {
     /// The value of the sync annotation that was last acted on.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub last_handled_sync: String,
+    /// The value of the terminate annotation that was last acted on.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub last_handled_terminate: String,
 }
 
 /// Whether live state is what git wants.

@@ -14,6 +14,7 @@ use tracing::{Instrument as _, info, info_span, warn};
 
 use super::access::AccessBuilder;
 use super::connections::Connections;
+use super::dependencies::DependencyWatch;
 use super::driver::Driver;
 use super::events;
 use super::inventory::InventoryStore;
@@ -25,7 +26,7 @@ use super::queue::Queue;
 use super::report::Reporter;
 use super::secrets::Secrets;
 use super::sources::Sources;
-use crate::api::{AppProject, Application, EgressProxy, Repository, definitions};
+use crate::api::{AppProject, Application, EgressProxy, OperationPhase, Repository, definitions};
 use crate::apply::{Applier, Limits};
 use crate::clock::Clock;
 use crate::health::{self, AssessContext};
@@ -225,6 +226,8 @@ async fn start(
         Arc::clone(&metrics),
         Arc::clone(&queue),
     );
+    let dependencies =
+        DependencyWatch::new(client.clone(), &namespace, Arc::clone(&applications), Arc::clone(&queue));
     let (event_outbox, event_writer) = events::outbox(&client, &identity);
     let driver = Arc::new(Driver {
         namespace: namespace.clone(),
@@ -233,6 +236,7 @@ async fn start(
         metrics: Arc::clone(&metrics),
         applications: Arc::clone(&applications),
         projects: Arc::clone(&projects),
+        dependencies: Arc::clone(&dependencies),
         sources: Arc::clone(&sources),
         renderer,
         renders: Semaphore::new(RENDERS),
@@ -255,6 +259,7 @@ async fn start(
         let (queue, names, installation, namespace) =
             (Arc::clone(&queue), Arc::clone(&names), settings.installation.clone(), namespace.clone());
         move |name, before: Option<&Application>, after: Option<&Application>| {
+            dependencies.changed(name, before, after);
             let owner = Owner::new(&installation, &namespace, name);
             let mut names = names.lock().unwrap_or_else(PoisonError::into_inner);
             match after {
@@ -384,7 +389,7 @@ fn assess(surface: Arc<SurfaceCache>, clock: Clock) -> crate::live::Assess {
     })
 }
 
-/// Whether anything but the status, which is our own writing, has changed.
+/// Whether anything but the status, which is our own writing, has changed, or a person ends the operation through it.
 fn differs_beyond_status(before: Option<&Application>, after: Option<&Application>) -> bool {
     let (Some(before), Some(after)) = (before, after) else { return true };
     before.spec != after.spec
@@ -393,6 +398,13 @@ fn differs_beyond_status(before: Option<&Application>, after: Option<&Applicatio
         || before.metadata.annotations != after.metadata.annotations
         || before.metadata.finalizers != after.metadata.finalizers
         || before.metadata.deletion_timestamp != after.metadata.deletion_timestamp
+        // Written by a person: this operator never writes it.
+        || (operation_phase(before) != operation_phase(after)
+            && operation_phase(after) == Some(OperationPhase::Terminating))
+}
+
+fn operation_phase(application: &Application) -> Option<OperationPhase> {
+    Some(application.status.as_ref()?.operation_state.as_ref()?.phase)
 }
 
 async fn wake_by_changes(

@@ -8,6 +8,7 @@ use tokio::sync::Semaphore;
 use tracing::{error, info};
 
 use super::attempt::AttemptMemory;
+use super::dependencies::DependencyWatch;
 use super::inventory::InventoryStore;
 use super::memory::Memory;
 use super::objects::Objects;
@@ -42,6 +43,7 @@ pub(super) struct Driver {
     pub(super) metrics: Arc<Metrics>,
     pub(super) applications: Arc<Objects<Application>>,
     pub(super) projects: Arc<Objects<AppProject>>,
+    pub(super) dependencies: Arc<DependencyWatch>,
     pub(super) sources: Arc<Sources>,
     pub(super) renderer: Arc<Renderer>,
     pub(super) renders: Semaphore,
@@ -106,6 +108,7 @@ impl Driver {
         memory.status = application.status.clone().unwrap_or_default();
         memory.handled_refresh.clone_from(&memory.status.last_handled_refresh);
         memory.handled_sync.clone_from(&memory.status.last_handled_sync);
+        memory.handled_terminate.clone_from(&memory.status.last_handled_terminate);
         let (inventory, chunks) = self.inventories.load(application).await?;
         memory.inventory = Some(inventory);
         memory.inventory_chunks = chunks;
@@ -193,6 +196,7 @@ impl Driver {
         }
         status.last_handled_refresh.clone_from(&memory.handled_refresh);
         status.last_handled_sync.clone_from(&memory.handled_sync);
+        status.last_handled_terminate.clone_from(&memory.handled_terminate);
         if let Some(inventory) = &memory.inventory {
             let stored =
                 self.inventories.store(application, inventory, &mut status, &mut memory.inventory_chunks).await;

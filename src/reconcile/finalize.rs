@@ -60,10 +60,11 @@ impl Driver {
         if !finalizers.iter().any(|finalizer| is_ours(finalizer)) {
             return None;
         }
-        let dependents = self.dependents_waiting(application);
+        let dependents = self.dependencies.deletion_waits(&owner.name, application);
         if !dependents.is_empty() {
             self.report(application, memory, Assessment::Deleting { waiting: &dependents, failure: None }).await;
-            return Some(RETRY);
+            // The end of a dependent, or of its dependency, wakes it.
+            return None;
         }
         match self.delete_owned(application, owner, memory, &finalizers).await {
             Ok(None) => {

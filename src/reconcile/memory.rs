@@ -46,9 +46,10 @@ pub(super) struct Memory {
     pub(super) last_failure: Option<LastAttempt>,
     /// How often the cluster was corrected lately.
     pub(super) heals: Heals,
-    /// Values of the refresh and sync annotations that were last acted on. Not part of `status` until it is written.
+    /// Values of the refresh, sync and terminate annotations that were last acted on. Not part of `status` until it is written.
     pub(super) handled_refresh: String,
     pub(super) handled_sync: String,
+    pub(super) handled_terminate: String,
     /// A refresh that was asked for and not answered yet: the annotation's value, and by repository the number of the
     /// poll that answers it.
     pub(super) refresh: Option<(String, BTreeMap<String, u64>)>,

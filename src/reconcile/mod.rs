@@ -36,5 +36,6 @@ mod secrets;
 mod sources;
 mod sync;
 mod tracker;
+mod windows;
 
 pub use controller::{Process, RunError, run};

@@ -1,10 +1,11 @@
-//! Syncs that a person asks for, by `operation` or by annotation.
+//! Syncs that a person asks for, by `operation` or by annotation, and the end of one that is under way.
 
 use super::driver::Driver;
 use super::memory::Memory;
 use crate::api::{Application, Operation};
 use crate::desired::unsupported_operation;
 use crate::model::Reason;
+use crate::plan::request::{RequestRefused, SyncRequest, Termination, termination};
 use crate::plan::{Policy, Request};
 use crate::status::Failure;
 
@@ -21,27 +22,20 @@ impl Driver {
     ) -> Result<(Option<Request>, Option<Operation>), Failure> {
         if let Some(operation) = &application.operation {
             self.reporter.remove_operation(application).await?;
-            let unsupported = unsupported_operation(operation);
-            let revision = operation.sync.as_ref().map(|sync| sync.revision.as_str()).unwrap_or_default();
+            let options = application.spec.sync_policy.as_ref().map(|policy| policy.sync_options.as_slice());
+            let request = SyncRequest::read(operation, options.unwrap_or_default()).map_err(refused)?;
             let target = application.spec.source.as_ref().and_then(|source| source.target_revision.as_deref());
             let current = memory.held.as_ref().map(|held| held.revision.to_string()).unwrap_or_default();
-            let other = !(revision.is_empty() || target == Some(revision) || revision == current);
-            if !unsupported.is_empty() || other {
-                let what = if other { "operation.sync.revision other than spec.source.targetRevision" } else { "" };
-                return Err(Failure {
-                    reason: Reason::UnsupportedField,
-                    message: format!(
-                        "the requested operation was refused, since this version does not act on: {}",
-                        unsupported
-                            .into_iter()
-                            .chain((!what.is_empty()).then_some(what))
-                            .collect::<Vec<_>>()
-                            .join(", ")
-                    ),
-                });
+            let revision = request.revision.as_deref();
+            let other = !(revision.is_none() || target == revision || revision == Some(current.as_str()));
+            let other = other.then_some("operation.sync.revision other than spec.source.targetRevision");
+            // What is read and not acted on is refused: a selective sync must never become a whole one.
+            let unsupported: Vec<String> =
+                unsupported_operation(operation).into_iter().chain(other).map(str::to_owned).collect();
+            if !unsupported.is_empty() {
+                return Err(refused(RequestRefused::Unsupported(unsupported)));
             }
-            let sync = operation.sync.clone().unwrap_or_default();
-            return Ok((Some(Request { prune: sync.prune, dry_run: sync.dry_run }), Some(operation.clone())));
+            return Ok((Some(Request::from(&request)), Some(operation.clone())));
         }
         let token = application.metadata.annotations.as_ref().and_then(|all| all.get(SYNC_ANNOTATION));
         if let Some(token) = token.filter(|token| **token != memory.handled_sync) {
@@ -50,4 +44,23 @@ impl Driver {
         }
         Ok((None, None))
     }
+}
+
+/// Whether a person wants the operation under way to end, said once for each wish: why it ended.
+pub(super) fn take_termination(application: &Application, memory: &mut Memory) -> Option<Failure> {
+    let by = match termination(application, &memory.handled_terminate)? {
+        Termination::Annotation(token) => {
+            memory.handled_terminate = token;
+            "the annotation `tidelock.dev/terminate`"
+        }
+        Termination::Status => "status.operationState.phase",
+    };
+    memory.attempt.as_ref().is_some_and(super::attempt::AttemptMemory::is_running).then(|| Failure {
+        reason: Reason::Terminated,
+        message: format!("a person ended the operation by {by}; what was written stays as it is"),
+    })
+}
+
+fn refused(refused: RequestRefused) -> Failure {
+    Failure { reason: refused.reason(), message: refused.to_string() }
 }

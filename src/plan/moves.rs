@@ -116,10 +116,10 @@ fn after_failure(reason: Reason, message: &str, progress: &Progress, input: &Mov
         let graces = progress.degraded_since.values().map(|since| end(*since, input.policy.degraded_grace));
         let needs = patience.filter(|end| *end > input.now);
         let until = needs.into_iter().chain(graces).chain(unseen(progress)).min();
-        return match survey.held.is_empty() {
-            true => look_again(input.now),
-            false => Next::Wait { waiting: waiting_for(&survey, progress, input), until },
-        };
+        if survey.held.is_empty() {
+            return look_again(input.now);
+        }
+        return Next::Wait { waiting: waiting_for(&survey, progress, input), until };
     }
     match clean_up_at(Moment::Failure, progress, input) {
         moves if moves.is_empty() => Next::Failed { reason, message: with_failed_hooks(message, progress, input) },

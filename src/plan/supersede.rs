@@ -39,14 +39,11 @@ pub fn supersede(policy: Supersede, refresh: bool, running: Option<&Running>, ne
         return Takeover::Unneeded;
     }
     match policy {
-        Supersede::Always if *retry_pending => Takeover::Now,
+        Supersede::Never if !refresh => Takeover::AfterOperation,
+        Supersede::Always | Supersede::BetweenAttempts | Supersede::Never if *retry_pending => Takeover::Now,
         Supersede::Always if *waiting && !*hook_running => Takeover::Now,
         Supersede::Always => Takeover::AtGate,
-        Supersede::BetweenAttempts if *retry_pending => Takeover::Now,
-        Supersede::BetweenAttempts => Takeover::AfterAttempt,
-        Supersede::Never if refresh && *retry_pending => Takeover::Now,
-        Supersede::Never if refresh => Takeover::AfterAttempt,
-        Supersede::Never => Takeover::AfterOperation,
+        Supersede::BetweenAttempts | Supersede::Never => Takeover::AfterAttempt,
     }
 }
 

@@ -1,66 +1,178 @@
 //! Syncs that a person asks for, by `operation` or by annotation, and the end of one that is under way.
 
+use std::sync::Arc;
+
+use tracing::info;
+
+use super::attempt::AttemptMemory;
 use super::driver::Driver;
-use super::memory::Memory;
+use super::holds::Holds;
+use super::memory::{Held, Memory};
+use super::observe::Desired;
+use super::overriding::Overriding;
 use crate::api::{Application, Operation};
-use crate::desired::unsupported_operation;
-use crate::model::Reason;
+use crate::diff::Differences;
+use crate::model::{Owner, Reason};
+use crate::plan::Policy;
 use crate::plan::request::{RequestRefused, SyncRequest, Termination, termination};
-use crate::plan::{Policy, Request};
 use crate::status::Failure;
 
 /// Annotation that asks for a sync now; any new value asks again.
 const SYNC_ANNOTATION: &str = "tidelock.dev/sync";
 
+/// A sync that a person asked for and that has not begun.
+#[derive(Clone)]
+pub(super) struct Asked {
+    /// What is asked for.
+    pub(super) request: SyncRequest,
+    /// As it was asked, unless by annotation.
+    pub(super) operation: Option<Operation>,
+}
+
+/// How far a wish has come.
+pub(super) enum Wish {
+    /// There is none that may begin now.
+    None,
+    /// It waits for what it brings.
+    Pending,
+    /// It may begin; with what it brings, when that is not what the spec wants.
+    Ready(Box<Asked>, Option<Box<Held>>),
+    /// It can't be carried out as it was asked.
+    Refused(Failure, Option<Operation>),
+}
+
 impl Driver {
-    /// A sync that a person asked for, by `operation` or by annotation. An operation is removed when it is taken.
-    pub(super) async fn take_request(
+    /// A sync that a person asked for. An operation is removed when it is taken; one that a window keeps waiting stays.
+    pub(super) async fn wish(
+        &self,
+        application: &Application,
+        owner: &Owner,
+        memory: &mut Memory,
+        policy: Policy,
+        holds: &Holds,
+    ) -> Result<Wish, Failure> {
+        if memory.asked.is_none()
+            && let Some(refused) = self.take(application, memory, policy, holds).await?
+        {
+            return Ok(refused);
+        }
+        let Some(asked) = memory.asked.clone() else { return Ok(Wish::None) };
+        let held = if memory.overriding.is_some() {
+            match self.observe_operation(application, owner, memory).await {
+                Desired::Pending => return Ok(Wish::Pending),
+                Desired::Failed(failure) => {
+                    memory.asked = None;
+                    memory.overriding = None;
+                    return Ok(Wish::Refused(failure, asked.operation));
+                }
+                Desired::Known { held, .. } => Some(Box::new(held)),
+            }
+        } else {
+            None
+        };
+        memory.asked = None;
+        Ok(Wish::Ready(Box::new(asked), held))
+    }
+
+    /// Takes a wish over into memory; returns a refusal.
+    async fn take(
         &self,
         application: &Application,
         memory: &mut Memory,
         policy: Policy,
-    ) -> Result<(Option<Request>, Option<Operation>), Failure> {
+        holds: &Holds,
+    ) -> Result<Option<Wish>, Failure> {
+        let options = application.spec.sync_policy.as_ref().map(|policy| policy.sync_options.as_slice());
+        let options = options.unwrap_or_default();
         if let Some(operation) = &application.operation {
-            self.reporter.remove_operation(application).await?;
-            let options = application.spec.sync_policy.as_ref().map(|policy| policy.sync_options.as_slice());
-            let request = SyncRequest::read(operation, options.unwrap_or_default()).map_err(refused)?;
-            let target = application.spec.source.as_ref().and_then(|source| source.target_revision.as_deref());
-            let current = memory.held.as_ref().map(|held| held.revision.to_string()).unwrap_or_default();
-            let revision = request.revision.as_deref();
-            let other = !(revision.is_none() || target == revision || revision == Some(current.as_str()));
-            let other = other.then_some("operation.sync.revision other than spec.source.targetRevision");
-            // What is read and not acted on is refused: a selective sync must never become a whole one.
-            let unsupported: Vec<String> =
-                unsupported_operation(operation).into_iter().chain(other).map(str::to_owned).collect();
-            if !unsupported.is_empty() {
-                return Err(refused(RequestRefused::Unsupported(unsupported)));
+            let read = SyncRequest::read(operation, options).and_then(|request| {
+                let busy = memory.attempt.as_ref().is_some_and(|attempt| {
+                    attempt.is_running() && (!attempt.automated || attempt.hook_is_running())
+                });
+                if busy { Err(RequestRefused::InProgress) } else { Ok(request) }
+            });
+            // What is only tried changes nothing that a window protects.
+            if let Ok(request) = &read
+                && !request.dry_run
+                && holds.manual.is_some()
+            {
+                return Ok(None);
             }
-            return Ok((Some(Request::from(&request)), Some(operation.clone())));
+            self.reporter.remove_operation(application).await?;
+            let request = match read {
+                Ok(request) => request,
+                Err(error) => return Ok(Some(Wish::Refused(refused(&error), Some(operation.clone())))),
+            };
+            let sync = operation.sync.clone().unwrap_or_default();
+            memory.overriding = match Overriding::of(&application.spec, &sync) {
+                Ok(overriding) => overriding,
+                Err(failure) => return Ok(Some(Wish::Refused(failure, Some(operation.clone())))),
+            };
+            memory.asked = Some(Asked { request, operation: Some(operation.clone()) });
+            return Ok(None);
         }
         let token = application.metadata.annotations.as_ref().and_then(|all| all.get(SYNC_ANNOTATION));
-        if let Some(token) = token.filter(|token| **token != memory.handled_sync) {
+        if let Some(token) = token.filter(|token| **token != memory.handled_sync && holds.manual.is_none()) {
             memory.handled_sync.clone_from(token);
-            return Ok((Some(Request { prune: policy.prune, dry_run: false }), None));
+            memory.asked = Some(Asked { request: SyncRequest::plain(policy.prune, options), operation: None });
         }
-        Ok((None, None))
+        Ok(None)
+    }
+
+    /// Whether a person wants a sync that has not been taken yet.
+    pub(super) fn wants_sync(application: &Application, memory: &Memory) -> bool {
+        let token = application.metadata.annotations.as_ref().and_then(|all| all.get(SYNC_ANNOTATION));
+        memory.asked.is_some()
+            || application.operation.is_some()
+            || token.is_some_and(|token| *token != memory.handled_sync)
     }
 }
 
-/// Whether a person wants the operation under way to end, said once for each wish: why it ended.
-pub(super) fn take_termination(application: &Application, memory: &mut Memory) -> Option<Failure> {
-    let by = match termination(application, &memory.handled_terminate)? {
-        Termination::Annotation(token) => {
+/// The objects of a selective sync, of those that the source has or that are left over from it.
+pub(super) fn selected(
+    asked: &Asked,
+    differences: &Differences,
+) -> Result<Option<std::collections::BTreeSet<crate::model::ObjectKey>>, Failure> {
+    let known = differences.objects.keys().chain(differences.extras.keys());
+    asked.request.select(known).map_err(|error| refused(&error))
+}
+
+/// Ends the operation under way when a person wants it to end.
+pub(super) fn take_termination(application: &Application, memory: &mut Memory) {
+    let by = match termination(application, &memory.handled_terminate) {
+        None => return,
+        Some(Termination::Annotation(token)) => {
             memory.handled_terminate = token;
             "the annotation `tidelock.dev/terminate`"
         }
-        Termination::Status => "status.operationState.phase",
+        Some(Termination::Status) => "status.operationState.phase",
     };
-    memory.attempt.as_ref().is_some_and(super::attempt::AttemptMemory::is_running).then(|| Failure {
-        reason: Reason::Terminated,
-        message: format!("a person ended the operation by {by}; what was written stays as it is"),
-    })
+    if let Some(attempt) = memory.attempt.as_mut().filter(|attempt| attempt.is_running() && !attempt.deletes) {
+        info!(by, "a person ends the operation");
+        attempt.phase = crate::api::OperationPhase::Terminating;
+        attempt.progress.terminate(format!("a person ended the operation by {by}; what was written stays as it is"));
+    }
 }
 
-fn refused(refused: RequestRefused) -> Failure {
+/// An attempt that was refused before it began, so that the status shows what was asked and why it was not done.
+pub(super) fn refused_attempt(
+    mut attempt: AttemptMemory,
+    failure: Failure,
+    operation: Option<Operation>,
+) -> AttemptMemory {
+    attempt.operation = operation;
+    attempt.automated = false;
+    attempt.desired = Arc::default();
+    let started = attempt.started;
+    attempt.end(crate::api::OperationPhase::Failed, Some(failure), started);
+    attempt
+}
+
+fn refused(refused: &RequestRefused) -> Failure {
     Failure { reason: refused.reason(), message: refused.to_string() }
+}
+
+/// Whether an operation that failed was ended by a person, so that it is not tried again until something is new.
+pub(super) fn was_ended_by_a_person(attempt: &AttemptMemory) -> bool {
+    attempt.failure.as_ref().is_some_and(|failure| failure.reason == Reason::Terminated)
 }

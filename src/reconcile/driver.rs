@@ -9,12 +9,15 @@ use tracing::{error, info};
 
 use super::attempts::{conclude, reopen_drifted, settle_reported_revision, target_of, until};
 use super::dependencies::DependencyWatch;
+use super::hold::show;
 use super::inventory::InventoryStore;
 use super::memory::{AttemptMemory, Memory};
 use super::objects::Objects;
 use super::observe::Desired;
 use super::report::Reporter;
+use super::requests::take_termination;
 use super::sources::Sources;
+use super::windows::WindowCache;
 use crate::api::{AppProject, Application, OperationPhase};
 use crate::apply::Applier;
 use crate::clock::Clock;
@@ -49,6 +52,7 @@ pub(super) struct Driver {
     pub(super) applications: Arc<Objects<Application>>,
     pub(super) projects: Arc<Objects<AppProject>>,
     pub(super) dependencies: Arc<DependencyWatch>,
+    pub(super) windows: WindowCache,
     pub(super) sources: Arc<Sources>,
     pub(super) renderer: Arc<Renderer>,
     pub(super) renders: Semaphore,
@@ -237,9 +241,24 @@ impl Driver {
         let now = self.clock.now();
         memory.recorded_now.clear();
         let policy = Policy::new(application.spec.sync_policy.as_ref().and_then(|policy| policy.automated.as_ref()));
-        let (request, operation) = match self.take_request(application, memory, policy).await {
-            Ok(taken) => taken,
-            Err(failure) => return Some(self.failed(application, memory, &failure).await),
+        if let Some(failure) = take_termination(application, memory)
+            && let Some(attempt) = &mut memory.attempt
+        {
+            attempt.phase = OperationPhase::Failed;
+            attempt.ended = Some(now);
+            attempt.waiting.clear();
+            attempt.failure = Some(failure);
+        }
+        let terminated =
+            memory.attempt.as_ref().is_some_and(|attempt| attempt.ended == Some(now) && attempt.failure.is_some());
+        let held = self.held(application, memory, now);
+        let (request, operation) = if held.is_some() {
+            (None, None)
+        } else {
+            match self.take_request(application, memory, policy).await {
+                Ok(taken) => taken,
+                Err(failure) => return Some(self.failed(application, memory, &failure).await),
+            }
         };
         let mut compared = self.compare(application, owner, memory, desired, policy.prune);
         settle_reported_revision(memory, &compared.differences);
@@ -248,10 +267,14 @@ impl Driver {
             .attempt
             .as_ref()
             .is_some_and(|attempt| attempt.is_running() && attempt.target == hash && request.is_none());
-        let mut due = None;
+        let mut due = held.as_ref().and_then(|held| held.due);
+        if terminated {
+            due = conclude(application, memory, target, now);
+        }
         let retry = application.spec.sync_policy.as_ref().and_then(|policy| policy.retry.as_ref());
         let requested = memory.attempt.as_ref().is_some_and(|attempt| running && !attempt.automated);
-        let decision = if application.spec.suspend && request.is_none() && !requested {
+        let decision = if (application.spec.suspend && request.is_none() && !requested) || (held.is_some() && !running)
+        {
             Decision::Hold
         } else if running {
             let attempt = memory.attempt.as_ref();
@@ -336,6 +359,9 @@ impl Driver {
         };
         self.report(application, memory, Assessment::Compared { comparison, source_failure: source_failure.as_ref() })
             .await;
+        // The status shows how the windows stand, so each of their changes is looked at.
+        let windows = memory.window_due.and_then(|time| until(time, self.clock.now()));
+        let due = due.into_iter().chain(windows).min();
         if memory.recorded_now.is_empty() { due } else { Some(due.unwrap_or(FIRST_RETRY).min(FIRST_RETRY)) }
     }
 
@@ -364,6 +390,7 @@ impl Driver {
             history_limit: limit.unwrap_or(HISTORY_LIMIT),
         });
         status.last_handled_refresh.clone_from(&memory.handled_refresh);
+        show(memory, self.clock.now(), &mut status);
         status.last_handled_sync.clone_from(&memory.handled_sync);
         status.last_handled_terminate.clone_from(&memory.handled_terminate);
         if let Some(inventory) = &memory.inventory {

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use crate::api::{ApplicationStatus, Operation, OperationPhase};
+use crate::api::{ApplicationStatus, Operation, OperationPhase, SyncWindowStatus};
 use crate::desired::DesiredSet;
 use crate::model::{Hash64, Inventory, ObjectKey, Reason, Revision};
 use crate::plan::{LastAttempt, Outcomes, Waiting};
@@ -52,6 +52,12 @@ pub(super) struct Memory {
     pub(super) handled_refresh: String,
     pub(super) handled_sync: String,
     pub(super) handled_terminate: String,
+    /// How the sync windows stand.
+    pub(super) sync_window: Option<SyncWindowStatus>,
+    /// When they are looked at again.
+    pub(super) window_due: Option<Timestamp>,
+    /// Applications that a sync waits for.
+    pub(super) awaited: Vec<crate::plan::progress::Waiting>,
     /// A refresh that was asked for and not answered yet: the annotation's value and the number of the poll.
     pub(super) refresh: Option<(String, u64)>,
     /// Consecutive reconciles that failed for a reason that may pass.

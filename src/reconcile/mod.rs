@@ -15,6 +15,7 @@ mod dependencies;
 mod driver;
 mod events;
 mod finalize;
+mod hold;
 mod inventory;
 pub mod lease;
 mod memory;

@@ -12,6 +12,12 @@ use crate::status::Failure;
 /// Annotation that asks for a sync now; any new value asks again.
 const SYNC_ANNOTATION: &str = "tidelock.dev/sync";
 
+/// Whether a person has asked for a sync that was not taken yet.
+pub(super) fn asks_for_sync(application: &Application, memory: &Memory) -> bool {
+    let token = application.metadata.annotations.as_ref().and_then(|all| all.get(SYNC_ANNOTATION));
+    application.operation.is_some() || token.is_some_and(|token| *token != memory.handled_sync)
+}
+
 impl Driver {
     /// A sync that a person asked for, by `operation` or by annotation. An operation is removed when it is taken.
     pub(super) async fn take_request(

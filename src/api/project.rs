@@ -57,6 +57,7 @@ pub struct AppProjectSpec {
     pub roles: Vec<Value>,
     /// When syncs may run.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 100))]
     pub sync_windows: Vec<SyncWindow>,
     /// Watch for objects that no Application owns.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -103,22 +104,27 @@ pub struct ResourceRule {
 }
 
 /// When syncs may run.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
+#[x_kube(
+    validation = Rule::new("self.kind in ['allow', 'deny']").message("kind must be allow or deny"),
+    validation = Rule::new("self.schedule != ''").message("schedule must be a cron expression of five fields, such as '0 22 * * 1-5'"),
+    validation = Rule::new("self.duration.matches('^([0-9]+([.][0-9]+)?(ms|s|m|h))+$')").message("duration must be one such as 30m, 8h or 1h30m")
+)]
 pub struct SyncWindow {
     /// `allow` or `deny`.
-    #[serde(default)]
+    #[schemars(length(max = 5))]
     pub kind: String,
-    /// Cron expression of five fields.
-    #[serde(default)]
+    /// Cron expression of five fields: minute, hour, day of month, month, day of week.
+    #[schemars(length(max = 256))]
     pub schedule: String,
-    /// How long the window stays open (`1h`).
-    #[serde(default)]
+    /// How long the window stays open (`1h`), in elapsed time.
+    #[schemars(length(max = 32))]
     pub duration: String,
     /// Globs of Applications.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub applications: Vec<String>,
-    /// Globs of namespaces.
+    /// Globs of namespaces that are deployed to.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub namespaces: Vec<String>,
     /// Globs of clusters.

@@ -91,7 +91,7 @@ pub fn unsupported_project_fields(spec: &AppProjectSpec) -> Vec<&'static str> {
         namespace_resource_whitelist: _,
         namespace_resource_blacklist: _,
         roles,
-        sync_windows,
+        sync_windows: _,
         orphaned_resources,
         signature_keys,
         destination_service_accounts,
@@ -100,7 +100,6 @@ pub fn unsupported_project_fields(spec: &AppProjectSpec) -> Vec<&'static str> {
     [
         (!source_namespaces.is_empty(), "spec.sourceNamespaces"),
         (!roles.is_empty(), "spec.roles"),
-        (!sync_windows.is_empty(), "spec.syncWindows"),
         (orphaned_resources.is_some(), "spec.orphanedResources"),
         (!signature_keys.is_empty(), "spec.signatureKeys"),
         (!destination_service_accounts.is_empty(), "spec.destinationServiceAccounts"),
@@ -201,11 +200,11 @@ mod tests {
     #[test]
     fn project_rules_that_do_not_hold_are_named() {
         let spec = AppProjectSpec {
-            sync_windows: vec![crate::api::SyncWindow::default()],
+            source_namespaces: vec!["shop".into()],
             permit_only_project_scoped_clusters: true,
             ..AppProjectSpec::default()
         };
-        assert_eq!(unsupported_project_fields(&spec), ["spec.syncWindows", "spec.permitOnlyProjectScopedClusters"]);
+        assert_eq!(unsupported_project_fields(&spec), ["spec.sourceNamespaces", "spec.permitOnlyProjectScopedClusters"]);
     }
 
     #[test]

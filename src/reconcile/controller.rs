@@ -26,6 +26,7 @@ use super::queue::Queue;
 use super::report::Reporter;
 use super::secrets::Secrets;
 use super::sources::Sources;
+use super::windows::WindowCache;
 use crate::api::{AppProject, Application, EgressProxy, OperationPhase, Repository, definitions};
 use crate::apply::{Applier, Limits};
 use crate::clock::Clock;
@@ -226,8 +227,7 @@ async fn start(
         Arc::clone(&metrics),
         Arc::clone(&queue),
     );
-    let dependencies =
-        DependencyWatch::new(client.clone(), &namespace, Arc::clone(&applications), Arc::clone(&queue));
+    let dependencies = DependencyWatch::new(client.clone(), &namespace, Arc::clone(&applications), Arc::clone(&queue));
     let (event_outbox, event_writer) = events::outbox(&client, &identity);
     let driver = Arc::new(Driver {
         namespace: namespace.clone(),
@@ -237,6 +237,7 @@ async fn start(
         applications: Arc::clone(&applications),
         projects: Arc::clone(&projects),
         dependencies: Arc::clone(&dependencies),
+        windows: WindowCache::default(),
         sources: Arc::clone(&sources),
         renderer,
         renders: Semaphore::new(RENDERS),

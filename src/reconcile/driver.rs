@@ -15,6 +15,7 @@ use super::objects::Objects;
 use super::observe::Desired;
 use super::report::Reporter;
 use super::sources::Sources;
+use super::windows::WindowCache;
 use crate::api::{AppProject, Application};
 use crate::apply::Applier;
 use crate::clock::Clock;
@@ -44,6 +45,7 @@ pub(super) struct Driver {
     pub(super) applications: Arc<Objects<Application>>,
     pub(super) projects: Arc<Objects<AppProject>>,
     pub(super) dependencies: Arc<DependencyWatch>,
+    pub(super) windows: WindowCache,
     pub(super) sources: Arc<Sources>,
     pub(super) renderer: Arc<Renderer>,
     pub(super) renders: Semaphore,

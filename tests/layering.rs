@@ -100,6 +100,7 @@ const RULES: &[Rule] = &[
             "metrics",
             "settings",
             "server::probes",
+            "customizations",
             "health",
             "desired",
             "diff",

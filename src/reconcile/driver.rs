@@ -8,6 +8,7 @@ use tokio::sync::Semaphore;
 use tracing::{error, info};
 
 use super::attempts::{conclude, reopen_drifted, settle_reported_revision, target_of, until};
+use super::fleet::Fleet;
 use super::inventory::InventoryStore;
 use super::memory::{AttemptMemory, Memory};
 use super::objects::Objects;
@@ -19,6 +20,7 @@ use crate::apply::Applier;
 use crate::clock::Clock;
 use crate::desired::{DesiredSet, unsupported_fields, unsupported_project_fields};
 use crate::diff::{Differences, Extra, compare};
+use crate::health::rules::Rules;
 use crate::live::{Cache, LiveView, SurfaceCache};
 use crate::metrics::Metrics;
 use crate::model::{GroupKind, Hash64, Inventory, InventoryEntry, ObjectKey, Owner};
@@ -53,6 +55,10 @@ pub(super) struct Driver {
     pub(super) render_limits: RenderLimits,
     pub(super) surface: Arc<SurfaceCache>,
     pub(super) cache: Arc<Cache>,
+    /// Settings for all Applications.
+    pub(super) fleet: Arc<Fleet>,
+    /// Health rules that users gave.
+    pub(super) rules: Arc<Rules>,
     pub(super) applier: Arc<Applier>,
     pub(super) reporter: Reporter,
     pub(super) inventories: InventoryStore,
@@ -348,6 +354,9 @@ impl Driver {
         if let Some(held) = &memory.held {
             warnings.extend(held.desired.warnings.iter().cloned());
         }
+        let instance = Owner::new(&self.installation, &self.namespace, application.metadata.name.as_deref().unwrap_or_default()).instance;
+        warnings.extend(self.rules.problems_of(&instance));
+        warnings.extend(self.fleet.current().problems.iter().cloned());
         let limit = application.spec.revision_history_limit.and_then(|limit| usize::try_from(limit).ok());
         let mut status = derive(&Observed {
             previous: &memory.status,

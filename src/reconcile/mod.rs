@@ -14,6 +14,7 @@ mod controller;
 mod driver;
 mod events;
 mod finalize;
+mod fleet;
 mod inventory;
 pub mod lease;
 mod memory;

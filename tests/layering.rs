@@ -104,6 +104,7 @@ const RULES: &[Rule] = &[
             "metrics",
             "settings",
             "server::probes",
+            "customizations",
             "health",
             "desired",
             "diff",

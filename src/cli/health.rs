@@ -1,18 +1,22 @@
 //! `tidelock health`: the verdict on objects as a cluster returned them, by the rules of the controller.
 
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 
 use clap::Args;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 use super::Exit;
+use crate::api::HealthCheckExpression;
 use crate::clock::Clock;
+use crate::customizations::{self, CONFIG_MAP, Customizations, HealthExpression, HealthScript, KindPattern};
 use crate::health::report::ReportError;
-use crate::health::{AssessContext, assess, is_ignored};
-use crate::model::{Health, HealthStatus, Origin};
+use crate::health::rules::{FleetRules, Rules};
+use crate::health::{AssessContext, is_ignored};
+use crate::model::{GroupKind, Health, HealthStatus, Origin};
 use crate::render::yaml::{DuplicateKeys, YamlError, YamlLimits, decode};
 use crate::render::{RenderError, manifests};
 
@@ -36,6 +40,18 @@ pub struct HealthArguments {
     /// (`GROUP/KIND/health_test.yaml`), and print how far the verdicts agree
     #[arg(long, value_name = "DIRECTORY", conflicts_with = "file")]
     pub report: Option<PathBuf>,
+    /// Health script in Argo CD's dialect of Lua, tried on every object
+    #[arg(long, value_name = "FILE")]
+    pub lua: Option<PathBuf>,
+    /// Let the script of --lua use `string` and `math`, as `useOpenLibs` does
+    #[arg(long, requires = "lua")]
+    pub use_open_libs: bool,
+    /// YAML with a list of health rules in CEL, as in `spec.healthCheckExprs` of an Application
+    #[arg(long, value_name = "FILE")]
+    pub cel: Option<PathBuf>,
+    /// ConfigMap with fleet-wide settings (`tidelock-cm`, or Argo CD's `argocd-cm`)
+    #[arg(long, value_name = "FILE")]
+    pub customizations: Option<PathBuf>,
 }
 
 /// Why there are no verdicts.
@@ -66,6 +82,17 @@ pub enum HealthError {
     /// The directory holds no judged example.
     #[error("{0}: no GROUP/KIND/health_test.yaml is in it; name the directory that holds the groups")]
     NoExamples(String),
+    /// A file with rules is not what is expected there.
+    #[error("{file}: {message}")]
+    Rules {
+        /// The file.
+        file: String,
+        /// What is wrong with it.
+        message: String,
+    },
+    /// Rules can't be used.
+    #[error("{}", .0.join("\n"))]
+    Broken(Vec<String>),
     /// stdout could not be written to.
     #[error("cannot write to stdout: {0}")]
     Print(#[source] io::Error),
@@ -86,8 +113,68 @@ pub(super) fn run(arguments: &HealthArguments, clock: &Clock, output: &mut impl 
     if let Some(directory) = &arguments.report {
         return compare(directory, output);
     }
+    let rules = rules(arguments)?;
     let (name, text) = read(arguments.file.as_deref().unwrap_or_else(|| Path::new("-")))?;
-    report(&name, &text, clock, output)
+    report(&name, &text, &rules, clock, output)
+}
+
+/// The rules that the files give; those of a ConfigMap come after a script or an expression that is tried.
+fn rules(arguments: &HealthArguments) -> Result<Rules, HealthError> {
+    let mut found = Customizations::default();
+    let mut broken = Vec::new();
+    if let Some(file) = &arguments.customizations {
+        let (name, text) = read(file)?;
+        let (customizations, problems) = customizations::parse(&config_map(&name, &text)?);
+        broken.extend(problems.iter().map(|problem| format!("{name}: {}: {}", problem.key, problem.message)));
+        found = customizations;
+    }
+    if let Some(file) = &arguments.cel {
+        let (origin, text) = read(file)?;
+        let rules: Vec<HealthCheckExpression> = serde_yaml::from_slice(&text).map_err(|error| HealthError::Rules {
+            file: origin.clone(),
+            message: format!("is no list of health rules with apiVersion, kind and current: {error}"),
+        })?;
+        found
+            .health_expressions
+            .extend(rules.into_iter().map(|rule| HealthExpression { origin: origin.clone(), rule }));
+    }
+    if let Some(file) = &arguments.lua {
+        let (origin, text) = read(file)?;
+        let source = String::from_utf8(text).map_err(|_| HealthError::Rules {
+            file: origin.clone(),
+            message: "is not UTF-8, and so is no script".to_owned(),
+        })?;
+        let kinds = KindPattern::all();
+        // What is tried comes before everything else.
+        found.health_expressions.clear();
+        found.health_scripts = vec![HealthScript { kinds, origin, source, open_libraries: arguments.use_open_libs }];
+    }
+    let (fleet, problems) = FleetRules::compile(&found);
+    broken.extend(problems.iter().map(|problem| format!("{}: {}", problem.key, problem.message)));
+    if !broken.is_empty() {
+        return Err(HealthError::Broken(broken));
+    }
+    let rules = Rules::default();
+    // Nothing was assessed by other rules before.
+    drop(rules.set_fleet(fleet));
+    Ok(rules)
+}
+
+/// The data of a ConfigMap.
+fn config_map(name: &str, text: &[u8]) -> Result<BTreeMap<String, String>, HealthError> {
+    #[derive(Deserialize)]
+    struct ConfigMap {
+        kind: String,
+        #[serde(default)]
+        data: BTreeMap<String, String>,
+    }
+    let wrong = |message: String| HealthError::Rules { file: name.to_owned(), message };
+    let found: ConfigMap =
+        serde_yaml::from_slice(text).map_err(|error| wrong(format!("is no ConfigMap like {CONFIG_MAP}: {error}")))?;
+    if found.kind != "ConfigMap" {
+        return Err(wrong(format!("is a {} and no ConfigMap like {CONFIG_MAP}", found.kind)));
+    }
+    Ok(found.data)
 }
 
 /// Prints the agreement with judged examples; too little of it, or one false green, is not success.
@@ -118,7 +205,7 @@ fn read(file: &Path) -> Result<(String, Vec<u8>), HealthError> {
 
 /// Writes one line an object, in the order of the input. An object whose annotations take it out of the reckoning is
 /// shown, and does not count for the exit code; a kind without health is well by existing.
-fn report(name: &str, text: &[u8], clock: &Clock, output: &mut impl Write) -> Result<Exit, HealthError> {
+fn report(name: &str, text: &[u8], rules: &Rules, clock: &Clock, output: &mut impl Write) -> Result<Exit, HealthError> {
     let decoded = decode(text, &LIMITS, DuplicateKeys::Refuse)
         .map_err(|source| HealthError::Decode { name: name.to_owned(), source })?;
     let place = |line| Origin { file: name.to_owned(), line };
@@ -126,11 +213,13 @@ fn report(name: &str, text: &[u8], clock: &Clock, output: &mut impl Write) -> Re
     let context = AssessContext { now: clock.now(), has_status_subresource: None };
     let mut worst = HealthStatus::Healthy;
     for object in &objects {
-        let Health { status, message } = assess(&object.object, &context).unwrap_or_else(Health::healthy);
+        let gvk = object.gvk();
+        let kind = GroupKind::new(gvk.group.as_str(), gvk.kind.as_str());
+        let verdict = rules.assess(&kind, &object.object, &context);
+        let Health { status, message } = verdict.unwrap_or_else(Health::healthy);
         if !is_ignored(&object.object) {
             worst = worst.max(status);
         }
-        let gvk = object.gvk();
         let line = Line {
             group: &gvk.group,
             kind: &gvk.kind,
@@ -162,7 +251,7 @@ mod tests {
     fn reported(text: &str) -> Result<(Exit, String), HealthError> {
         let (clock, _hands) = Clock::manual(Timestamp::from_second(1_700_000_000).unwrap());
         let mut output = Vec::new();
-        let exit = report("live.yaml", text.as_bytes(), &clock, &mut output)?;
+        let exit = report("live.yaml", text.as_bytes(), &Rules::default(), &clock, &mut output)?;
         Ok((exit, String::from_utf8(output).unwrap()))
     }
 
@@ -220,6 +309,70 @@ mod tests {
         assert!(error.starts_with("live.yaml: line "), "{error}");
         let error = reported("apiVersion: v1\n").unwrap_err().to_string();
         assert!(error.starts_with("live.yaml:1: "), "{error}");
+    }
+
+    fn with_rules(files: &[(&str, &str)], arguments: &[&str]) -> Result<(Exit, String), HealthError> {
+        #[derive(clap::Parser)]
+        struct Command {
+            #[command(flatten)]
+            arguments: HealthArguments,
+        }
+        let directory = tempfile::tempdir().unwrap();
+        for (name, text) in files {
+            std::fs::write(directory.path().join(name), text).unwrap();
+        }
+        let in_directory = |argument: &&str| match argument.strip_prefix('@') {
+            Some(name) => directory.path().join(name).display().to_string(),
+            None => (*argument).to_owned(),
+        };
+        let all: Vec<String> = ["health", "-f", "@live.yaml"].iter().chain(arguments).map(in_directory).collect();
+        let arguments = <Command as clap::Parser>::try_parse_from(all).unwrap().arguments;
+        let (clock, _hands) = Clock::manual(Timestamp::from_second(1_700_000_000).unwrap());
+        let mut output = Vec::new();
+        let exit = run(&arguments, &clock, &mut output)?;
+        let output = String::from_utf8(output).unwrap();
+        let verdicts: Vec<String> = output
+            .lines()
+            .map(|line| {
+                let line: serde_json::Value = serde_json::from_str(line).unwrap();
+                format!("{} {}", line["status"].as_str().unwrap(), line["message"].as_str().unwrap())
+            })
+            .collect();
+        Ok((exit, verdicts.join("\n")))
+    }
+
+    const LIVE: (&str, &str) = (
+        "live.yaml",
+        "apiVersion: shop.example/v1\nkind: Cart\nmetadata: {name: c, generation: 3}\nstatus: {phase: Ready}\n",
+    );
+
+    #[test]
+    fn a_script_is_tried_on_the_objects() {
+        let script = "return {status = 'Degraded', message = obj.kind .. ' ' .. obj.metadata.generation}";
+        let tried = with_rules(&[LIVE, ("health.lua", script)], &["--lua", "@health.lua"]).unwrap();
+        assert_eq!(tried, (Exit::Unhealthy, "Degraded Cart 3".to_owned()));
+        let open = "return {status = 'Healthy', message = string.upper(obj.kind)}";
+        let tried = with_rules(&[LIVE, ("health.lua", open)], &["--lua", "@health.lua", "--use-open-libs"]).unwrap();
+        assert_eq!(tried, (Exit::Success, "Healthy CART".to_owned()));
+        let broken = with_rules(&[LIVE, ("health.lua", "return {")], &["--lua", "@health.lua"]).unwrap_err();
+        assert!(broken.to_string().contains("health.lua: health.lua:1: "), "{broken}");
+    }
+
+    #[test]
+    fn rules_in_cel_and_a_config_map_are_tried_on_the_objects() {
+        let rules = "- apiVersion: shop.example/v1\n  kind: Cart\n  current: status.phase == 'Gone'\n";
+        let tried = with_rules(&[LIVE, ("rules.yaml", rules)], &["--cel", "@rules.yaml"]).unwrap();
+        assert_eq!(tried, (Exit::Unsettled, "Progressing `status.phase == 'Gone'` is not true yet".to_owned()));
+        let map = |data: &str| format!("apiVersion: v1\nkind: ConfigMap\nmetadata: {{name: argocd-cm}}\ndata:\n{data}");
+        let script = "  resource.customizations.health.shop.example_Cart: |\n    return {status = 'Suspended', message = 'held'}\n";
+        let tried = with_rules(&[LIVE, ("cm.yaml", &map(script))], &["--customizations", "@cm.yaml"]).unwrap();
+        assert_eq!(tried, (Exit::Success, "Suspended held".to_owned()));
+        let broken = "  resource.exclusions: 'x: 1'\n  resource.health.cel.a_b_c: x\n";
+        let error = with_rules(&[LIVE, ("cm.yaml", &map(broken))], &["--customizations", "@cm.yaml"]).unwrap_err();
+        let HealthError::Broken(problems) = error else { panic!("{error}") };
+        assert_eq!(problems.len(), 2, "{problems:?}");
+        let error = with_rules(&[LIVE, ("cm.yaml", "kind: Secret")], &["--customizations", "@cm.yaml"]).unwrap_err();
+        assert!(error.to_string().ends_with("is a Secret and no ConfigMap like tidelock-cm"), "{error}");
     }
 
     #[test]

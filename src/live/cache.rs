@@ -139,6 +139,20 @@ impl Cache {
         lock(&self.running).get(kind).is_some_and(|running| *running.state.borrow() == SyncState::Synced)
     }
 
+    /// Reads all objects of the watched kinds again for which `changed` holds, since the rules that judge them have
+    /// changed: what is held of an object is a verdict, and its body is gone. Until a kind is listed again its records
+    /// stay, and it is not in sync. Must be called in a tokio runtime.
+    pub fn reassess(&self, changed: impl Fn(&GroupKind) -> bool) {
+        let mut running = lock(&self.running);
+        let kinds: Vec<GroupKind> = running.keys().filter(|kind| changed(kind)).cloned().collect();
+        for kind in kinds {
+            // Dropping it marks it as stopped, so that it puts in nothing that was judged by the old rules.
+            drop(running.remove(&kind));
+            let watch = self.spawn(&kind);
+            running.insert(kind, watch);
+        }
+    }
+
     /// Stops the watches of all other kinds and drops their records.
     pub fn retain(&self, kinds: &BTreeSet<GroupKind>) {
         let mut running = lock(&self.running);
@@ -219,13 +233,19 @@ impl Cache {
         } else if !known {
             return Err(unknown_kind(kind, &surface));
         }
+        let watch = self.spawn(kind);
+        let state = watch.state.clone();
+        running.insert(kind.clone(), watch);
+        self.count(&running);
+        Ok(state)
+    }
+
+    fn spawn(&self, kind: &GroupKind) -> Running {
         let (sender, state) = watch::channel(SyncState::Starting);
         let stopped = Arc::new(AtomicBool::new(false));
         let watch = Watch::new(kind.clone(), Arc::clone(&self.shared), sender, Arc::clone(&stopped));
         let task = tokio::spawn(watch.run()).abort_handle();
-        running.insert(kind.clone(), Running { task, state: state.clone(), stopped });
-        self.count(&running);
-        Ok(state)
+        Running { task, state, stopped }
     }
 
     fn count(&self, running: &BTreeMap<GroupKind, Running>) {

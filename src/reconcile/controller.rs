@@ -17,6 +17,7 @@ use super::connections::Connections;
 use super::dependencies::DependencyWatch;
 use super::driver::Driver;
 use super::events;
+use super::fleet::Fleet;
 use super::inventory::InventoryStore;
 use super::lease::{Acquired, Fence, Holder, HolderError, LeaseError, LeaseKeeper};
 use super::objects::Objects;
@@ -30,6 +31,7 @@ use super::windows::WindowCache;
 use crate::api::{AppProject, Application, EgressProxy, OperationPhase, Repository, definitions};
 use crate::apply::{Applier, Limits};
 use crate::clock::Clock;
+use crate::health::rules::{ApplicationRules, Rules};
 use crate::health::{self, AssessContext};
 use crate::live::client::ClientError;
 use crate::live::{Cache, Change, LiveError, SurfaceCache, client};
@@ -199,19 +201,24 @@ async fn start(
     )>::default();
     let namespace = settings.namespace.clone();
     let (changes, changed) = mpsc::unbounded_channel();
-    let wants_whole = |kind: &GroupKind| health::is_assessed(&kind.group, &kind.kind);
+    let rules = Arc::new(Rules::default());
+    let fleet = Arc::new(Fleet::default());
+    let wants_whole: crate::live::HasHealth = Arc::new({
+        let rules = Arc::clone(&rules);
+        move |kind: &GroupKind| rules.has_health(kind)
+    });
     let cache = Arc::new(Cache::new(
         client.clone(),
         Arc::clone(&surface),
-        assess(Arc::clone(&surface), clock.clone()),
-        Arc::new(wants_whole),
+        assess(Arc::clone(&rules), Arc::clone(&surface), clock.clone()),
+        Arc::clone(&wants_whole),
         changes,
     ));
     let served = Arc::clone(&surface);
     let applier = Arc::new(Applier::new(
         client.clone(),
         Arc::new(move || served.current()),
-        Arc::new(wants_whole),
+        wants_whole,
         Arc::clone(&may_write),
         Limits::default(),
     ));
@@ -247,6 +254,8 @@ async fn start(
         },
         surface,
         cache: Arc::clone(&cache),
+        fleet: Arc::clone(&fleet),
+        rules: Arc::clone(&rules),
         applier,
         reporter: Reporter::new(&client, &namespace, event_outbox, Arc::clone(&metrics), may_write),
         inventories: InventoryStore::new(client.clone(), &namespace),
@@ -259,9 +268,19 @@ async fn start(
     parts.spawn(Arc::clone(&applications).run(client.clone(), namespace.clone(), {
         let (queue, names, installation, namespace) =
             (Arc::clone(&queue), Arc::clone(&names), settings.installation.clone(), namespace.clone());
+        let (rules, cache) = (Arc::clone(&rules), Arc::clone(&cache));
         move |name, before: Option<&Application>, after: Option<&Application>| {
             dependencies.changed(name, before, after);
             let owner = Owner::new(&installation, &namespace, name);
+            let given = |application: Option<&Application>| {
+                application.map(|application| application.spec.health_check_exprs.clone()).unwrap_or_default()
+            };
+            if given(before) != given(after) {
+                // In force before the Application is worked on.
+                let own = ApplicationRules::compile(&given(after));
+                let kinds = rules.set_application(owner.instance.clone(), Some(own));
+                cache.reassess(|kind| kinds.contains(kind));
+            }
             let mut names = names.lock().unwrap_or_else(PoisonError::into_inner);
             match after {
                 Some(_) => names.insert(owner.instance, name.to_owned()),
@@ -312,8 +331,24 @@ async fn start(
             }
         }
     }));
+    parts.spawn(Arc::clone(&fleet).run(client.clone(), namespace.clone(), {
+        let (rules, cache) = (Arc::clone(&rules), Arc::clone(&cache));
+        let (queue, applications) = (Arc::clone(&queue), Arc::clone(&applications));
+        move |found| {
+            cache.reassess(rules.set_fleet(found));
+            for (application, _) in applications.all() {
+                queue.now(&application);
+            }
+        }
+    }));
     // Nothing is decided from a partial list of our own kinds: a missing proxy object would open the direct way.
-    tokio::join!(projects.synced(), repositories.synced(), proxies.synced(), applications.synced());
+    tokio::join!(
+        projects.synced(),
+        repositories.synced(),
+        proxies.synced(),
+        applications.synced(),
+        fleet.synced()
+    );
     probes.readiness.met(Requirement::Watches);
     info!(applications = applications.all().len(), "ready");
 
@@ -378,15 +413,19 @@ async fn await_definitions(surface: &SurfaceCache, probes: &Probes) {
     }
 }
 
-fn assess(surface: Arc<SurfaceCache>, clock: Clock) -> crate::live::Assess {
+fn assess(rules: Arc<Rules>, surface: Arc<SurfaceCache>, clock: Clock) -> crate::live::Assess {
     Arc::new(move |kind, object| {
+        let has_status = surface.current().kinds.get(kind).map(|info| info.has_status);
+        let context = AssessContext { now: clock.now(), has_status_subresource: has_status };
+        if let Some(health) = rules.by_user(kind, object, &context) {
+            return Some(health);
+        }
         if kind.group.is_empty() && kind.kind == "PersistentVolumeClaim" && health::waits_for_consumer(object) {
             // A class that binds on first use waits for a pod, which a later wave may bring: waiting for the claim first
             // would be waiting for ever.
             return Some(Health::new(HealthStatus::Healthy, "waits for a pod that uses it"));
         }
-        let has_status = surface.current().kinds.get(kind).map(|info| info.has_status);
-        health::assess(object, &AssessContext { now: clock.now(), has_status_subresource: has_status })
+        health::assess(object, &context)
     })
 }
 

@@ -9,6 +9,7 @@ use tracing::{error, info};
 
 use super::attempt::AttemptMemory;
 use super::dependencies::DependencyWatch;
+use super::fleet::Fleet;
 use super::inventory::InventoryStore;
 use super::memory::Memory;
 use super::objects::Objects;
@@ -21,6 +22,7 @@ use crate::apply::Applier;
 use crate::clock::Clock;
 use crate::desired::{DesiredSet, unsupported_fields, unsupported_project_fields};
 use crate::live::{Cache, SurfaceCache};
+use crate::health::rules::Rules;
 use crate::metrics::Metrics;
 use crate::model::{GroupKind, Inventory, ObjectKey, Owner};
 use crate::render::{RenderLimits, Renderer};
@@ -52,6 +54,10 @@ pub(super) struct Driver {
     pub(super) render_limits: RenderLimits,
     pub(super) surface: Arc<SurfaceCache>,
     pub(super) cache: Arc<Cache>,
+    /// Settings for all Applications.
+    pub(super) fleet: Arc<Fleet>,
+    /// Health rules that users gave.
+    pub(super) rules: Arc<Rules>,
     pub(super) applier: Arc<Applier>,
     pub(super) reporter: Reporter,
     pub(super) inventories: InventoryStore,
@@ -174,6 +180,9 @@ impl Driver {
         if let Some(held) = &memory.held {
             warnings.extend(held.desired.warnings.iter().cloned());
         }
+        let instance = Owner::new(&self.installation, &self.namespace, application.metadata.name.as_deref().unwrap_or_default()).instance;
+        warnings.extend(self.rules.problems_of(&instance));
+        warnings.extend(self.fleet.current().problems.iter().cloned());
         let limit = application.spec.revision_history_limit.and_then(|limit| usize::try_from(limit).ok());
         let mut status = derive(&Observed {
             previous: &memory.status,

@@ -19,6 +19,7 @@ mod driver;
 mod events;
 mod examine;
 mod finalize;
+mod fleet;
 mod holds;
 mod inventory;
 pub mod lease;

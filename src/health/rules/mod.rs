@@ -67,13 +67,6 @@ impl FleetRules {
         (Self { expressions, scripts, engine }, problems)
     }
 
-    /// A script for these kinds, whatever the ConfigMap says: what `tidelock health --lua` tries out.
-    pub fn of_script(script: Script) -> (Self, Option<String>) {
-        let (engine, broken) = LuaEngine::new(vec![script]);
-        let problem = broken.into_iter().next().map(|(_, message)| message);
-        (Self { expressions: BTreeMap::new(), scripts: vec![KindPattern::all()], engine }, problem)
-    }
-
     fn has_rule(&self, kind: &GroupKind) -> bool {
         self.expressions.contains_key(kind) || self.script_of(kind).is_some()
     }
@@ -102,12 +95,12 @@ impl FleetRules {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ApplicationRules {
     expressions: BTreeMap<GroupKind, HealthExpressions>,
+    problems: Vec<String>,
 }
 
 impl ApplicationRules {
-    /// Compiles `spec.healthCheckExprs`. The problems name the kind and the expression; of several rules for one kind the
-    /// first counts.
-    pub fn compile(rules: &[HealthCheckExpression]) -> (Self, Vec<String>) {
+    /// Compiles `spec.healthCheckExprs`; of several rules for one kind the first counts.
+    pub fn compile(rules: &[HealthCheckExpression]) -> Self {
         let mut problems = Vec::new();
         let mut expressions = BTreeMap::new();
         for given in rules {
@@ -120,7 +113,12 @@ impl ApplicationRules {
                 expressions.insert(kind, rule);
             }
         }
-        (Self { expressions }, problems)
+        Self { expressions, problems }
+    }
+
+    /// What is wrong with the rules, with kind and expression.
+    pub fn problems(&self) -> &[String] {
+        &self.problems
     }
 
     /// Kinds for which this and another set of rules differ.
@@ -183,12 +181,18 @@ impl Rules {
     pub fn set_application(&self, instance: InstanceId, rules: Option<ApplicationRules>) -> BTreeSet<GroupKind> {
         let new = rules.unwrap_or_default();
         let mut applications = self.applications.write().unwrap_or_else(PoisonError::into_inner);
-        let old = if new.expressions.is_empty() {
+        let old = if new == ApplicationRules::default() {
             applications.remove(&instance)
         } else {
             applications.insert(instance, Arc::new(new.clone()))
         };
         new.differing(&old.unwrap_or_default())
+    }
+
+    /// What is wrong with the rules of an Application, for its warnings.
+    pub fn problems_of(&self, instance: &InstanceId) -> Vec<String> {
+        let applications = self.applications.read().unwrap_or_else(PoisonError::into_inner);
+        applications.get(instance).map(|rules| rules.problems.clone()).unwrap_or_default()
     }
 
     fn of_instance(&self, object: &Value) -> Option<Arc<ApplicationRules>> {

@@ -36,8 +36,8 @@ fn own(current: &str) -> ApplicationRules {
         current: current.to_owned(),
         ..HealthCheckExpression::default()
     };
-    let (rules, problems) = ApplicationRules::compile(&[rule]);
-    assert_eq!(problems, Vec::<String>::new());
+    let rules = ApplicationRules::compile(&[rule]);
+    assert_eq!(rules.problems(), Vec::<String>::new());
     rules
 }
 
@@ -97,7 +97,7 @@ fn a_rule_gives_health_to_a_kind_that_has_none() {
         current: "has(data.ready)".to_owned(),
         ..HealthCheckExpression::default()
     };
-    rules.set_application(InstanceId::from_label("a"), Some(ApplicationRules::compile(&[rule]).0));
+    rules.set_application(InstanceId::from_label("a"), Some(ApplicationRules::compile(&[rule])));
     assert!(rules.has_health(&kind));
 }
 
@@ -150,12 +150,20 @@ fn two_rules_of_an_application_for_one_kind_are_reported() {
         current: current.to_owned(),
         ..HealthCheckExpression::default()
     };
-    let (rules, problems) = ApplicationRules::compile(&[rule("true"), rule("false"), rule("(")]);
+    let compiled = ApplicationRules::compile(&[rule("true"), rule("false"), rule("(")]);
+    let rules = Rules::default();
+    let instance = InstanceId::from_label("a");
+    let kinds = rules.set_application(instance.clone(), Some(compiled));
+    assert_eq!(kinds, BTreeSet::from([GroupKind::new("apps", "Deployment")]));
+    let problems = rules.problems_of(&instance);
     assert_eq!(problems.len(), 3, "{problems:?}");
     assert_eq!(problems[0], "spec.healthCheckExprs has more than one rule for apps/Deployment; the first counts");
     assert!(
         problems[1].starts_with("spec.healthCheckExprs, apps/Deployment: `(` is no CEL expression: "),
         "{problems:?}"
     );
-    assert_eq!(rules, ApplicationRules::compile(&[rule("true")]).0);
+    let deployment =
+        json!({"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"labels": {"tidelock.dev/instance": "a"}}});
+    let health = rules.assess(&GroupKind::new("apps", "Deployment"), &deployment, &CONTEXT);
+    assert_eq!(health, Some(Health::healthy()));
 }

@@ -94,6 +94,8 @@ const RULES: &[Rule] = &[
     rule(PURE, "render::yaml", &["model"]),
     rule(ACTING, "live", &["model", "api", "clock", "metrics", "health"]),
     rule(ACTING, "apply", &["model", "api", "clock", "metrics", "desired", "plan", "preflight", "live"]),
+    rule(PURE, "apply::managed_fields", &["model"]),
+    rule(PURE, "apply::undeclared", &[]),
     rule(
         TOP,
         "reconcile",

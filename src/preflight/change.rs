@@ -9,7 +9,7 @@ use crate::model::ObjectKey;
 /// What comes with a change.
 #[derive(Clone, Debug, Default)]
 pub struct Change {
-    /// Kinds whose definitions are written.
+    /// Kinds that the Application defines.
     pub definitions: Definitions,
     /// Namespaces that are written.
     pub namespaces: BTreeSet<String>,
@@ -18,14 +18,27 @@ pub struct Change {
 }
 
 impl Change {
-    /// The change that writes these objects, and the namespace that `CreateNamespace` would make.
+    /// The change that writes some of an Application's objects, and the namespace that `CreateNamespace` would make.
+    ///
+    /// All desired objects are wanted, not only those that are written: a definition that is there already may not be served
+    /// yet.
     pub fn of<'a>(
-        written: impl IntoIterator<Item = &'a DesiredObject> + Clone,
+        desired: impl IntoIterator<Item = &'a DesiredObject>,
+        is_written: impl Fn(&ObjectKey) -> bool,
         created_namespace: Option<&str>,
     ) -> Self {
-        let objects: BTreeSet<ObjectKey> = written.clone().into_iter().map(|object| object.key.clone()).collect();
-        let of_kind = objects.iter().filter(|key| key.group.is_empty() && key.kind == "Namespace");
-        let namespaces = of_kind.map(|key| key.name.clone()).chain(created_namespace.map(str::to_owned)).collect();
-        Self { definitions: Definitions::of(written), namespaces, objects }
+        let mut change = Self::default();
+        change.namespaces.extend(created_namespace.map(str::to_owned));
+        for object in desired {
+            let written = is_written(&object.key);
+            change.definitions.take(object, written);
+            if written {
+                if object.key.group.is_empty() && object.key.kind == "Namespace" {
+                    change.namespaces.insert(object.key.name.clone());
+                }
+                change.objects.insert(object.key.clone());
+            }
+        }
+        change
     }
 }

@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::{Change, violations};
+use super::{Change, Definition, violations};
 use crate::desired::DesiredObject;
 use crate::model::Reason;
 
@@ -38,15 +38,16 @@ pub fn verdict(
     strict: bool,
     skips_missing: bool,
 ) -> Verdict {
-    let Err(refusal) = tried else { return Verdict::Verified };
+    let definition = change.definitions.get(&object.gvk);
+    let Err(refusal) = tried else { return taken(object, definition, strict) };
     if refusal.message.contains("does not support dry run") {
         return Verdict::Unverified(format!("an admission webhook knows no trial: {}", refusal.message));
     }
     match refusal.reason {
-        Reason::KindNotFound | Reason::InvalidObject if change.definitions.get(&object.gvk).is_some() => {
-            by_schema(object, change, strict)
+        Reason::KindNotFound if let Some(definition) = definition => by_schema(object, definition, strict),
+        Reason::InvalidObject if let Some(definition) = definition.filter(|definition| definition.is_written) => {
+            by_schema(object, definition, strict)
         }
-        // The kind is served only once its definition is there; without a schema for this version nothing can be said.
         Reason::KindNotFound if skips_missing => {
             Verdict::Unverified("nobody serves its kind yet, and SkipDryRunOnMissingResource is set".to_owned())
         }
@@ -64,35 +65,47 @@ pub fn verdict(
     }
 }
 
-/// Checks an object against the definition that comes with the same change.
-fn by_schema(object: &DesiredObject, change: &Change, strict: bool) -> Verdict {
-    let schema = change.definitions.get(&object.gvk).and_then(|definition| definition.schema.as_ref());
-    let Some(schema) = schema else {
-        return Verdict::Unverified(
-            "the definition of its kind comes with the same change and has no schema to check by".to_owned(),
-        );
-    };
-    let Ok(value) = serde_json::from_slice::<Value>(&object.body) else {
-        return Verdict::Refused(Refusal {
-            reason: Reason::InvalidObject,
-            message: "the object is not valid JSON".to_owned(),
-        });
-    };
+/// What it means that the server takes an object as things stand. It was asked by the definition that is there; an object may
+/// leave out what the new one requires when others set it, so that doubt is no refusal.
+fn taken(object: &DesiredObject, definition: Option<&Definition>, strict: bool) -> Verdict {
+    let written = definition.filter(|definition| definition.is_written);
+    match written.map(|definition| complaint(object, definition, strict)) {
+        None | Some(Ok(None)) => Verdict::Verified,
+        Some(Err(why)) => Verdict::Unverified(why),
+        Some(Ok(Some(complaint))) => {
+            Verdict::Unverified(format!("the server takes it as things stand, but {complaint}"))
+        }
+    }
+}
+
+/// Checks an object against a definition of the Application, since the server can't.
+fn by_schema(object: &DesiredObject, definition: &Definition, strict: bool) -> Verdict {
+    match complaint(object, definition, strict) {
+        Err(why) => Verdict::Unverified(why),
+        Ok(None) => Verdict::Unverified(
+            "the definition of its kind comes with the same change; it fits the schema there, and admission is still to come"
+                .to_owned(),
+        ),
+        Ok(Some(message)) => Verdict::Refused(Refusal { reason: Reason::InvalidObject, message }),
+    }
+}
+
+/// Why an object does not fit the schema of a definition; an error says why that can't be told.
+fn complaint(object: &DesiredObject, definition: &Definition, strict: bool) -> Result<Option<String>, String> {
+    let schema = definition.schema.as_ref().ok_or_else(|| {
+        "the definition of its kind comes with the same change and has no schema to check by".to_owned()
+    })?;
+    let value = serde_json::from_slice::<Value>(&object.body).map_err(|_| "it is not valid JSON".to_owned())?;
     let found = violations(schema, &value, strict);
     if found.is_empty() {
-        return Verdict::Unverified(
-            "the definition of its kind comes with the same change; it fits the schema there, and admission is still to \
-             come"
-                .to_owned(),
-        );
+        return Ok(None);
     }
-    let mut message = "it does not fit the schema that comes with the same change: ".to_owned();
     let shown: Vec<String> = found.iter().take(SHOWN).map(ToString::to_string).collect();
-    message.push_str(&shown.join("; "));
+    let mut message = format!("it does not fit the schema that comes with the same change: {}", shown.join("; "));
     if found.len() > SHOWN {
         message.push_str(&format!("; and {} more", found.len() - SHOWN));
     }
-    Verdict::Refused(Refusal { reason: Reason::InvalidObject, message })
+    Ok(Some(message))
 }
 
 /// The object of the same change that a refusal misses: a ServiceAccount that a Pod names, a Role that a binding grants.

@@ -377,7 +377,7 @@ async fn a_trial_judges_new_kinds_by_the_schema_that_comes_along_and_writes_noth
     ]
     .map(|object| direct.desired(object))
     .into();
-    let change = Change::of(&objects, Some("not-there-yet"));
+    let change = Change::of(&objects, |_| true, Some("not-there-yet"));
     let trials = objects
         .iter()
         .map(|object| Trial {
@@ -440,11 +440,11 @@ async fn a_trial_allows_a_field_that_the_same_change_adds_to_a_definition() {
             .collect();
         direct.applier.preflight(trials, &change).await
     };
-    let report = try_with(Change::of(&objects, None)).await;
+    let report = try_with(Change::of(&objects, |_| true, None)).await;
     let names = |keys: Vec<&str>| keys.join(" ");
     assert_eq!(names(report.unverified.iter().map(|found| found.key.name.as_str()).collect()), "red", "{report:#?}");
     assert_eq!(names(report.refused.iter().map(|found| found.key.name.as_str()).collect()), "blue", "{report:#?}");
-    let alone = try_with(Change::of(&objects[1..], None)).await;
+    let alone = try_with(Change::of(&objects, |key| key.kind == "Spot", None)).await;
     assert_eq!(alone.refused.len(), 2, "without the new definition the server's word counts: {alone:#?}");
     direct.cluster.delete(DEFINITION, "", "spots.direct.test").await;
     direct.finish().await;

@@ -50,7 +50,7 @@ fn is_unverified(verdict: &Verdict, why: &str) -> bool {
 
 #[test]
 fn an_object_of_a_new_kind_is_checked_by_the_schema_that_comes_along() {
-    let change = Change::of([&definition()], None);
+    let change = Change::of([&definition()], |_| true, None);
     let unknown = || refused(Reason::KindNotFound, "no such kind");
     let fits = verdict(&lamp("v1", &json!(60)), unknown(), &change, true, false);
     assert!(is_unverified(&fits, "it fits the schema there"), "{fits:?}");
@@ -71,7 +71,7 @@ fn an_object_of_a_new_kind_is_checked_by_the_schema_that_comes_along() {
 
 #[test]
 fn a_field_that_an_updated_definition_brings_is_no_refusal() {
-    let change = Change::of([&definition()], None);
+    let change = Change::of([&definition()], |_| true, None);
     let found =
         verdict(&lamp("v1", &json!(1)), refused(Reason::InvalidObject, "field not declared"), &change, true, false);
     assert!(is_unverified(&found, "comes with the same change"), "{found:?}");
@@ -81,7 +81,7 @@ fn a_field_that_an_updated_definition_brings_is_no_refusal() {
 fn a_namespace_is_missing_unless_it_comes_along() {
     let config = object(ObjectKey::new("", "ConfigMap", "shop", "a"), "v1", &json!({}));
     let missing = || refused(Reason::NamespaceNotFound, "namespaces \"shop\" not found");
-    let found = verdict(&config, missing(), &Change::of([], Some("shop")), true, false);
+    let found = verdict(&config, missing(), &Change::of([], |_| true, Some("shop")), true, false);
     assert!(is_unverified(&found, "its namespace shop comes with the same change"), "{found:?}");
     assert_eq!(
         verdict(&config, missing(), &Change::default(), true, false),
@@ -98,10 +98,21 @@ fn what_misses_an_object_of_the_same_change_is_unverified() {
     let account = object(ObjectKey::new("", "ServiceAccount", "shop", "robot"), "v1", &json!({}));
     let words =
         "pods \"p\" is forbidden: error looking up service account shop/robot: serviceaccount \"robot\" not found";
-    let found =
-        verdict(&pod, refused(Reason::AdmissionDenied, words), &Change::of([&pod, &account], None), true, false);
+    let found = verdict(
+        &pod,
+        refused(Reason::AdmissionDenied, words),
+        &Change::of([&pod, &account], |_| true, None),
+        true,
+        false,
+    );
     assert!(is_unverified(&found, "it needs ServiceAccount robot"), "{found:?}");
-    let alone = verdict(&pod, refused(Reason::AdmissionDenied, words), &Change::of([&pod], None), true, false);
+    let alone = verdict(
+        &pod,
+        refused(Reason::AdmissionDenied, words),
+        &Change::of([&pod, &account], |key| *key == pod.key, None),
+        true,
+        false,
+    );
     assert!(matches!(alone, Verdict::Refused(_)), "{alone:?}");
 }
 
@@ -113,4 +124,21 @@ fn a_webhook_without_trials_and_a_kind_that_may_be_missing_are_unverified() {
     let missing = refused(Reason::KindNotFound, "no such kind");
     assert!(is_unverified(&verdict(&lamp, missing, &Change::default(), true, true), "SkipDryRunOnMissingResource"));
     assert_eq!(verdict(&lamp, Ok(()), &Change::default(), true, false), Verdict::Verified);
+}
+
+#[test]
+fn what_the_old_definition_takes_and_the_new_one_may_not_is_unverified() {
+    let change = Change::of([&definition()], |_| true, None);
+    let doubtful = verdict(&lamp("v1", &json!("sixty")), Ok(()), &change, true, false);
+    assert!(is_unverified(&doubtful, "as things stand, but it does not fit the schema"), "{doubtful:?}");
+    assert_eq!(verdict(&lamp("v1", &json!(60)), Ok(()), &change, true, false), Verdict::Verified);
+}
+
+#[test]
+fn a_definition_that_is_there_and_not_served_yet_is_no_refusal_and_overrules_no_refusal() {
+    let change = Change::of([&definition()], |_| false, None);
+    let lagging = verdict(&lamp("v1", &json!(60)), refused(Reason::KindNotFound, "no such kind"), &change, true, false);
+    assert!(is_unverified(&lagging, "it fits the schema there"), "{lagging:?}");
+    let invalid = verdict(&lamp("v1", &json!(60)), refused(Reason::InvalidObject, "no"), &change, true, false);
+    assert!(matches!(invalid, Verdict::Refused(_)), "{invalid:?}");
 }

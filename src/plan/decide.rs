@@ -5,7 +5,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use crate::api::{Automated, Retry};
-use crate::diff::{Difference, Differences};
+use crate::diff::{Cause, Difference, Differences};
 use crate::model::{Hash64, parse_duration};
 
 /// Pause before the first retry, its growth and its limit: Argo CD's defaults.
@@ -115,7 +115,8 @@ pub fn decide(input: DecideInput<'_>) -> Decision {
     let mut drift = false;
     for difference in input.differences.objects.values() {
         match difference {
-            Difference::InSync | Difference::Conflict { .. } => {}
+            // Fields that people added and that are only reported ask for nothing.
+            Difference::InSync | Difference::Conflict { .. } | Difference::Changed(Cause::Extra) => {}
             other if other.is_drift() => drift = true,
             _ => from_git = true,
         }

@@ -52,7 +52,7 @@ pub(super) fn reopen_drifted(
         let differs = matches!(
             differences.objects.get(key),
             Some(
-                Difference::Absent { drift: true } | Difference::Changed(Cause::Live | Cause::Replaced | Cause::Marks | Cause::Extra)
+                Difference::Absent { drift: true } | Difference::Changed(Cause::Live | Cause::Replaced | Cause::Marks | Cause::ExtraToRemove)
             )
         );
         differs && !matches!(outcome, Outcome::Failed { .. })

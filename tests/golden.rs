@@ -25,7 +25,9 @@ fn cases() -> Vec<PathBuf> {
 fn said(case: &Path, verb: &str, output: &str) -> String {
     let mut command = Command::new(env!("CARGO_BIN_EXE_tidelock"));
     command.current_dir(case).args([verb, "--desired", "desired", "--output", output]);
-    for (flag, file) in [("--live", "live.yaml"), ("--application", "application.yaml")] {
+    for (flag, file) in
+        [("--live", "live.yaml"), ("--application", "application.yaml"), ("--customizations", "customizations.yaml")]
+    {
         if case.join(file).exists() {
             command.args([flag, file]);
         }
@@ -70,6 +72,8 @@ fn the_shapes_of_json_are_as_written_down() {
         ("protected-kinds-wait-for-consent", "plan"),
         ("drift", "diff"),
         ("secrets-masked", "diff"),
+        ("extra-fields-reported", "diff"),
+        ("ignore-by-pointer", "diff"),
     ] {
         let case = root.join(case);
         let text = said(&case, verb, "json");
@@ -81,12 +85,14 @@ fn the_shapes_of_json_are_as_written_down() {
 
 #[test]
 fn no_output_shows_the_content_of_a_secret() {
-    let case = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/secrets-masked");
-    for verb in ["plan", "diff"] {
-        for output in ["text", "json"] {
-            let text = said(&case, verb, output);
-            for canary in CANARIES {
-                assert!(!text.contains(canary), "{verb} -o {output} shows a Secret:\n{text}");
+    for case in ["secrets-masked", "secret-ignored-and-extra"] {
+        let case = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(case);
+        for verb in ["plan", "diff"] {
+            for output in ["text", "json"] {
+                let text = said(&case, verb, output);
+                for canary in CANARIES {
+                    assert!(!text.contains(canary), "{verb} -o {output} shows a Secret:\n{text}");
+                }
             }
         }
     }

@@ -14,7 +14,7 @@ pub fn unsupported_fields(application: &Application) -> Vec<String> {
         sources,
         destination: _,
         sync_policy,
-        ignore_differences,
+        ignore_differences: _,
         info: _,
         revision_history_limit: _,
         depends_on: _,
@@ -32,7 +32,6 @@ pub fn unsupported_fields(application: &Application) -> Vec<String> {
             fields.push(text.to_owned());
         }
     };
-    note(!ignore_differences.is_empty(), "spec.ignoreDifferences");
     if let Some(SyncPolicy { automated: _, sync_options, retry, supersede: _, managed_namespace_metadata: _ }) =
         sync_policy
     {
@@ -154,12 +153,11 @@ pub fn unsupported_operation(operation: &Operation) -> Vec<&'static str> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::api::{IgnoreDifferences, Retry};
+    use crate::api::Retry;
 
     #[test]
     fn every_field_without_effect_is_named() {
         let mut application = Application::default();
-        application.spec.ignore_differences = vec![IgnoreDifferences::default()];
         application.spec.sync_policy = Some(SyncPolicy {
             sync_options: vec!["CreateNamespace=true".into(), "Replica=true".into()],
             retry: Some(Retry { refresh: true, ..Retry::default() }),
@@ -168,7 +166,6 @@ mod tests {
         assert_eq!(
             unsupported_fields(&application),
             [
-                "spec.ignoreDifferences",
                 "spec.syncPolicy.syncOptions: sync option `Replica=true` is not known and has no effect",
                 "spec.syncPolicy.retry.refresh (a newer commit always supersedes)",
             ]

@@ -26,8 +26,10 @@ pub enum Cause {
     Replaced,
     /// The ownership marks are missing or are another object's.
     Marks,
-    /// People added fields, and the Application's `extraFields` says that they count.
+    /// People added fields, and the Application's `extraFields` is `report`: nothing is done about it.
     Extra,
+    /// People added fields, and the Application's `extraFields` is `remove`: a sync removes them.
+    ExtraToRemove,
 }
 
 /// The state of one desired object.
@@ -55,9 +57,11 @@ impl Difference {
     /// Whether the difference came about in the cluster, not in git: what self-healing is about.
     pub const fn is_drift(&self) -> bool {
         match self {
-            Self::InSync | Self::Conflict { .. } | Self::Changed(Cause::Desired) => false,
+            Self::InSync | Self::Conflict { .. } | Self::Changed(Cause::Desired | Cause::Extra) => false,
             Self::Absent { drift } => *drift,
-            Self::Changed(Cause::Live | Cause::Replaced | Cause::Marks | Cause::Extra) | Self::Terminating => true,
+            Self::Changed(Cause::Live | Cause::Replaced | Cause::Marks | Cause::ExtraToRemove) | Self::Terminating => {
+                true
+            }
         }
     }
 }
@@ -149,7 +153,7 @@ pub fn to_examine(
         let is_in_question = match compare_one(object, Some(record), inventory.entries.get(*key), owner) {
             Difference::Changed(Cause::Live | Cause::Desired) => !object.kind_is_new && examined.rules.matches(key),
             Difference::InSync => examined.extra_fields != ExtraFields::Ignore && record.by_hand.is_some(),
-            Difference::Changed(Cause::Replaced | Cause::Marks | Cause::Extra)
+            Difference::Changed(Cause::Replaced | Cause::Marks | Cause::Extra | Cause::ExtraToRemove)
             | Difference::Absent { .. }
             | Difference::Terminating
             | Difference::Conflict { .. } => false,
@@ -177,10 +181,12 @@ impl Examined<'_> {
             other => other,
         };
         let has_extras = record.by_hand.is_some() && verdict.is_none_or(|verdict| verdict.has_extras);
-        if weighed == Difference::InSync && self.extra_fields != ExtraFields::Ignore && has_extras {
-            Difference::Changed(Cause::Extra)
-        } else {
-            weighed
+        match self.extra_fields {
+            ExtraFields::Report if weighed == Difference::InSync && has_extras => Difference::Changed(Cause::Extra),
+            ExtraFields::Remove if weighed == Difference::InSync && has_extras => {
+                Difference::Changed(Cause::ExtraToRemove)
+            }
+            ExtraFields::Ignore | ExtraFields::Report | ExtraFields::Remove => weighed,
         }
     }
 }

@@ -146,7 +146,10 @@ pub fn examine(
     };
     let extras = match extra_fields {
         ExtraFields::Ignore => Vec::new(),
-        ExtraFields::Report | ExtraFields::Remove => extras(&whole_live, &live),
+        ExtraFields::Report | ExtraFields::Remove => {
+            let wanted = own_entry(entries_of(&whole_predicted), FIELD_MANAGER).and_then(read);
+            extras(&whole_live, &live, |steps| wanted.as_ref().is_some_and(|wanted| holds(wanted.root(), steps)))
+        }
     };
     let ignored = all.saturating_sub(fields.len());
     for field in &mut fields {
@@ -156,10 +159,23 @@ pub fn examine(
     Examination { fields, ignored, extras, problems }
 }
 
-/// The fields that people added and that are there in `counted`, an object without what does not count.
-fn extras(live: &Value, counted: &Value) -> Vec<ExtraField> {
+/// Whether what is at the end of a way is owned, all or in part.
+fn holds(owned: Owned<'_>, steps: &[Step]) -> bool {
+    match steps.split_first() {
+        None => true,
+        Some(_) if owned.is_whole() => true,
+        Some((step, rest)) => owned.child(step).is_some_and(|child| holds(child, rest)),
+    }
+}
+
+/// The fields that people added and that are there in `counted`, an object without what does not count. What git states
+/// is none of them, whoever wrote it last: that is ordinary drift.
+pub(super) fn extras(live: &Value, counted: &Value, is_stated: impl Fn(&[Step]) -> bool) -> Vec<ExtraField> {
     let entries = entries_of(live);
     let found = fields_by_hand(entries, FIELD_MANAGER).into_iter().filter_map(|field| {
+        if is_stated(&field.steps) {
+            return None;
+        }
         let way = locate(live, &field.steps)?;
         locate(counted, &field.steps)?;
         Some(ExtraField {
@@ -173,7 +189,7 @@ fn extras(live: &Value, counted: &Value) -> Vec<ExtraField> {
     found.collect()
 }
 
-fn locate(value: &Value, steps: &[Step]) -> Option<Way> {
+pub(super) fn locate(value: &Value, steps: &[Step]) -> Option<Way> {
     let mut here = value;
     let mut way = Way::new();
     for step in steps {
@@ -184,7 +200,7 @@ fn locate(value: &Value, steps: &[Step]) -> Option<Way> {
     Some(way)
 }
 
-fn entries_of(object: &Value) -> &[Value] {
+pub(super) fn entries_of(object: &Value) -> &[Value] {
     object.pointer("/metadata/managedFields").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default()
 }
 
@@ -221,14 +237,14 @@ fn fill(object: &mut Value, step: &Step, owned: Owned<'_>, way: &mut Way) {
 
 /// An entry of `managedFields` at some place of the object.
 #[derive(Clone)]
-struct At<'a> {
-    owner: &'a FieldOwner,
+pub(super) struct At<'a> {
+    pub(super) owner: &'a FieldOwner,
     /// What it owns below; `None` when something above is owned whole.
-    owned: Option<Owned<'a>>,
+    pub(super) owned: Option<Owned<'a>>,
 }
 
 impl<'a> At<'a> {
-    fn below(&self, step: impl Fn(Owned<'a>) -> Option<Owned<'a>>) -> Option<Self> {
+    pub(super) fn below(&self, step: impl Fn(Owned<'a>) -> Option<Owned<'a>>) -> Option<Self> {
         match self.owned {
             None => Some(self.clone()),
             Some(owned) if owned.is_whole() => Some(Self { owner: self.owner, owned: None }),
@@ -261,7 +277,8 @@ impl<'a> Owners<'a> {
     }
 }
 
-fn owner_of(entry: &Value, own: Option<&Value>) -> FieldOwner {
+/// Who an entry of `managedFields` is about.
+pub(super) fn owner_of(entry: &Value, own: Option<&Value>) -> FieldOwner {
     let text = |field: &str| entry.get(field).and_then(Value::as_str).unwrap_or_default().to_owned();
     FieldOwner {
         manager: text("manager"),

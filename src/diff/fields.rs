@@ -13,8 +13,11 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use serde_json::{Map, Value};
 
+use super::examine::{At, entries_of, extras, locate, owner_of};
 use super::path::Place;
-use super::{quantity, secret};
+use super::{ExtraField, FieldOwner, IgnoreRules, quantity, secret};
+use crate::api::ExtraFields;
+use crate::desired::Problem;
 use crate::model::{FIELD_MANAGER, FieldSet, ObjectKey, Owned, own_entry};
 
 /// Maps that people fill and the API server adds nothing to: whatever is left over in one that is applied as a whole
@@ -59,6 +62,8 @@ pub struct FieldChange {
     pub live: Option<Value>,
     /// The value that is wanted.
     pub desired: Option<Value>,
+    /// Who owns the live value, from `managedFields`; empty when nothing is known.
+    pub managers: Vec<FieldOwner>,
 }
 
 /// What is known of the fields that we applied before.
@@ -79,6 +84,12 @@ pub struct ObjectChanges {
     pub fields: Vec<FieldChange>,
     /// What is known of the fields that we applied before.
     pub record: Record,
+    /// How many fields differ besides, and do not count.
+    pub ignored: usize,
+    /// Fields that people added, if those are asked for.
+    pub extras: Vec<ExtraField>,
+    /// Rules that could not be carried out on this object.
+    pub problems: Vec<Problem>,
 }
 
 impl ObjectChanges {
@@ -88,24 +99,57 @@ impl ObjectChanges {
     }
 }
 
+/// Compares an object as it would be applied with the live one, but for the fields that do not count.
+pub fn field_changes_that_count(
+    key: &ObjectKey,
+    desired: &Value,
+    live: &Value,
+    rules: &IgnoreRules,
+    extra_fields: ExtraFields,
+) -> ObjectChanges {
+    let all = field_changes(key, desired, live);
+    let (mut wanted, mut there) = (desired.clone(), live.clone());
+    let mut changes = if rules.matches(key) {
+        let problems = rules.strip(key, &mut there, &mut wanted);
+        let mut counted = field_changes_by(key, &wanted, &there, entries_of(live), live);
+        counted.ignored = all.fields.len().saturating_sub(counted.fields.len());
+        ObjectChanges { problems, ..counted }
+    } else {
+        all
+    };
+    if extra_fields != ExtraFields::Ignore {
+        changes.extras = extras(live, &there, |steps| locate(desired, steps).is_some());
+    }
+    changes
+}
+
 /// Compares an object as it would be applied with the live one.
 pub fn field_changes(key: &ObjectKey, desired: &Value, live: &Value) -> ObjectChanges {
-    let entries = live.pointer("/metadata/managedFields").and_then(Value::as_array);
+    field_changes_by(key, desired, live, entries_of(live), live)
+}
+
+/// Compares two objects by the records of field managers of the live one as it was read.
+fn field_changes_by(
+    key: &ObjectKey,
+    desired: &Value,
+    live: &Value,
+    entries: &[Value],
+    read_as: &Value,
+) -> ObjectChanges {
     let read = |entry: &Value| entry.get("fieldsV1").and_then(|fields| FieldSet::parse(fields).ok());
-    let own = entries.and_then(|entries| own_entry(entries, FIELD_MANAGER));
-    let record = match (entries, own) {
-        (None, _) => Record::Unknown,
-        (Some(_), Some(_)) => Record::Ours,
-        (Some(_), None) => Record::NotOurs,
+    let own = own_entry(entries, FIELD_MANAGER);
+    let record = match (read_as.pointer("/metadata/managedFields").is_some_and(Value::is_array), own) {
+        (false, _) => Record::Unknown,
+        (true, Some(_)) => Record::Ours,
+        (true, None) => Record::NotOurs,
     };
     let ours = own.and_then(read);
-    let others: Vec<FieldSet> = entries
-        .into_iter()
-        .flatten()
-        .filter(|entry| !own.is_some_and(|own| std::ptr::eq(own, *entry)))
-        .filter_map(read)
-        .collect();
+    let others: Vec<FieldSet> =
+        entries.iter().filter(|entry| !own.is_some_and(|own| std::ptr::eq(own, *entry))).filter_map(read).collect();
+    let known: Vec<(FieldOwner, FieldSet)> =
+        entries.iter().filter_map(|entry| Some((owner_of(entry, own), read(entry)?))).collect();
     let owners = Owners {
+        who: known.iter().map(|(owner, set)| At { owner, owned: Some(set.root()) }).collect(),
         recorded: ours.is_some(),
         whole: false,
         ours: ours.as_ref().map(FieldSet::root),
@@ -123,7 +167,8 @@ pub fn field_changes(key: &ObjectKey, desired: &Value, live: &Value) -> ObjectCh
     for (name, value) in live.iter().filter(|(name, _)| !desired.contains_key(*name) && name.as_str() != "status") {
         walk.absent(&root.field(name), value, &owners.field(name));
     }
-    ObjectChanges { fields: walk.changes.into_iter().map(|change| secret::hide(key, change)).collect(), record }
+    let fields = walk.changes.into_iter().map(|change| secret::hide(key, change)).collect();
+    ObjectChanges { fields, record, ignored: 0, extras: Vec::new(), problems: Vec::new() }
 }
 
 /// Who owns a place.
@@ -135,6 +180,8 @@ struct Owners<'a> {
     whole: bool,
     ours: Option<Owned<'a>>,
     others: Vec<Owned<'a>>,
+    /// All of them by name.
+    who: Vec<At<'a>>,
 }
 
 impl<'a> Owners<'a> {
@@ -142,6 +189,7 @@ impl<'a> Owners<'a> {
         Self {
             recorded: self.recorded,
             whole: self.is_whole(),
+            who: self.who.iter().filter_map(|at| at.below(&step)).collect(),
             ours: self.ours.and_then(&step),
             others: self.others.iter().filter_map(|other| step(*other)).collect(),
         }
@@ -161,6 +209,10 @@ impl<'a> Owners<'a> {
 
     fn is_whole(&self) -> bool {
         self.whole || self.ours.is_some_and(Owned::is_whole)
+    }
+
+    fn managers(&self) -> Vec<FieldOwner> {
+        self.who.iter().map(|at| at.owner.clone()).collect()
     }
 
     fn is_ours(&self) -> bool {
@@ -185,8 +237,17 @@ struct Walk<'a> {
 }
 
 impl Walk<'_> {
-    fn note(&mut self, place: &Place<'_>, change: Change, live: Option<&Value>, desired: Option<&Value>) {
+    fn note(
+        &mut self,
+        place: &Place<'_>,
+        change: Change,
+        live: Option<&Value>,
+        desired: Option<&Value>,
+        owners: &Owners<'_>,
+    ) {
+        let managers = if live.is_some() { owners.managers() } else { Vec::new() };
         self.changes.push(FieldChange {
+            managers,
             path: place.path.clone(),
             change,
             live: live.cloned(),
@@ -201,17 +262,17 @@ impl Walk<'_> {
             (Value::Null, Some(live)) => self.absent(place, live, owners),
             (desired, None) => {
                 if !(is_zero(desired) && self.leaves_out_zeros(place)) {
-                    self.note(place, Change::Add, None, Some(desired));
+                    self.note(place, Change::Add, None, Some(desired), owners);
                 }
             }
             (Value::Object(desired), Some(Value::Object(live))) => self.compare_maps(place, desired, live, owners),
             (Value::Array(desired), Some(Value::Array(live))) => self.compare_lists(place, desired, live, owners),
             (desired, Some(live)) if self.is_same(place, desired, live) => {
                 if owners.recorded && !owners.is_ours() {
-                    self.note(place, Change::Own, Some(live), Some(desired));
+                    self.note(place, Change::Own, Some(live), Some(desired), owners);
                 }
             }
-            (desired, Some(live)) => self.note(place, Change::Set, Some(live), Some(desired)),
+            (desired, Some(live)) => self.note(place, Change::Set, Some(live), Some(desired), owners),
         }
     }
 
@@ -231,7 +292,7 @@ impl Walk<'_> {
         for (name, value) in live.iter().filter(|(name, _)| !desired.contains_key(*name)) {
             let below = place.field(name);
             if owners.is_whole() && NEVER_DEFAULTED.contains(&place.name) {
-                self.note(&below, Change::Remove, Some(value), None);
+                self.note(&below, Change::Remove, Some(value), None, &owners.field(name));
             } else {
                 self.absent(&below, value, &owners.field(name));
             }
@@ -249,7 +310,7 @@ impl Walk<'_> {
                             *paired = true;
                             self.compare(&place.item(&keys, other), item, Some(other), &owners.item(other));
                         }
-                        None => self.note(&place.item(&keys, item), Change::Add, None, Some(item)),
+                        None => self.note(&place.item(&keys, item), Change::Add, None, Some(item), owners),
                     }
                 }
                 for (item, _) in live.iter().zip(paired).filter(|(_, paired)| !paired) {
@@ -261,7 +322,7 @@ impl Walk<'_> {
                     if live.contains(member) {
                         self.compare(&place.member(member), member, Some(member), &owners.item(member));
                     } else {
-                        self.note(&place.member(member), Change::Add, None, Some(member));
+                        self.note(&place.member(member), Change::Add, None, Some(member), owners);
                     }
                 }
                 for member in live.iter().filter(|member| !desired.contains(member)) {
@@ -273,7 +334,7 @@ impl Walk<'_> {
                     let below = place.index(index);
                     match (desired.get(index), live.get(index)) {
                         (Some(item), other) => self.compare(&below, item, other, &owners.nothing_below()),
-                        (None, other) => self.note(&below, Change::Remove, other, None),
+                        (None, other) => self.note(&below, Change::Remove, other, None, owners),
                     }
                 }
             }
@@ -285,7 +346,7 @@ impl Walk<'_> {
         let Some(ours) = owners.ours.filter(|_| !owners.whole) else { return };
         if ours.is_itself() {
             if owners.others.is_empty() {
-                self.note(place, Change::Remove, Some(live), None);
+                self.note(place, Change::Remove, Some(live), None, owners);
                 return;
             }
             if ours.is_whole() {

@@ -6,7 +6,7 @@ use jiff::Timestamp;
 
 use super::retry::automated_pause;
 use crate::api::{Automated, DriftPolicy, Retry};
-use crate::diff::{Difference, Differences};
+use crate::diff::{Cause, Difference, Differences};
 use crate::model::{Hash64, Reason};
 
 /// What may be done without being asked.
@@ -151,7 +151,8 @@ pub fn decide(input: DecideInput<'_>) -> Decision {
     let mut drift = false;
     for difference in input.differences.objects.values() {
         match difference {
-            Difference::InSync | Difference::Conflict { .. } => {}
+            // Fields that people added and that are only reported ask for nothing.
+            Difference::InSync | Difference::Conflict { .. } | Difference::Changed(Cause::Extra) => {}
             other if other.is_drift() => drift = true,
             _ => from_git = true,
         }

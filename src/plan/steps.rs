@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 
 use super::order::kind_rank;
 use crate::desired::DesiredSet;
-use crate::diff::{Difference, Differences, Extra};
+use crate::diff::{Cause, Difference, Differences, Extra};
 use crate::live::LiveView;
 use crate::model::{GroupKind, ObjectKey, Reason};
 
@@ -120,6 +120,7 @@ pub fn plan(input: PlanInput<'_>) -> Plan {
         let action = match difference {
             Difference::InSync => Action::Keep,
             Difference::Absent { .. } => Action::Create,
+            Difference::Changed(Cause::Extra) => Action::Keep,
             Difference::Changed(_) => Action::Configure,
             Difference::Terminating => Action::AwaitGone,
             Difference::Conflict { application } => {

@@ -56,7 +56,7 @@ pub(super) fn reopen_drifted(
         let differs = matches!(
             differences.objects.get(&id.key),
             Some(
-                Difference::Absent { drift: true } | Difference::Changed(Cause::Live | Cause::Replaced | Cause::Marks)
+                Difference::Absent { drift: true } | Difference::Changed(Cause::Live | Cause::Replaced | Cause::Marks | Cause::ExtraToRemove)
             )
         );
         differs && id.phase == Phase::Sync && !matches!(outcome, Outcome::Failed { .. })

@@ -89,7 +89,7 @@ fn describe(difference: &Difference) -> Option<String> {
         Difference::Changed(Cause::Live) => "a field that git sets was changed in the cluster".to_owned(),
         Difference::Changed(Cause::Replaced) => "it was deleted and made again in the cluster".to_owned(),
         Difference::Changed(Cause::Marks) => "its ownership marks were changed in the cluster".to_owned(),
-        Difference::Changed(Cause::Extra) => "people added fields to it in the cluster".to_owned(),
+        Difference::Changed(Cause::Extra | Cause::ExtraToRemove) => "people added fields to it in the cluster".to_owned(),
         Difference::Terminating => "it is being deleted".to_owned(),
         Difference::Conflict { application } => format!("it belongs to the Application {application}"),
     })

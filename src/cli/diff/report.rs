@@ -6,7 +6,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 use crate::cli::offline::{ApplicationName, ObjectName, Survey};
-use crate::diff::{Difference, Extra, FieldChange, ObjectChanges, Record};
+use crate::diff::{Cause, Difference, Extra, ExtraField, FieldChange, FieldOwner, ObjectChanges, Record};
 use crate::model::ObjectKey;
 
 /// Version of the shape of this report; it grows with changes that readers must know of.
@@ -24,6 +24,8 @@ pub struct DiffReport {
     pub in_sync: bool,
     /// How many objects there are by state.
     pub summary: BTreeMap<String, usize>,
+    /// How many fields differ and do not count, of all objects.
+    pub ignored_fields: usize,
     /// The objects by group, kind, namespace and name.
     pub objects: Vec<ObjectReport>,
     /// What a person should know.
@@ -45,6 +47,49 @@ pub struct ObjectReport {
     pub message: String,
     /// The fields that applying would change.
     pub fields: Vec<FieldReport>,
+    /// How many fields differ besides, and do not count (`ignoreDifferences`).
+    #[serde(skip_serializing_if = "is_zero")]
+    pub ignored_fields: usize,
+    /// Fields that people added, when the Application's `extraFields` says that they count.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub extra_fields: Vec<ExtraReport>,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde wants a reference")]
+const fn is_zero(count: &usize) -> bool {
+    *count == 0
+}
+
+/// A field that people added.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ExtraReport {
+    /// Where.
+    pub path: String,
+    /// Where, as a JSON pointer.
+    pub pointer: String,
+    /// Who added it.
+    #[serde(flatten)]
+    pub owner: OwnerReport,
+}
+
+/// Who owns a field.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct OwnerReport {
+    /// The field manager.
+    pub manager: String,
+    /// `Apply` or `Update`.
+    pub operation: String,
+    /// The subresource that it was written by; absent for the object itself.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub subresource: String,
+    /// When, in RFC 3339; absent when unknown.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub time: String,
+    /// Whether it is tidelock itself.
+    #[serde(skip)]
+    pub ours: bool,
 }
 
 /// One field. The content of Secrets is hidden.
@@ -61,6 +106,9 @@ pub struct FieldReport {
     /// The value that is wanted; absent when there is none.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub desired: Option<Value>,
+    /// Who owns the live value; absent when nothing is known.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub owners: Vec<OwnerReport>,
 }
 
 impl DiffReport {
@@ -79,6 +127,7 @@ impl DiffReport {
             format: FORMAT,
             application: ApplicationName::of(&survey.owner),
             in_sync: survey.differences.is_synced(),
+            ignored_fields: survey.changes.values().map(|changes| changes.ignored).sum(),
             summary,
             objects,
             warnings: survey.warnings.clone(),
@@ -90,7 +139,15 @@ fn wanted(survey: &Survey, key: &ObjectKey, difference: &Difference) -> (ObjectK
     let (state, message) = match difference {
         Difference::InSync => ("in-sync", String::new()),
         Difference::Absent { .. } => ("missing", "it would be created".to_owned()),
-        Difference::Changed(_) => ("changed", record_note(survey.changes.get(key))),
+        Difference::Changed(Cause::Extra) => {
+            ("changed", "people added fields to it; they would stay (extraFields: report)".to_owned())
+        }
+        Difference::Changed(Cause::ExtraToRemove) => {
+            ("changed", "people added fields to it; they would be removed (extraFields: remove)".to_owned())
+        }
+        Difference::Changed(Cause::Desired | Cause::Live | Cause::Replaced | Cause::Marks) => {
+            ("changed", record_note(survey.changes.get(key)))
+        }
         Difference::Terminating => {
             ("terminating", "it is being deleted; it would be made again once it is gone".to_owned())
         }
@@ -104,7 +161,17 @@ fn wanted(survey: &Survey, key: &ObjectKey, difference: &Difference) -> (ObjectK
     };
     let origin = survey.desired.objects.get(key).map(|object| object.origin.to_string()).unwrap_or_default();
     let fields = fields.iter().map(field).collect();
-    (key.clone(), ObjectReport { object: ObjectName::of(key), state, origin, message, fields })
+    let changes = survey.changes.get(key);
+    let report = ObjectReport {
+        object: ObjectName::of(key),
+        state,
+        origin,
+        message,
+        fields,
+        ignored_fields: changes.map_or(0, |changes| changes.ignored),
+        extra_fields: changes.map(|changes| changes.extras.iter().map(extra_field).collect()).unwrap_or_default(),
+    };
+    (key.clone(), report)
 }
 
 fn record_note(changes: Option<&ObjectChanges>) -> String {
@@ -129,10 +196,29 @@ fn extra(survey: &Survey, key: &ObjectKey, extra: &Extra) -> Option<(ObjectKey, 
         }
     };
     let object = ObjectName::of(key);
-    Some((key.clone(), ObjectReport { object, state, origin: String::new(), message, fields: Vec::new() }))
+    let report = ObjectReport {
+        object,
+        state,
+        origin: String::new(),
+        message,
+        fields: Vec::new(),
+        ignored_fields: 0,
+        extra_fields: Vec::new(),
+    };
+    Some((key.clone(), report))
 }
 
 fn field(change: &FieldChange) -> FieldReport {
-    let FieldChange { path, change, live, desired } = change.clone();
-    FieldReport { path, change: change.as_str(), live, desired }
+    let FieldChange { path, change, live, desired, managers } = change.clone();
+    let owners = managers.into_iter().map(|owner| {
+        let FieldOwner { manager, operation, subresource, time, ours } = owner;
+        OwnerReport { manager, operation, subresource, time, ours }
+    });
+    FieldReport { path, change: change.as_str(), live, desired, owners: owners.collect() }
+}
+
+fn extra_field(extra: &ExtraField) -> ExtraReport {
+    let ExtraField { path, pointer, manager, operation, time } = extra.clone();
+    let owner = OwnerReport { manager, operation, subresource: String::new(), time, ours: false };
+    ExtraReport { path, pointer, owner }
 }

@@ -44,6 +44,9 @@ pub struct OfflineArguments {
     /// YAML with the Application; without it the directory is named after itself, and synced with pruning
     #[arg(long, value_name = "FILE")]
     pub application: Option<PathBuf>,
+    /// YAML with the ConfigMap of rules for all Applications (`resource.customizations.ignoreDifferences.…`)
+    #[arg(long, value_name = "FILE")]
+    pub customizations: Option<PathBuf>,
     /// Take kinds that nothing is known of as namespaced, instead of refusing them
     #[arg(long)]
     pub assume_namespaced: bool,
@@ -85,6 +88,12 @@ pub enum OfflineError {
         name: String,
         /// What is wrong with it.
         source: YamlError,
+    },
+    /// The file does not hold the one ConfigMap that is wanted.
+    #[error("{name}: one ConfigMap with rules is wanted (apiVersion: v1, kind: ConfigMap, data: …)")]
+    Customizations {
+        /// The file.
+        name: String,
     },
     /// A document is no Kubernetes object.
     #[error(transparent)]

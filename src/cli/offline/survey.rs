@@ -9,9 +9,14 @@ use super::application::Subject;
 use super::live::{Dump, dump};
 use super::render::render;
 use super::{OfflineArguments, OfflineError, input, kinds, unknown_kind_note};
-use crate::api::{AppProjectSpec, Application, DriftPolicy, ProjectDestination, ResourceRule};
-use crate::desired::{AssembleInput, DesiredSet, ProjectRules, SyncOptions, assemble};
-use crate::diff::{Differences, ObjectChanges, compare, field_changes, infer_inventory};
+use crate::api::{
+    AppProjectSpec, Application, DriftPolicy, ExtraFields, IgnoreDifferences, ProjectDestination, ResourceRule,
+};
+use crate::desired::{AssembleInput, DesiredSet, Problem, ProjectRules, SyncOptions, assemble};
+use crate::diff::{
+    Differences, Examination, Examined, IgnoreRules, ObjectChanges, Verdict, compare_examined,
+    field_changes_that_count, infer_inventory, system_rules,
+};
 use crate::live::LiveView;
 use crate::model::{GroupVersionKind, ObjectKey, Owner};
 use crate::plan::graph::Plan;
@@ -68,9 +73,13 @@ pub fn survey(arguments: &OfflineArguments, live: Option<&Path>, now: jiff::Time
     notes.extend(desired.warnings.iter().cloned());
 
     let Dump { view: live, bodies } = dump(objects, &surface, now)?;
-    let changes = changes(&desired, &bodies, &mut notes);
+    let rules = ignore_rules(&application, arguments.customizations.as_deref(), &mut notes)?;
+    let extra_fields = application.spec.extra_fields.unwrap_or_default();
+    let changes = changes(&desired, &bodies, (&rules, extra_fields), &mut notes);
     let inventory = infer_inventory(&desired, &live, &changes, &owner);
-    let differences = compare(&desired, &live, &inventory, &owner);
+    let accepted = verdicts(&desired, &live, &changes, (&rules, extra_fields));
+    let examined = Examined { rules: &rules, extra_fields, accepted: &accepted };
+    let differences = compare_examined(&desired, &live, &inventory, &owner, &examined);
     notes.extend(namespace_note(&application, &desired, &live));
     let consent = has_consent(&application, arguments.revision.as_deref());
     let options =
@@ -104,10 +113,52 @@ fn held(application: &Application, differences: &Differences) -> BTreeSet<Object
     drifted.map(|(key, _)| key.clone()).collect()
 }
 
+/// Rules of the Application, and of the ConfigMap for all Applications.
+fn ignore_rules(
+    application: &Application,
+    customizations: Option<&Path>,
+    notes: &mut Vec<String>,
+) -> Result<IgnoreRules, OfflineError> {
+    let note = |problem: &Problem| format!("{}: {}", problem.reason, problem.message);
+    let mut system: Vec<IgnoreDifferences> = Vec::new();
+    if let Some(file) = customizations {
+        let config_maps = input::objects(file)?.into_iter().filter(|object| object.gvk().kind == "ConfigMap");
+        let mut data = config_maps.map(|object| object.object.get("data").cloned().unwrap_or_default());
+        let (Some(data), None) = (data.next(), data.next()) else {
+            return Err(OfflineError::Customizations { name: file.display().to_string() });
+        };
+        let data = serde_json::from_value::<Option<BTreeMap<String, String>>>(data)
+            .map_err(|_| OfflineError::Customizations { name: file.display().to_string() })?;
+        let (rules, problems) = system_rules(&data.unwrap_or_default());
+        notes.extend(problems.iter().map(note));
+        system = rules;
+    }
+    let (rules, problems) = IgnoreRules::compile(&application.spec.ignore_differences, &system);
+    notes.extend(problems.iter().map(note));
+    Ok(rules)
+}
+
+/// What comparing fields came to, of objects of which nothing that git states differs.
+fn verdicts(
+    desired: &DesiredSet,
+    live: &LiveView,
+    changes: &BTreeMap<ObjectKey, ObjectChanges>,
+    (rules, extra_fields): (&IgnoreRules, ExtraFields),
+) -> BTreeMap<ObjectKey, Verdict> {
+    let same = changes.iter().filter(|(_, changes)| changes.is_empty());
+    let verdicts = same.filter_map(|(key, changes)| {
+        let (object, record) = (desired.objects.get(key)?, live.objects.get(key)?);
+        let found = Examination { extras: changes.extras.clone(), ..Examination::default() };
+        Some((key.clone(), Verdict::of(object, record, rules, extra_fields, &found)))
+    });
+    verdicts.collect()
+}
+
 /// Field by field what differs of the objects that are both wanted and there.
 fn changes(
     desired: &DesiredSet,
     bodies: &BTreeMap<ObjectKey, Value>,
+    (rules, extra_fields): (&IgnoreRules, ExtraFields),
     notes: &mut Vec<String>,
 ) -> BTreeMap<ObjectKey, ObjectChanges> {
     let mut all = BTreeMap::new();
@@ -128,7 +179,9 @@ fn changes(
                 key.group
             ));
         }
-        all.insert(key.clone(), field_changes(key, &wanted, live));
+        let changes = field_changes_that_count(key, &wanted, live, rules, extra_fields);
+        notes.extend(changes.problems.iter().map(|problem| format!("{}: {}", problem.reason, problem.message)));
+        all.insert(key.clone(), changes);
     }
     all
 }

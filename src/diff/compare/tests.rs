@@ -153,10 +153,11 @@ fn a_change_in_git_of_what_does_not_count_is_in_sync() {
 fn fields_that_people_added_count_when_the_application_says_so_and_no_rule_excepts_them() {
     let (none, applied) = (IgnoreRules::default(), inventory("u1", 1, 7));
     let edited = LiveRecord { by_hand: Some(Hash64(5)), ..record() };
-    let extra = Difference::Changed(Cause::Extra);
-    assert!(extra.is_drift());
+    assert!(!Difference::Changed(Cause::Extra).is_drift(), "nothing is done about it");
+    assert!(Difference::Changed(Cause::ExtraToRemove).is_drift());
     assert_eq!(weighed(&desired(1), &edited, &applied, &none, ExtraFields::Ignore, None), (Difference::InSync, false));
-    for policy in [ExtraFields::Report, ExtraFields::Remove] {
+    for (policy, cause) in [(ExtraFields::Report, Cause::Extra), (ExtraFields::Remove, Cause::ExtraToRemove)] {
+        let extra = Difference::Changed(cause);
         assert_eq!(weighed(&desired(1), &record(), &applied, &none, policy, None), (Difference::InSync, false));
         assert_eq!(weighed(&desired(1), &edited, &applied, &none, policy, None), (extra.clone(), true));
         let seen = verdict(&desired(1), &edited, &none, true, true);

@@ -203,6 +203,13 @@ fn what_people_added_is_told_by_pointer_unless_it_is_ignored_or_not_asked_for() 
 }
 
 #[test]
+fn a_field_that_git_states_is_never_one_that_people_added() {
+    let (live, predicted) = scaled();
+    let found = examine(&key(), &live, &predicted, &no_rules(), ExtraFields::Remove);
+    assert_eq!((found.fields.len(), found.extras), (1, vec![]));
+}
+
+#[test]
 fn of_secrets_only_names_of_fields_are_known_and_lost_ones_are_told_without_content() {
     let secret = ObjectKey::new("", "Secret", "shop", "db");
     let object = |entries: Vec<Value>| {

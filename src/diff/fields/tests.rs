@@ -12,10 +12,61 @@ fn told(key: &ObjectKey, desired: &Value, live: &Value) -> Vec<String> {
     field_changes(key, desired, live)
         .fields
         .iter()
-        .map(|FieldChange { path, change, live, desired }| {
+        .map(|FieldChange { path, change, live, desired, managers: _ }| {
             format!("{} {path}: {} -> {}", change.as_str(), text(live.as_ref()), text(desired.as_ref()))
         })
         .collect()
+}
+
+fn nothing() -> ObjectChanges {
+    ObjectChanges { fields: Vec::new(), record: Record::Ours, ignored: 0, extras: Vec::new(), problems: Vec::new() }
+}
+
+#[test]
+fn what_does_not_count_is_counted_and_not_told_and_what_differs_comes_with_its_owner() {
+    let desired = json!({"spec": {"replicas": 2, "image": "a:2"}});
+    let mut live = json!({"spec": {"replicas": 9, "image": "a:1", "paused": true}});
+    live["metadata"]["managedFields"] = managed(&json!({"f:spec": {"f:image": {}}}));
+    live["metadata"]["managedFields"].as_array_mut().unwrap().push(json!({
+        "manager": "kubectl-edit", "operation": "Update", "time": "2025-01-01T00:00:00Z",
+        "fieldsV1": {"f:spec": {"f:replicas": {}, "f:paused": {}}}}));
+    let rule = |pointer: &str| crate::api::IgnoreDifferences {
+        group: "*".to_owned(),
+        kind: "*".to_owned(),
+        json_pointers: vec![pointer.to_owned()],
+        ..crate::api::IgnoreDifferences::default()
+    };
+    let key = key("apps", "Deployment");
+    let counted = |pointer: &str| {
+        let rules = IgnoreRules::compile(&[rule(pointer)], &[]).0;
+        field_changes_that_count(&key, &desired, &live, &rules, ExtraFields::Report)
+    };
+    let changes = counted("/spec/image");
+    let owner = FieldOwner {
+        manager: "kubectl-edit".to_owned(),
+        operation: "Update".to_owned(),
+        subresource: String::new(),
+        time: "2025-01-01T00:00:00Z".to_owned(),
+        ours: false,
+    };
+    assert_eq!(
+        changes.fields,
+        [FieldChange {
+            path: ".spec.replicas".to_owned(),
+            change: Change::Set,
+            live: Some(json!(9)),
+            desired: Some(json!(2)),
+            managers: vec![owner],
+        }]
+    );
+    assert_eq!(changes.ignored, 1);
+    assert_eq!(changes.extras.iter().map(|extra| extra.pointer.as_str()).collect::<Vec<_>>(), ["/spec/paused"]);
+    let changes = counted("/spec");
+    assert_eq!(changes, ObjectChanges { ignored: 2, ..nothing() });
+    let rules = IgnoreRules::default();
+    let changes = field_changes_that_count(&key, &desired, &live, &rules, ExtraFields::Ignore);
+    assert_eq!(changes, field_changes(&key, &desired, &live));
+    assert_eq!(changes.fields.len(), 2);
 }
 
 fn managed(fields: &Value) -> Value {
@@ -74,7 +125,7 @@ fn a_wanted_value_that_is_not_recorded_as_ours_would_become_ours() {
     let deployment = key("apps", "Deployment");
     assert_eq!(told(&deployment, &desired, &live("tidelock")), ["own .spec.replicas: 2 -> 2"]);
     let theirs = field_changes(&deployment, &desired, &live("kubectl"));
-    assert_eq!(theirs, ObjectChanges { fields: Vec::new(), record: Record::NotOurs });
+    assert_eq!(theirs, ObjectChanges { record: Record::NotOurs, ..nothing() });
     assert!(!theirs.is_empty());
 }
 

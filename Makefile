@@ -23,7 +23,7 @@ BED := e2e/testbed.sh
 .PHONY: help install tools build crds fmt lint generated unit integration e2e test demo bench health-report clean
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z0-9]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9]+:.*## /{printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 install: ## install the Debian packages that everything needs (as root; quick when they are there)
 	@e2e/install.sh

@@ -76,10 +76,11 @@ fn read_map(map: &Map<String, Value>, wanted: Option<i64>) -> Counts {
             }
             [noun] if NOUNS.contains(noun) => total = total.max(Some(count)),
             [adjective, noun] if TOTALS.contains(adjective) && NOUNS.contains(noun) => total = total.max(Some(count)),
-            // A daemon set's names for the same.
+            // With `number` and `scheduled`: the names that daemon sets have for the same.
             ["desired", "number", "scheduled"] => total = total.max(Some(count)),
-            ["number", "ready" | "available"] | ["updated", "number", "scheduled"] => parts.push((key, count)),
-            ["ready"] => parts.push((key, count)),
+            ["ready"] | ["number", "ready" | "available"] | ["updated", "number", "scheduled"] => {
+                parts.push((key, count));
+            }
             [adjective, .., noun] if PARTS.contains(adjective) && NOUNS.contains(noun) => parts.push((key, count)),
             _ => {}
         }

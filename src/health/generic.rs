@@ -181,12 +181,9 @@ fn vote_of(object: Object<'_>, condition: &Condition<'_>, polarity: Polarity, is
     let is_failure = is_failure && condition.severity != "Info";
     let tells_failure = words::tells_failure(condition.message) && condition.severity != "Info";
     match (polarity, condition.truth) {
-        (Polarity::Ignored, _) => None,
         (Polarity::Summary | Polarity::Final | Polarity::PartFinal | Polarity::Verdict, Truth::True) => {
             Some(Health::healthy())
         }
-        (Polarity::Verdict, Truth::False) => Some(degraded(condition.explain())),
-        (Polarity::Verdict, Truth::Unknown) => Some(progressing(condition.explain())),
         (Polarity::Summary | Polarity::Final | Polarity::PartFinal, Truth::False) => {
             if is_failure || tells_failure {
                 return Some(degraded(condition.explain()));
@@ -204,9 +201,11 @@ fn vote_of(object: Object<'_>, condition: &Condition<'_>, polarity: Polarity, is
             let is_overruled = is_ready && polarity == Polarity::PartFinal && reason != Some(Meaning::Working);
             (!is_overruled).then(|| progressing(condition.explain()))
         }
-        (Polarity::Summary | Polarity::Final, Truth::Unknown) => Some(progressing(condition.explain())),
+        (Polarity::Summary | Polarity::Final | Polarity::Verdict, Truth::Unknown) => {
+            Some(progressing(condition.explain()))
+        }
         (Polarity::PartFinal, Truth::Unknown) => (!is_ready).then(|| progressing(condition.explain())),
-        (Polarity::Negative, Truth::True) => Some(degraded(condition.explain())),
+        (Polarity::Negative, Truth::True) | (Polarity::Verdict, Truth::False) => Some(degraded(condition.explain())),
         (Polarity::NotFinal, Truth::True) => Some(match reason {
             Some(Meaning::Working) => progressing(condition.explain()),
             _ => degraded(condition.explain()),
@@ -233,7 +232,8 @@ fn vote_of(object: Object<'_>, condition: &Condition<'_>, polarity: Polarity, is
             Some(progressing(condition.explain()))
         }
         (Polarity::Activity | Polarity::Neutral, Truth::False) => is_failure.then(|| degraded(condition.explain())),
-        (Polarity::Neutral, Truth::True | Truth::Unknown)
+        (Polarity::Ignored, _)
+        | (Polarity::Neutral, Truth::True | Truth::Unknown)
         | (Polarity::Negative | Polarity::NotFinal | Polarity::Hold, Truth::False | Truth::Unknown) => None,
     }
 }

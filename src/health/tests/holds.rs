@@ -4,14 +4,14 @@ use HealthStatus::{Degraded, Healthy, Progressing, Suspended};
 
 use super::*;
 
-fn thing(spec: Value, status: Value) -> Value {
-    object("db.example.com/v1", "Thing", &spec, &status)
+fn thing(spec: &Value, status: &Value) -> Value {
+    object("db.example.com/v1", "Thing", spec, status)
 }
 
 #[test]
 fn annotations_of_the_kinds_own_domain_hold() {
     let annotated = |name: &str, value: &str| {
-        let mut thing = thing(json!({}), json!({"phase": "Ready"}));
+        let mut thing = thing(&json!({}), &json!({"phase": "Ready"}));
         thing["metadata"]["annotations"] = json!({ name: value });
         thing
     };
@@ -52,14 +52,14 @@ fn a_wish_for_a_paused_state_holds() {
     check(&[
         (
             "desired phase",
-            thing(json!({"lifecycle": {"desiredPhase": "Paused"}}), json!({"phase": "Running"})),
+            thing(&json!({"lifecycle": {"desiredPhase": "Paused"}}), &json!({"phase": "Running"})),
             Suspended,
             "is held by spec.lifecycle.desiredPhase: Paused",
         ),
-        ("another wish", thing(json!({"desiredState": "Running"}), json!({"phase": "Running"})), Healthy, ""),
+        ("another wish", thing(&json!({"desiredState": "Running"}), &json!({"phase": "Running"})), Healthy, ""),
         (
             "flag of the strategy",
-            thing(json!({"updateStrategy": {"paused": true}}), json!({"phase": "Ready"})),
+            thing(&json!({"updateStrategy": {"paused": true}}), &json!({"phase": "Ready"})),
             Suspended,
             "is held by spec.updateStrategy.paused",
         ),
@@ -90,13 +90,16 @@ fn a_partition_holds_what_it_keeps_back_once_the_rest_is_updated() {
 #[test]
 fn waiting_for_a_person_is_a_hold() {
     let condition = |kind: &str, value: &str, reason: &str, message: &str| {
-        thing(json!({}), json!({"conditions": [{"type": kind, "status": value, "reason": reason, "message": message}]}))
+        thing(
+            &json!({}),
+            &json!({"conditions": [{"type": kind, "status": value, "reason": reason, "message": message}]}),
+        )
     };
     check(&[
         ("reason", condition("InstallPending", "True", "RequiresApproval", "m"), Suspended, "m"),
         ("message of work", condition("Waiting", "True", "", "waits for approval"), Suspended, "waits for approval"),
         ("message of not ready", condition("Ready", "False", "", "approval needed"), Suspended, "approval needed"),
-        ("state", thing(json!({}), json!({"phase": "AwaitingApproval"})), Suspended, "phase is `AwaitingApproval`"),
+        ("state", thing(&json!({}), &json!({"phase": "AwaitingApproval"})), Suspended, "phase is `AwaitingApproval`"),
         ("approval that failed", condition("Ready", "False", "ApprovalFailed", "m"), Degraded, "m"),
     ]);
 }
@@ -105,8 +108,8 @@ fn waiting_for_a_person_is_a_hold() {
 fn a_pause_that_its_controller_has_not_observed_still_holds() {
     let paused = |kind: &str| {
         thing(
-            json!({}),
-            json!({"observedGeneration": 1, "conditions": [{"type": kind, "status": "True", "message": "m"}]}),
+            &json!({}),
+            &json!({"observedGeneration": 1, "conditions": [{"type": kind, "status": "True", "message": "m"}]}),
         )
     };
     let stale = "its controller has observed generation 1, not yet 2";

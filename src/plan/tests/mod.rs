@@ -1,6 +1,7 @@
 //! What a plan is, told by examples and by properties of arbitrary plans.
 
 mod compiled;
+mod compiled_properties;
 mod decide;
 mod examples;
 mod explain;

@@ -6,6 +6,7 @@ mod decide;
 mod examples;
 mod explain;
 mod properties;
+mod waits;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

@@ -58,6 +58,7 @@ pub struct StepReport {
     /// Number of the step, from 1.
     pub step: usize,
     /// Number of the group, from 1: a group begins when the one before it is finished.
+    #[serde(rename = "stepGroup")]
     pub group: usize,
     /// `PreSync`, `Sync`, `PostSync` or `SyncFail`.
     pub phase: &'static str,
@@ -83,7 +84,7 @@ pub struct WaitReport {
     /// `finished` or `gone` (of a group), `failure` (of any group), or `present`, `ready` or `completed` (of an object).
     pub condition: &'static str,
     /// Of which group.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(rename = "stepGroup", skip_serializing_if = "Option::is_none")]
     pub group: Option<usize>,
     /// Of which object.
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -1,12 +1,14 @@
 //! What a plan is, told by examples and by properties of arbitrary plans.
 
 mod compiled;
+mod compiled_properties;
 mod decide;
 mod examples;
 mod explain;
 mod gate_properties;
 mod gate_rules;
 mod properties;
+mod waits;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

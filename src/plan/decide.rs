@@ -1,5 +1,6 @@
 //! Whether to sync now.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -7,7 +8,7 @@ use jiff::Timestamp;
 use super::retry::automated_pause;
 use crate::api::{Automated, DriftPolicy, Retry};
 use crate::diff::{Cause, Difference, Differences};
-use crate::model::{Hash64, Reason};
+use crate::model::{Hash64, ObjectKey, Reason};
 
 /// What may be done without being asked.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -73,6 +74,8 @@ pub struct LastAttempt {
     pub ended: Timestamp,
     /// How many attempts at the same target failed so far.
     pub failures: u32,
+    /// Whether a person ended it: the same target is not tried again until somebody asks.
+    pub terminated: bool,
 }
 
 /// What the decision reads.
@@ -84,6 +87,8 @@ pub struct DecideInput<'a> {
     pub request: Option<Request>,
     /// What differs.
     pub differences: &'a Differences,
+    /// Objects whose differences ask for nothing: their drift is held, or only reported.
+    pub held: &'a BTreeSet<ObjectKey>,
     /// Whether the plan deletes anything, or strikes off the record what is gone.
     pub prunes: bool,
     /// What a sync would bring.
@@ -149,7 +154,7 @@ pub fn decide(input: DecideInput<'_>) -> Decision {
     }
     let mut from_git = false;
     let mut drift = false;
-    for difference in input.differences.objects.values() {
+    for (_, difference) in input.differences.objects.iter().filter(|(key, _)| !input.held.contains(*key)) {
         match difference {
             // Fields that people added and that are only reported ask for nothing.
             Difference::InSync | Difference::Conflict { .. } | Difference::Changed(Cause::Extra) => {}
@@ -162,6 +167,9 @@ pub fn decide(input: DecideInput<'_>) -> Decision {
         return Decision::Hold;
     }
     if let Some(failure) = input.last_failure.filter(|failure| failure.target == input.target) {
+        if failure.terminated {
+            return Decision::Hold;
+        }
         let due = failure.ended.checked_add(automated_pause(failure.failures, input.retry)).unwrap_or(failure.ended);
         if due > input.now {
             return Decision::Later(due);

@@ -131,6 +131,11 @@ impl Heals {
         self.of(object).filter(|(_, fight)| !fight.is_over(now)).filter_map(|(_, fight)| fight.not_before()).max()
     }
 
+    /// Whether an object was corrected lately.
+    pub fn is_known(&self, object: &ObjectKey, now: Timestamp) -> bool {
+        self.of(object).any(|(_, fight)| !fight.is_over(now))
+    }
+
     /// Which of the drifted objects have to wait.
     pub fn hold_back<'a>(&self, drifted: impl IntoIterator<Item = &'a ObjectKey>, now: Timestamp) -> HeldBack {
         let mut held = HeldBack::default();

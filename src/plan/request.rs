@@ -132,19 +132,6 @@ impl SyncRequest {
             sync_options,
             auto_heal_attempts_count: _,
         } = sync.as_ref().ok_or(RequestRefused::Nothing)?;
-        let unsupported: Vec<String> = [
-            (!revisions.is_empty(), "operation.sync.revisions"),
-            (source.is_some(), "operation.sync.source"),
-            (!sources.is_empty(), "operation.sync.sources"),
-            (!manifests.is_empty(), "operation.sync.manifests"),
-        ]
-        .into_iter()
-        .filter(|(set, _)| *set)
-        .map(|(_, field)| field.to_owned())
-        .collect();
-        if !unsupported.is_empty() {
-            return Err(RequestRefused::Unsupported(unsupported));
-        }
         let of_operation = SyncOptions::parse(sync_options.iter().map(String::as_str));
         if let Some(warning) = of_operation.warnings.first() {
             return Err(RequestRefused::Invalid(format!("operation.sync.syncOptions: {warning}")));

@@ -5,11 +5,12 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use super::memory::Memory;
-use crate::api::{Application, OperationPhase, SyncState};
+use super::requests::was_ended_by_a_person;
+use crate::api::{Application, OperationPhase, Retry, SyncState};
 use crate::diff::{Cause, Difference, Differences};
 use crate::model::{Hash64, Phase};
 use crate::plan::graph::StepId;
-use crate::plan::{LastAttempt, Outcome, Policy, backoff};
+use crate::plan::{LastAttempt, Outcome, Policy, automated_pause, requested_pause};
 
 /// What a failure is counted for: the desired set, and what would be pruned.
 pub(super) fn target_of(hash: Hash64, differences: &Differences, prune: bool) -> Hash64 {
@@ -26,7 +27,6 @@ pub(super) fn target_of(hash: Hash64, differences: &Differences, prune: bool) ->
 /// A restart finds everything in sync and must not write just because commits that touch nothing came meanwhile.
 pub(super) fn settle_reported_revision(memory: &mut Memory, differences: &Differences) {
     let known = memory.status.sync.revision.clone();
-    let known_of_each = memory.status.sync.revisions.clone();
     if memory.attempt.is_none()
         && !known.is_empty()
         && differences.is_synced()
@@ -34,8 +34,8 @@ pub(super) fn settle_reported_revision(memory: &mut Memory, differences: &Differ
         && memory.status.sync.status == SyncState::Synced
     {
         held.reported = known;
-        if known_of_each.len() == held.reported_revisions.len() {
-            held.reported_revisions = known_of_each;
+        if held.reported_revisions.len() == memory.status.sync.revisions.len() {
+            held.reported_revisions.clone_from(&memory.status.sync.revisions);
         }
     }
 }
@@ -56,20 +56,25 @@ pub(super) fn reopen_drifted(
         let differs = matches!(
             differences.objects.get(&id.key),
             Some(
-                Difference::Absent { drift: true } | Difference::Changed(Cause::Live | Cause::Replaced | Cause::Marks | Cause::ExtraToRemove)
+                Difference::Absent { drift: true }
+                    | Difference::Changed(Cause::Live | Cause::Replaced | Cause::Marks | Cause::ExtraToRemove)
             )
         );
         differs && id.phase == Phase::Sync && !matches!(outcome, Outcome::Failed { .. })
     };
-    if !attempt.progress.outcomes.iter().any(|(id, outcome)| drifted(id, outcome)) {
-        return None;
+    let found: Vec<StepId> =
+        attempt.progress.outcomes.iter().filter(|(id, outcome)| drifted(id, outcome)).map(|(id, _)| id.clone()).collect();
+    let mut earliest: Option<Timestamp> = None;
+    for id in found {
+        match memory.heals.not_before(&id.key, now).filter(|time| *time > now) {
+            Some(time) => earliest = Some(earliest.map_or(time, |known| known.min(time))),
+            None => {
+                attempt.progress.outcomes.remove(&id);
+                memory.heals.note(&id.key, "", "", now);
+            }
+        }
     }
-    let not_before = memory.heals.not_before().filter(|time| *time > now);
-    if not_before.is_none() {
-        attempt.progress.outcomes.retain(|id, outcome| !drifted(id, outcome));
-        memory.heals.note(now);
-    }
-    not_before
+    earliest
 }
 
 /// Takes note of how an attempt has ended, and says when it is tried again.
@@ -82,23 +87,36 @@ pub(super) fn conclude(
     let attempt = memory.attempt.as_ref()?;
     match attempt.phase {
         OperationPhase::Running | OperationPhase::Terminating => None,
-        OperationPhase::Failed | OperationPhase::Error => note_failure(application, memory, target, now),
-        OperationPhase::Succeeded => {
-            if attempt.choices.heal {
-                memory.heals.note(now);
+        OperationPhase::Failed | OperationPhase::Error => {
+            let terminated = was_ended_by_a_person(attempt);
+            let last = memory.last_failure.as_ref().filter(|failure| failure.target == target);
+            let failures = last.map_or(0, |last| last.failures).saturating_add(1);
+            let automated = attempt.automated;
+            let requested = attempt.operation.as_ref().and_then(|operation| operation.retry.clone());
+            memory.last_failure = Some(LastAttempt { target, ended: now, failures, terminated });
+            if terminated {
+                memory.retry_at = None;
+                return None;
             }
+            if automated {
+                return Some(automated_pause(failures, retry_of(application)));
+            }
+            let pause = requested_pause(failures, requested.as_ref());
+            memory.retry_at = pause.and_then(|pause| now.checked_add(pause).ok());
+            // What is not tried again as it was asked may still be what the policy wants.
+            pause.or_else(|| Some(automated_pause(failures, retry_of(application))))
+        }
+        OperationPhase::Succeeded => {
             memory.last_failure = None;
+            memory.retry_at = None;
             None
         }
     }
 }
 
-fn note_failure(application: &Application, memory: &mut Memory, target: Hash64, now: Timestamp) -> Option<Duration> {
-    let failures =
-        memory.last_failure.as_ref().filter(|failure| failure.target == target).map_or(0, |last| last.failures) + 1;
-    memory.last_failure = Some(LastAttempt { target, ended: now, failures });
-    let retry = application.spec.sync_policy.as_ref().and_then(|policy| policy.retry.as_ref());
-    backoff(failures, retry)
+/// `syncPolicy.retry`.
+pub(super) fn retry_of(application: &Application) -> Option<&Retry> {
+    application.spec.sync_policy.as_ref().and_then(|policy| policy.retry.as_ref())
 }
 
 /// How long from now.
@@ -109,8 +127,9 @@ pub(super) fn until(time: Timestamp, now: Timestamp) -> Option<Duration> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::ObjectKey;
+    use crate::model::{ObjectKey, Reason};
     use crate::reconcile::attempt::tests::waiting_attempt;
+    use crate::status::Failure;
 
     fn at(second: i64) -> Timestamp {
         Timestamp::from_second(second).unwrap()
@@ -133,5 +152,21 @@ mod tests {
             seen.push((reopened, held_until.map(Timestamp::as_second)));
         }
         assert_eq!(seen, [(true, None), (true, None), (true, None), (true, None), (false, Some(2))]);
+    }
+
+    #[test]
+    fn a_failure_is_counted_and_one_that_a_person_made_is_not_tried_again() {
+        let application = Application::default();
+        let mut memory = Memory::default();
+        let mut end = |reason| {
+            let mut attempt = waiting_attempt();
+            attempt.end(OperationPhase::Failed, Some(Failure { reason, message: String::new() }), at(5));
+            memory.attempt = Some(attempt);
+            let pause = conclude(&application, &mut memory, Hash64(9), at(5));
+            (pause, memory.last_failure.clone().map(|failure| (failure.failures, failure.terminated)))
+        };
+        assert_eq!(end(Reason::HealthTimeout), (Some(Duration::from_secs(5)), Some((1, false))));
+        assert_eq!(end(Reason::HealthTimeout), (Some(Duration::from_secs(10)), Some((2, false))));
+        assert_eq!(end(Reason::Terminated), (None, Some((3, true))));
     }
 }

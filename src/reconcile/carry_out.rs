@@ -11,7 +11,7 @@ use tracing::info;
 use super::driver::Driver;
 use super::memory::Memory;
 use super::perform::{Done, Work};
-use crate::api::{Application, OperationPhase};
+use crate::api::{Application, ExtraFields, OperationPhase};
 use crate::apply::Propagation;
 use crate::desired::DesiredSet;
 use crate::live::LiveView;
@@ -41,7 +41,8 @@ impl Driver {
         let policy = GatePolicy::new(application.spec.gate.as_ref());
         let take_over = super::clear::take_over(application);
         let outside = self.outside(plan, &desired).await;
-        let bodies = BTreeMap::new();
+        let removes = application.spec.extra_fields == Some(ExtraFields::Remove);
+        let rules = self.rules_of(application, memory);
         loop {
             let live = self.view_of(owner, memory, &desired, plan);
             let attempt = memory.attempt.as_mut()?;
@@ -82,7 +83,8 @@ impl Driver {
                         propagation,
                         attempt: &attempt.id,
                         take_over: &take_over,
-                        bodies: &bodies,
+                        respected: attempt.choices.options.respect_ignore_differences.then_some(rules.as_ref()),
+                        removed: removes.then_some(&memory.examined),
                     };
                     let done = self.perform(work, moves).await;
                     if self.take_note(memory, done) {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::driver::Driver;
 use super::memory::Memory;
-use super::perform::{Work, apply_options, propagation};
+use super::perform::{Work, apply_options};
 use crate::api::{Application, OperationPhase};
 use crate::apply::{ApplyError, Mode, NamespaceMetadata, TAKE_OVER_ANNOTATIONS, Trial, predecessors};
 use crate::desired::DesiredObject;
@@ -127,10 +127,11 @@ impl Driver {
             live,
             inventory: memory.inventory.as_ref(),
             options,
-            propagation: propagation(options.prune_propagation),
+            propagation: options.prune_propagation.into(),
             attempt: &attempt.id,
             take_over: &take_over,
-            bodies: &BTreeMap::new(),
+            respected: None,
+            removed: None,
         };
         let written: Vec<&Arc<DesiredObject>> =
             applies(plan).filter_map(|step| attempt.desired.objects.get(&step.id.key)).collect();
@@ -152,8 +153,10 @@ impl Driver {
             .map(|object| trial(object, false))
             .chain(hooks.map(|object| trial(object, true)))
             .collect();
+        let keys: std::collections::BTreeSet<&ObjectKey> = written.iter().map(|object| &object.key).collect();
         let change = Change::of(
-            written.iter().map(|object| object.as_ref()),
+            attempt.desired.objects.values().map(AsRef::as_ref),
+            |key| keys.contains(key),
             created_namespace(application, options.create_namespace),
         );
         self.applier.preflight(trials, &change).await

@@ -5,7 +5,7 @@ use super::driver::Driver;
 use super::memory::Memory;
 use crate::api::Application;
 use crate::desired::DesiredSet;
-use crate::diff::{Differences, Extra, compare};
+use crate::diff::{Differences, Examined, Extra, compare, compare_examined};
 use crate::live::LiveView;
 use crate::model::{Hash64, InventoryEntry, Owner};
 use crate::plan::graph::Plan;
@@ -27,13 +27,22 @@ pub(super) struct Compared {
 
 impl Driver {
     /// Compares a desired set with live state, and takes note of objects that carry our marks and are not recorded.
-    pub(super) fn compare(&self, owner: &Owner, memory: &mut Memory, desired: &DesiredSet) -> Compared {
+    ///
+    /// Without what examinations found, every difference counts, and fields that people added do not.
+    pub(super) fn compare(
+        &self,
+        owner: &Owner,
+        memory: &mut Memory,
+        desired: &DesiredSet,
+        examined: Option<&Examined<'_>>,
+    ) -> Compared {
         let recorded = memory.recorded_now.clone();
+        let live = self.view_of_set(owner, memory, desired);
         let inventory = memory.inventory.get_or_insert_default();
-        let hooks = desired.hooks.iter().map(|hook| &hook.object.key);
-        let keys = desired.objects.keys().chain(hooks).chain(inventory.entries.keys());
-        let live = self.cache.view(&owner.instance, keys);
-        let mut differences = compare(desired, &live, inventory, owner);
+        let mut differences = match examined {
+            Some(examined) => compare_examined(desired, &live, inventory, owner, examined),
+            None => compare(desired, &live, inventory, owner),
+        };
         // What was recorded in this very reconcile may be pruned in a later one only.
         for key in recorded {
             if let Some(extra @ Extra::Prunable { .. }) = differences.extras.get_mut(&key) {
@@ -65,6 +74,13 @@ impl Driver {
             !unserved
         });
         Compared { live, differences }
+    }
+
+    /// What the cluster holds of a desired set and of what is recorded.
+    pub(super) fn view_of_set(&self, owner: &Owner, memory: &Memory, desired: &DesiredSet) -> LiveView {
+        let hooks = desired.hooks.iter().map(|hook| &hook.object.key);
+        let recorded = memory.inventory.iter().flat_map(|inventory| inventory.entries.keys());
+        self.cache.view(&owner.instance, desired.objects.keys().chain(hooks).chain(recorded))
     }
 
     /// The plan that brings a desired set, as a sync with these choices would carry it out.

@@ -9,6 +9,7 @@ use tracing::{error, info};
 
 use super::attempt::AttemptMemory;
 use super::dependencies::DependencyWatch;
+use super::drift::fights;
 use super::fleet::Fleet;
 use super::inventory::InventoryStore;
 use super::memory::Memory;
@@ -183,6 +184,7 @@ impl Driver {
         let instance = Owner::new(&self.installation, &self.namespace, application.metadata.name.as_deref().unwrap_or_default()).instance;
         warnings.extend(self.rules.problems_of(&instance));
         warnings.extend(self.fleet.current().problems.iter().cloned());
+        warnings.extend(memory.rules.iter().flat_map(|compiled| compiled.problems.iter().cloned()));
         let limit = application.spec.revision_history_limit.and_then(|limit| usize::try_from(limit).ok());
         let mut status = derive(&Observed {
             previous: &memory.status,
@@ -192,16 +194,13 @@ impl Driver {
             attempt: memory.attempt.as_ref().map(AttemptMemory::report),
             unsupported: &unsupported,
             warnings: &warnings,
-            held: None,
-            dependencies: &[],
-            fights: &[],
-            sync_window: None,
+            held: memory.kept_by.as_ref(),
+            dependencies: &memory.awaited,
+            fights: &fights(&memory.heals, self.clock.now()),
+            sync_window: memory.sync_window.clone(),
             suspended: application.spec.suspend,
             history_limit: limit.unwrap_or(HISTORY_LIMIT),
         });
-        if let Some(held) = &memory.held {
-            status.sync.revisions.clone_from(&held.reported_revisions);
-        }
         if let Some(held) = &memory.held {
             status.deletion_hooks = super::finalize::deletion_hooks(&held.desired);
         }

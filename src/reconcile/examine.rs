@@ -29,7 +29,6 @@ pub(super) struct Examinations {
     pub(super) failed: BTreeMap<ObjectKey, ApplyError>,
 }
 
-#[expect(dead_code, reason = "the driver asks for it as soon as rules are read there")]
 impl Driver {
     /// Examines objects of a desired set, as [`crate::diff::to_examine`] lists them.
     pub(super) async fn examine(
@@ -90,7 +89,6 @@ impl Driver {
 }
 
 /// Forgets verdicts of objects that are wanted no more.
-#[expect(dead_code, reason = "the driver asks for it as soon as rules are read there")]
 pub(super) fn keep_wanted(verdicts: &mut BTreeMap<ObjectKey, Verdict>, desired: &DesiredSet) {
     let wanted: BTreeSet<&ObjectKey> = desired.objects.keys().collect();
     verdicts.retain(|key, _| wanted.contains(key));

@@ -11,7 +11,6 @@ use super::compare::consents;
 use super::driver::Driver;
 use super::memory::Memory;
 use super::observe::Desired;
-use super::perform::propagation;
 use crate::api::{Application, OperationPhase};
 use crate::apply::Propagation;
 use crate::desired::{DesiredSet, SyncOptions};
@@ -38,7 +37,7 @@ fn is_ours(finalizer: &str) -> bool {
 /// How the deletion spreads: as the finalizer says, else as the sync options do.
 fn spreads(finalizers: &[String], options: &SyncOptions) -> Propagation {
     let background = finalizers.iter().any(|finalizer| is_ours(finalizer) && finalizer.ends_with("/background"));
-    if background { Propagation::Background } else { propagation(options.prune_propagation) }
+    if background { Propagation::Background } else { options.prune_propagation.into() }
 }
 
 /// The phases of a deletion at which a set has hooks.
@@ -177,7 +176,7 @@ impl Driver {
             return Ok(Some(Arc::clone(&held.desired)));
         }
         match self.observe(application, owner, memory).await {
-            Desired::Known { held, .. } => Ok(Some(held.desired)),
+            Desired::Known { held, .. } => Ok(Some(Arc::clone(&held.desired))),
             Desired::Pending => Ok(None),
             Desired::Failed(failure) => Err(Failure {
                 reason: Reason::DeletionBlocked,

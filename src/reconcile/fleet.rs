@@ -14,15 +14,23 @@ use tracing::{info, warn};
 
 use crate::customizations::{CONFIG_MAP, Customizations, parse};
 use crate::health::rules::FleetRules;
+use crate::model::Hash64;
 
 /// What the ConfigMap says, and what of it can't be used.
 #[derive(Debug, Default)]
 pub(super) struct InForce {
     /// The settings.
-    #[allow(dead_code, reason = "what differences count and which kinds are left alone is for the comparison to ask")]
     pub(super) customizations: Customizations,
     /// A sentence for each key that can't be used.
     pub(super) problems: Vec<String>,
+}
+
+impl InForce {
+    /// Hash of the rules by which kinds are left alone.
+    pub(super) fn left_alone(&self) -> Hash64 {
+        let Customizations { exclusions, inclusions, .. } = &self.customizations;
+        Hash64::of_bytes(format!("{exclusions:?}{inclusions:?}").as_bytes())
+    }
 }
 
 /// Keeps the settings current.

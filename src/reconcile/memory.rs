@@ -3,25 +3,20 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use std::time::Duration;
 
 use jiff::Timestamp;
 
 use super::attempt::AttemptMemory;
+use super::requests::Asked;
 use super::overriding::Overriding;
-use crate::api::ApplicationStatus;
+use crate::api::{ApplicationStatus, SyncWindowStatus};
 use crate::desired::DesiredSet;
 use crate::model::{Hash64, Inventory, ObjectKey, Revision};
-use crate::plan::LastAttempt;
+use crate::diff::{IgnoreRules, Verdict};
+use crate::plan::progress::Waiting;
+use crate::plan::{Heals, LastAttempt};
 use crate::render::RenderInputs;
 use crate::status::Failure;
-
-/// Healing may follow at once this often; then it is held back.
-const FREE_HEALS: u32 = 3;
-/// Longest pause between heals.
-const LONGEST_HEAL_PAUSE: Duration = Duration::from_mins(5);
-/// A heal that lasted this long proves that nobody fights it.
-const HEAL_LASTED: Duration = Duration::from_mins(10);
 
 /// What is remembered of one Application.
 #[derive(Default)]
@@ -53,8 +48,22 @@ pub(super) struct Memory {
     /// A refresh that was asked for and not answered yet: the annotation's value, and by repository the number of the
     /// poll that answers it.
     pub(super) refresh: Option<(String, BTreeMap<String, u64>)>,
+    /// A sync that a person asked for and that has not begun.
+    pub(super) asked: Option<Asked>,
     /// What the running operation brings instead of what the spec wants.
     pub(super) overriding: Option<Overriding>,
+    /// When an operation of a person that failed is tried again.
+    pub(super) retry_at: Option<Timestamp>,
+    /// What keeps a sync from starting although there is something to do.
+    pub(super) kept_by: Option<Failure>,
+    /// What other Applications are waited for.
+    pub(super) awaited: Vec<Waiting>,
+    /// How the project's sync windows stand.
+    pub(super) sync_window: Option<SyncWindowStatus>,
+    /// Rules of differences that don't count, compiled, with the settings that they are from.
+    pub(super) rules: Option<CompiledRules>,
+    /// Objects that were looked at closely.
+    pub(super) examined: BTreeMap<ObjectKey, Seen>,
     /// Consecutive reconciles that failed for a reason that may pass.
     pub(super) failures: u32,
 }
@@ -121,47 +130,22 @@ pub(super) struct Refused {
     pub(super) failure: Failure,
 }
 
-/// How often the cluster was corrected lately. A correction that never lasts means that somebody else wants something
-/// else: correcting ever more slowly leaves both sides standing and the API server in peace.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Heals {
-    count: u32,
-    last: Option<Timestamp>,
+/// Rules of differences that don't count.
+pub(super) struct CompiledRules {
+    /// Hash of what they were compiled from.
+    pub(super) source: Hash64,
+    /// The rules.
+    pub(super) rules: Arc<IgnoreRules>,
+    /// What of them can't be used.
+    pub(super) problems: Vec<String>,
 }
 
-impl Heals {
-    /// Takes note of a correction.
-    pub(super) fn note(&mut self, now: Timestamp) {
-        let lasted = self.last.is_none_or(|last| now.duration_since(last).unsigned_abs() > HEAL_LASTED);
-        self.count = if lasted { 1 } else { self.count.saturating_add(1) };
-        self.last = Some(now);
-    }
-
-    /// The earliest time for the next correction; `None` is at once.
-    pub(super) fn not_before(&self) -> Option<Timestamp> {
-        let excess = self.count.checked_sub(FREE_HEALS).filter(|excess| *excess > 0)?;
-        let pause = Duration::from_secs(1 << excess.min(16)).min(LONGEST_HEAL_PAUSE);
-        self.last?.checked_add(pause).ok()
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_fight_is_fought_ever_more_slowly_and_forgotten_when_it_ends() {
-        let mut heals = Heals::default();
-        let start = Timestamp::UNIX_EPOCH;
-        let pauses: Vec<Option<i64>> = (0..14)
-            .map(|_| {
-                heals.note(start);
-                heals.not_before().map(Timestamp::as_second)
-            })
-            .collect();
-        let expected = [0, 0, 0, 2, 4, 8, 16, 32, 64, 128, 256, 300, 300, 300];
-        assert_eq!(pauses, expected.map(|seconds| (seconds > 0).then_some(seconds)));
-        heals.note(Timestamp::from_second(10_000).unwrap());
-        assert_eq!(heals.not_before(), None);
-    }
+/// What a close look at an object found. Valid as long as its verdict is.
+pub(super) struct Seen {
+    /// What it comes to.
+    pub(super) verdict: Verdict,
+    /// Fields that people added, as JSON pointers.
+    pub(super) extras: Vec<String>,
+    /// The object as it was seen.
+    pub(super) resource_version: u64,
 }

@@ -15,6 +15,7 @@ mod compare;
 mod connections;
 mod controller;
 mod dependencies;
+mod drift;
 mod driver;
 mod events;
 mod examine;

@@ -96,7 +96,7 @@ impl Driver {
             Found::Pending => return Ok(Desired::Pending),
             Found::All { pinned, failure } => (pinned, failure),
         };
-        let parameters = parameters(application, sources, owner, project_hash);
+        let parameters = parameters(application, sources, owner, project_hash, self.fleet.current().left_alone());
         let wanted = Wanted { application, owner, sources, several, project: &project, parameters };
         let held = self.produce(wanted, pinned, memory.held.as_ref(), &mut memory.refused).await?;
         memory.held = Some(held.clone());
@@ -145,7 +145,7 @@ impl Driver {
             Found::Pending => return Ok(Desired::Pending),
             Found::All { pinned, failure } => (pinned, failure),
         };
-        let parameters = parameters(application, sources, owner, project_hash);
+        let parameters = parameters(application, sources, owner, project_hash, self.fleet.current().left_alone());
         let wanted = Wanted { application, owner, sources, several, project: &project, parameters };
         let held = self.produce(wanted, pinned, overriding.held.as_ref(), &mut overriding.refused).await?;
         overriding.held = Some(held.clone());
@@ -318,13 +318,20 @@ fn created_namespace_is_permitted(application: &Application, project: &ProjectRu
     }
 }
 
-fn parameters(application: &Application, sources: &[ApplicationSource], owner: &Owner, project: Hash64) -> Hash64 {
+fn parameters(
+    application: &Application,
+    sources: &[ApplicationSource],
+    owner: &Owner,
+    project: Hash64,
+    excluded: Hash64,
+) -> Hash64 {
     Hash64::of_json(&serde_json::json!({
         "sources": sources,
         "destination": application.spec.destination,
         "owner": owner.instance,
         "project": project.to_string(),
         "projectName": application.spec.project,
+        "excluded": excluded.to_string(),
         "allowEmpty": allows_empty(application),
     }))
 }

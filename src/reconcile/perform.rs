@@ -8,10 +8,12 @@ use jiff::Timestamp;
 use tracing::{info, warn};
 
 use super::driver::Driver;
+use super::memory::Seen;
 use crate::apply::{
-    self, ApplyError, ApplyOptions, DeleteProof, Deleted, Force, HookStart, Mode, Propagation, Validation,
+    self, ApplyError, ApplyOptions, DeleteProof, Deleted, FieldsRemoved, Force, HookStart, Mode, Propagation, Validation,
 };
-use crate::desired::{DesiredObject, DesiredSet, PrunePropagation, SyncOptions};
+use crate::desired::{DesiredObject, DesiredSet, SyncOptions};
+use crate::diff::IgnoreRules;
 use crate::live::LiveView;
 use crate::metrics::{WriteOutcome, WriteVerb};
 use crate::model::{Hash64, Inventory, InventoryEntry, ObjectKey, Owner, Reason};
@@ -47,8 +49,10 @@ pub(super) struct Work<'a> {
     pub(super) attempt: &'a str,
     /// Field managers whose fields are taken over.
     pub(super) take_over: &'a [String],
-    /// Bodies to apply instead of the desired ones, where live values of ignored fields are kept.
-    pub(super) bodies: &'a BTreeMap<ObjectKey, bytes::Bytes>,
+    /// Rules of differences that don't count, when a sync leaves such fields as they are.
+    pub(super) respected: Option<&'a IgnoreRules>,
+    /// Fields that people added and that are to be removed.
+    pub(super) removed: Option<&'a BTreeMap<ObjectKey, Seen>>,
 }
 
 /// What a move did, and what is to be remembered of it.
@@ -115,15 +119,6 @@ impl Done {
     }
 }
 
-/// How deletes spread, as the applier says it.
-pub(super) const fn propagation(policy: PrunePropagation) -> Propagation {
-    match policy {
-        PrunePropagation::Foreground => Propagation::Foreground,
-        PrunePropagation::Background => Propagation::Background,
-        PrunePropagation::Orphan => Propagation::Orphan,
-    }
-}
-
 impl Driver {
     /// Makes moves, many at a time.
     pub(super) async fn perform(&self, work: Work<'_>, moves: Vec<Move>) -> Vec<Done> {
@@ -149,7 +144,18 @@ impl Driver {
         if let Err(outcome) = self.await_kind(object).await {
             return Done::new(id, Came::Outcome(outcome, None));
         }
-        let body = work.bodies.get(&id.key).unwrap_or(&object.body).clone();
+        let body = match work.respected {
+            None => object.body.clone(),
+            Some(rules) => match self.respectful_body(object, rules).await {
+                Ok((body, problems)) => {
+                    for problem in problems {
+                        warn!(object = %id.key, reason = %problem.reason, message = %problem.message, "a rule can't be carried out");
+                    }
+                    body
+                }
+                Err(error) => return Done::failed(id, error.reason, refusal(object, &error)),
+            },
+        };
         let options = apply_options(work, object, Mode::Write);
         let applied = match self.applier.apply_with(&id.key, &object.gvk, body, &options).await {
             Ok(applied) => applied,
@@ -158,6 +164,10 @@ impl Driver {
                 warn!(object = %id.key, outcome = "failed", "step");
                 return Done::failed(id, error.reason, refusal(object, &error));
             }
+        };
+        let applied = match self.without_extras(work, object, applied).await {
+            Ok(applied) => applied,
+            Err(error) => return Done::failed(id, error.reason, refusal(object, &error)),
         };
         let outcome = match applied.outcome {
             apply::Outcome::Created => Outcome::Created,
@@ -181,6 +191,27 @@ impl Driver {
         let entry = InventoryEntry::Applied { uid: applied.uid, desired: object.hash, owned };
         let generation = (applied.generation > 0).then_some(applied.generation);
         Done { id, came: Came::Outcome(outcome, generation), entry: Entry::Set(entry) }
+    }
+
+    /// Removes fields that people added, when that is wanted.
+    async fn without_extras(
+        &self,
+        work: Work<'_>,
+        object: &DesiredObject,
+        applied: apply::Applied,
+    ) -> Result<apply::Applied, ApplyError> {
+        let seen = work.removed.and_then(|removed| removed.get(&object.key));
+        let Some(seen) = seen.filter(|seen| !seen.extras.is_empty()) else { return Ok(applied) };
+        let removed =
+            self.applier.remove_fields(&object.key, &applied.uid, applied.resource_version, &seen.extras).await?;
+        Ok(match removed {
+            FieldsRemoved::Removed(after) => {
+                info!(object = %object.key, fields = seen.extras.len(), "fields that people added are removed");
+                apply::Applied { outcome: apply::Outcome::Configured, ..*after }
+            }
+            // It changed meanwhile: it is looked at anew.
+            FieldsRemoved::Changed | FieldsRemoved::Gone => applied,
+        })
     }
 
     /// Waits until the kind of an object that came with its definition is served and watched.

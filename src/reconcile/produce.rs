@@ -9,6 +9,7 @@ use crate::api::{Application, ApplicationSource};
 use crate::desired::{
     AssembleInput, DesiredSet, Problem, ProjectRules, about_source, assemble, join_sources, source_label,
 };
+use crate::diff::leave_out;
 use crate::git::{RepositoryUrl, Snapshot, SnapshotLimits, Store};
 use crate::metrics::{RenderResult, RenderTool};
 use crate::model::{ApiSurface, Hash64, Manifest, Owner, Reason, Revision};
@@ -225,7 +226,9 @@ impl Driver {
         };
         let destination = &wanted.application.spec.destination;
         let input = AssembleInput { owner: wanted.owner, destination, surface: &surface, project: wanted.project };
-        assemble(manifests, input).map_err(|problems| failure_of(&problems))
+        let desired = assemble(manifests, input).map_err(|problems| failure_of(&problems))?;
+        let fleet = self.fleet.current();
+        Ok(leave_out(desired, |key| fleet.customizations.excludes(&key.group, &key.kind)))
     }
 }
 
@@ -379,6 +382,11 @@ pub(super) fn hash_of_surface(surface: &ApiSurface) -> Hash64 {
 /// Hash of a whole set.
 pub(super) fn hash_of(desired: &DesiredSet) -> Hash64 {
     let mut text = String::with_capacity(desired.objects.len() * 64);
+    for hook in &desired.hooks {
+        text.push_str(&hook.object.key.to_string());
+        text.push_str(&hook.object.hash.to_string());
+        text.push('\n');
+    }
     for (key, object) in &desired.objects {
         text.push_str(&key.to_string());
         text.push_str(&object.hash.to_string());

@@ -65,7 +65,7 @@ impl Driver {
                     memory.overriding = None;
                     return Ok(Wish::Refused(failure, asked.operation));
                 }
-                Desired::Known { held, .. } => Some(Box::new(held)),
+                Desired::Known { held, .. } => Some(held),
             }
         } else {
             None

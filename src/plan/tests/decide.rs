@@ -48,7 +48,7 @@ impl Situation {
     }
 
     fn failed(mut self, seconds_ago: i64, failures: u32, limit: Option<i64>) -> Self {
-        self.last_failure = Some(LastAttempt { target: TARGET, ended: in_seconds(-seconds_ago), failures });
+        self.last_failure = Some(LastAttempt { target: TARGET, ended: in_seconds(-seconds_ago), failures, terminated: false });
         self.retry = limit.map(|limit| Retry { limit: Some(limit), ..Retry::default() });
         self
     }
@@ -58,6 +58,7 @@ impl Situation {
             policy: self.policy,
             request: self.request,
             differences: &self.differences,
+            held: &BTreeSet::new(),
             prunes: self.prunes,
             target: TARGET,
             last_failure: self.last_failure.as_ref(),

@@ -189,9 +189,12 @@ fn render(job: &Job, located: &settings::Tools) -> Result<(Vec<Manifest>, Vec<St
             api_versions: Vec::new(),
             limits: RenderLimits::default(),
         };
-        let part = renderer.render(files, &request).map_err(|source| match job.several {
-            true => RenderVerbError::RenderSource { label: label.clone(), source },
-            false => RenderVerbError::Render(source),
+        let part = renderer.render(files, &request).map_err(|source| {
+            if job.several {
+                RenderVerbError::RenderSource { label: label.clone(), source }
+            } else {
+                RenderVerbError::Render(source)
+            }
         })?;
         warnings.extend(part.warnings.iter().map(|warning| about_source(&label, warning)));
         rendered.push((label, part.manifests));

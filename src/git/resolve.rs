@@ -66,9 +66,10 @@ impl Target {
         let branch_or_tag = |name: &str| vec![format!("refs/heads/{name}"), format!("refs/tags/{name}")];
         match self {
             Self::Head => vec!["HEAD".to_owned()],
-            Self::Commit(_) => Vec::new(),
             Self::Exact(name) => vec![name.clone()],
-            Self::Name(name) => branch_or_tag(name),
+            // A branch may be called `1.x`; it counts when no tag lies in the range.
+            Self::Name(name) | Self::Range { range: name, .. } if may_be_name(name) => branch_or_tag(name),
+            Self::Commit(_) | Self::Name(_) | Self::Range { .. } => Vec::new(),
             Self::PrefixedName { prefix, name } => {
                 let mut names = vec![format!("refs/tags/{prefix}{name}")];
                 if parse_version(name).is_none() {
@@ -76,9 +77,6 @@ impl Target {
                 }
                 names
             }
-            // A branch may be called `1.x`; it counts when no tag lies in the range.
-            Self::Range { range, .. } if may_be_name(range) => branch_or_tag(range),
-            Self::Range { .. } => Vec::new(),
         }
     }
 

@@ -25,7 +25,7 @@ pub(super) enum Desired {
     /// There is one.
     Known {
         /// The set with what it was made from.
-        held: Held,
+        held: Box<Held>,
         /// Why a source could not be asked for a newer revision.
         source_failure: Option<Failure>,
     },
@@ -50,7 +50,8 @@ fn invalid(message: impl Into<String>) -> Failure {
 impl Driver {
     /// Finds the desired set of an Application, from memory when nothing it is made from has changed.
     pub(super) async fn observe(&self, application: &Application, owner: &Owner, memory: &mut Memory) -> Desired {
-        match self.try_observe(application, owner, memory).await {
+        // It is much larger than the rest of a reconcile, and most reconciles wait elsewhere.
+        match Box::pin(self.try_observe(application, owner, memory)).await {
             Ok(desired) => desired,
             Err(failure) => Desired::Failed(failure),
         }
@@ -64,7 +65,7 @@ impl Driver {
         owner: &Owner,
         memory: &mut Memory,
     ) -> Desired {
-        match self.try_observe_operation(application, owner, memory).await {
+        match Box::pin(self.try_observe_operation(application, owner, memory)).await {
             Ok(desired) => desired,
             Err(failure) => Desired::Failed(failure),
         }
@@ -100,7 +101,7 @@ impl Driver {
         let wanted = Wanted { application, owner, sources, several, project: &project, parameters };
         let held = self.produce(wanted, pinned, memory.held.as_ref(), &mut memory.refused).await?;
         memory.held = Some(held.clone());
-        Ok(Desired::Known { held, source_failure: failure })
+        Ok(Desired::Known { held: Box::new(held), source_failure: failure })
     }
 
     async fn try_observe_operation(
@@ -119,9 +120,9 @@ impl Driver {
             }
             OverridingOrigin::Manifests(manifests) => {
                 let Desired::Known { held, source_failure } = own? else { return Ok(Desired::Pending) };
-                let held = self.replace_manifests(application, owner, held, manifests).await?;
+                let held = self.replace_manifests(application, owner, *held, manifests).await?;
                 overriding.held = Some(held.clone());
-                Ok(Desired::Known { held, source_failure })
+                Ok(Desired::Known { held: Box::new(held), source_failure })
             }
         }
     }
@@ -149,7 +150,7 @@ impl Driver {
         let wanted = Wanted { application, owner, sources, several, project: &project, parameters };
         let held = self.produce(wanted, pinned, overriding.held.as_ref(), &mut overriding.refused).await?;
         overriding.held = Some(held.clone());
-        Ok(Desired::Known { held, source_failure: failure })
+        Ok(Desired::Known { held: Box::new(held), source_failure: failure })
     }
 
     /// The spec's set with other objects: what it is compared and reported with stays.

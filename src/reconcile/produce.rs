@@ -282,15 +282,14 @@ impl RenderJob {
         let mut opened: BTreeMap<(&RepositoryUrl, &Revision), Arc<Snapshot>> = BTreeMap::new();
         let mut all = Vec::new();
         for (index, Pinned { url, revision, store, .. }) in self.pinned.iter().enumerate() {
-            let snapshot = match opened.get(&(url, revision)) {
-                Some(snapshot) => Arc::clone(snapshot),
-                None => {
-                    let snapshot = store.snapshot(revision, SnapshotLimits::default()).map_err(|error| {
-                        let label = source_label(&self.sources, self.several, index);
-                        Failure { reason: error.reason, message: about_source(&label, &error.to_string()) }
-                    })?;
-                    Arc::new(snapshot)
-                }
+            let snapshot = if let Some(snapshot) = opened.get(&(url, revision)) {
+                Arc::clone(snapshot)
+            } else {
+                let snapshot = store.snapshot(revision, SnapshotLimits::default()).map_err(|error| {
+                    let label = source_label(&self.sources, self.several, index);
+                    Failure { reason: error.reason, message: about_source(&label, &error.to_string()) }
+                })?;
+                Arc::new(snapshot)
             };
             opened.insert((url, revision), Arc::clone(&snapshot));
             all.push(snapshot);

@@ -44,7 +44,7 @@ impl ValueFiles<'_> {
         let mut found: Vec<(bool, Named)> = Vec::new();
         for name in names {
             let start = self.start(name, FIELD)?;
-            let single = self.file(&start, name, FIELD)?;
+            let single = file_at(&start, name, FIELD)?;
             let is_glob = single.is_none() && is_glob(&start.path);
             let files = if is_glob { self.matches(&start, name)? } else { single.into_iter().collect() };
             if files.is_empty() && !ignore_missing {
@@ -67,7 +67,7 @@ impl ValueFiles<'_> {
     pub(super) fn parameter(&self, name: &str) -> Result<Named, RenderError> {
         const FIELD: &str = "fileParameters";
         let start = self.start(name, FIELD)?;
-        self.file(&start, name, FIELD)?.ok_or_else(|| {
+        file_at(&start, name, FIELD)?.ok_or_else(|| {
             let message = format!("the file `{name}` of helm.{FIELD} does not exist at this revision");
             RenderError::new(Reason::PathNotFound, message)
         })
@@ -107,15 +107,6 @@ impl ValueFiles<'_> {
         )
     }
 
-    fn file(&self, start: &Start<'_>, name: &str, field: &str) -> Result<Option<Named>, RenderError> {
-        let found = locate(start.files, start.base, &start.path).map_err(|error| {
-            let message = format!("helm.{field} `{name}`: {}", error.message);
-            RenderError { message, ..error }
-        })?;
-        let file = found.filter(|found| found.entry.kind == EntryKind::File);
-        Ok(file.map(|at| Named { reference: start.reference.map(str::to_owned), at }))
-    }
-
     fn matches(&self, start: &Start<'_>, name: &str) -> Result<Vec<Named>, RenderError> {
         let parts: Vec<&str> = start.path.split('/').filter(|part| !matches!(*part, "" | ".")).collect();
         let fixed = parts.iter().take_while(|part| !is_glob(part)).count();
@@ -146,6 +137,15 @@ impl ValueFiles<'_> {
             })
             .collect())
     }
+}
+
+fn file_at(start: &Start<'_>, name: &str, field: &str) -> Result<Option<Named>, RenderError> {
+    let found = locate(start.files, start.base, &start.path).map_err(|error| {
+        let message = format!("helm.{field} `{name}`: {}", error.message);
+        RenderError { message, ..error }
+    })?;
+    let file = found.filter(|found| found.entry.kind == EntryKind::File);
+    Ok(file.map(|at| Named { reference: start.reference.map(str::to_owned), at }))
 }
 
 struct Walk<'a> {

@@ -112,3 +112,20 @@ async fn a_chart_its_values_and_one_repository_at_two_revisions_are_one_applicat
     assert_eq!(lines(&audit.writes_in(&target)), Vec::<String>::new());
     installation.finish().await;
 }
+
+#[tokio::test]
+async fn a_commit_that_the_server_does_not_have_stops_only_who_wants_it() {
+    let installation = Installation::start("nocommit").await;
+    let target = installation.target("t").await;
+    let repository = installation.repository("nocommit");
+    let first = repository.commit([("app/cm.yaml", file(config_map("main", "first")))]);
+    let absent = "0123456789abcdef0123456789abcdef01234567";
+    installation.declare(Application::named("bad", &repository.url, "app", &target).at(absent)).await;
+    installation.wait_application("bad", "fails", |object| ready_reason(object) == "RefNotFound").await;
+    installation.declare(Application::named("good", &repository.url, "app", &target)).await;
+    installation.synced("good", &first).await;
+    let second = repository.commit([("app/cm.yaml", file(config_map("main", "second")))]);
+    installation.follow("good", &second).await;
+    assert_eq!(ready_reason(&installation.application("bad").await), "RefNotFound");
+    installation.finish().await;
+}

@@ -1,9 +1,9 @@
 //! Kinds that only hold configuration for others: their status, if the definition has one, is written rarely or never,
 //! so that waiting for it would be waiting for ever. Where it is written, it is read.
 
-use super::Test::Is;
+use super::Test::{Is, ItemHas, ItemIsStale, Nothing};
 use super::{Clause, Polarity, Row, Silence};
-use crate::model::HealthStatus::Healthy;
+use crate::model::HealthStatus::{Degraded, Progressing};
 
 /// Families of them.
 pub const ROWS: &[Row] = &[
@@ -47,15 +47,21 @@ pub const ROWS: &[Row] = &[
     },
     Row { groups: "opentelemetry.io", kinds: "Instrumentation", silence: Silence::IsHealthy, ..Row::PLAIN },
     Row {
-        groups: "secrets-store.csi.x-k8s.io|wgpolicyk8s.io|constraints.gatekeeper.sh|mutations.gatekeeper.sh|\
-                 config.gatekeeper.sh|expansion.gatekeeper.sh|reports.kyverno.io",
+        groups: "secrets-store.csi.x-k8s.io|wgpolicyk8s.io|reports.kyverno.io|config.gatekeeper.sh",
         silence: Silence::IsHealthy,
         ..Row::PLAIN
     },
+    // Each pod of Gatekeeper reports for itself. Violations are of other objects.
     Row {
-        groups: "templates.gatekeeper.sh",
-        kinds: "ConstraintTemplate",
-        clauses: &[Clause { when: &[Is("/status/created", &["true"])], then: Healthy }],
+        groups: "templates.gatekeeper.sh|constraints.gatekeeper.sh|mutations.gatekeeper.sh|expansion.gatekeeper.sh",
+        clauses: &[
+            Clause { when: &[ItemHas("/status/byPod", "errors")], then: Degraded },
+            Clause { when: &[ItemIsStale("/status/byPod", "observedGeneration")], then: Progressing },
+            Clause { when: &[Nothing("/status/byPod")], then: Progressing },
+            Clause { when: &[Is("/status/created", &["false"])], then: Progressing },
+        ],
+        ignored: &["/status/violations"],
+        silence: Silence::IsHealthy,
         ..Row::PLAIN
     },
     Row { groups: "gateway.networking.k8s.io", kinds: "ReferenceGrant", silence: Silence::IsHealthy, ..Row::PLAIN },

@@ -19,7 +19,7 @@ use std::sync::LazyLock;
 use serde_json::Value;
 
 use super::conditions::{Truth, find};
-use super::object::Object;
+use super::object::{Object, as_int};
 use super::polarity::Polarity;
 use super::words::Meaning;
 use crate::model::{Health, HealthStatus};
@@ -125,6 +125,10 @@ pub enum Test {
     Positive(&'static str),
     /// The second number is there and below the first.
     Below(&'static str, &'static str),
+    /// Some item of the list has something that is not empty in this field.
+    ItemHas(&'static str, &'static str),
+    /// Some item of the list has a number in this field that is below the object's generation.
+    ItemIsStale(&'static str, &'static str),
     /// There is a condition of this type with this value and one of these reasons; no reasons stand for any.
     Condition(&'static str, Truth, &'static [&'static str]),
     /// There is no condition of this type that is True.
@@ -184,6 +188,17 @@ impl Test {
                 let (wanted_count, found_count) = (object.int(wanted)?, object.int(found)?);
                 (found_count < wanted_count)
                     .then(|| format!("{} is {found_count}, not yet {wanted_count}", name_of(found)))
+            }
+            Self::ItemHas(list, field) => {
+                let has = |item: &Value| item.get(field).is_some_and(|value| !is_empty(value));
+                object.list(list).iter().any(has).then(|| format!("an item of {} has {field}", name_of(list)))
+            }
+            Self::ItemIsStale(list, field) => {
+                let seen = |item: &Value| item.get(field).and_then(as_int);
+                let oldest = object.list(list).iter().filter_map(seen).min()?;
+                let generation = object.generation();
+                (oldest < generation)
+                    .then(|| format!("an item of {} is about generation {oldest}, not yet {generation}", name_of(list)))
             }
             Self::Condition(kind, truth, reasons) => {
                 let conditions = object.conditions();

@@ -72,6 +72,10 @@ pub const ROWS: &[Row] = &[
         clauses: &[
             Clause { when: &[Condition("RemediationAllowed", Truth::False, &[])], then: Degraded },
             Clause { when: &[Below("/status/expectedMachines", "/status/currentHealthy")], then: Progressing },
+            Clause {
+                when: &[Positive("/status/expectedMachines"), Nothing("/status/currentHealthy")],
+                then: Progressing,
+            },
         ],
         silence: Silence::IsHealthy,
         ..Row::PLAIN

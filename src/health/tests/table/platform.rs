@@ -113,6 +113,14 @@ pub const CASES: &[Case] = &[
         "currentHealthy is 2, not yet 3",
     ),
     (
+        "all are sick",
+        "cluster.x-k8s.io/v1beta1 MachineHealthCheck",
+        "{}",
+        "{expectedMachines: 3}",
+        Progressing,
+        "currentHealthy is not set",
+    ),
+    (
         "none is sick",
         "cluster.x-k8s.io/v1beta1 MachineHealthCheck",
         "{}",

@@ -66,3 +66,6 @@ impl Applier {
         if answer.status == 404 { Ok(None) } else { parse(&target.kind, &answer.body).map(Some) }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -73,33 +73,29 @@ impl Hook {
     /// The object as it is made in an attempt: under this name, with the mark of the attempt and with our finalizer.
     pub fn body_for(&self, name: &str, attempt: &str, owner: &Owner) -> Bytes {
         let DesiredObject { key, body, .. } = &*self.object;
-        // Assembling wrote the body, with a mapping at each of these places; should one be missing it is made.
-        let mut object: Value = serde_json::from_slice(body).unwrap_or_default();
+        // Assembling wrote the body, so it is a mapping.
+        let mut object: Map<String, Value> = serde_json::from_slice(body).unwrap_or_default();
         let key = ObjectKey { name: name.to_owned(), ..key.clone() };
-        let metadata = mapping(&mut object, "metadata");
-        metadata.remove("generateName");
-        metadata.insert("name".to_owned(), Value::from(name));
-        if let Value::Array(finalizers) = metadata.entry("finalizers").or_insert_with(|| Value::Array(Vec::new()))
-            && !finalizers.iter().any(|finalizer| finalizer == HOOK_FINALIZER)
-        {
-            finalizers.push(Value::from(HOOK_FINALIZER));
+        if let Some(metadata) = mapping(&mut object, "metadata") {
+            metadata.remove("generateName");
+            metadata.insert("name".to_owned(), Value::from(name));
+            if let Value::Array(finalizers) = metadata.entry("finalizers").or_insert_with(|| Value::Array(Vec::new()))
+                && !finalizers.iter().any(|finalizer| finalizer == HOOK_FINALIZER)
+            {
+                finalizers.push(Value::from(HOOK_FINALIZER));
+            }
+            if let Some(annotations) = mapping(metadata, "annotations") {
+                annotations.insert(TRACKING_ANNOTATION.to_owned(), Value::from(owner.tracking_id(&key)));
+                annotations.insert(HOOK_ATTEMPT_ANNOTATION.to_owned(), Value::from(attempt));
+            }
         }
-        let annotations = mapping(&mut object["metadata"], "annotations");
-        annotations.insert(TRACKING_ANNOTATION.to_owned(), Value::from(owner.tracking_id(&key)));
-        annotations.insert(HOOK_ATTEMPT_ANNOTATION.to_owned(), Value::from(attempt));
-        Bytes::from(object.to_string())
+        Bytes::from(Value::Object(object).to_string())
     }
 }
 
-/// The mapping below a field; made when there is none.
-fn mapping<'a>(parent: &'a mut Value, field: &str) -> &'a mut Map<String, Value> {
-    if !parent[field].is_object() {
-        parent[field] = Value::Object(Map::new());
-    }
-    match &mut parent[field] {
-        Value::Object(map) => map,
-        _ => unreachable!("it was made a mapping just before"),
-    }
+/// The mapping at a field; made when there is none.
+fn mapping<'a>(parent: &'a mut Map<String, Value>, field: &str) -> Option<&'a mut Map<String, Value>> {
+    parent.entry(field).or_insert_with(|| Value::Object(Map::new())).as_object_mut()
 }
 
 /// What an object's annotations make of it.
@@ -139,10 +135,10 @@ pub(super) fn role_of(manifest: &Manifest) -> (Role, Vec<String>) {
             Dialect::Helm => helm_phase(word),
         };
         match phase {
-            Some(Some(phase)) => {
+            Some(Word::Phase(phase)) => {
                 phases.insert(phase);
             }
-            Some(None) => is_meant = true,
+            Some(Word::Never) => is_meant = true,
             None => warnings.push(format!("{annotation}: the phase `{word}` is not known: {}", known(dialect))),
         }
     }
@@ -156,25 +152,34 @@ pub(super) fn role_of(manifest: &Manifest) -> (Role, Vec<String>) {
     (Role::Hook { phases, delete_policies }, warnings)
 }
 
-/// The phase that a word names; `Some(None)` for a word that is known and names no phase of ours.
-fn phase(word: &str) -> Option<Option<Phase>> {
+/// What a word of an annotation says.
+enum Word {
+    /// To run at a phase.
+    Phase(Phase),
+    /// To run at none of the phases that there are here.
+    Never,
+}
+
+fn phase(word: &str) -> Option<Word> {
     if word == "Skip" {
-        return Some(None);
+        return Some(Word::Never);
     }
     [Phase::PreSync, Phase::Sync, Phase::PostSync, Phase::SyncFail, Phase::PreDelete, Phase::PostDelete]
         .into_iter()
         .find(|phase| phase.as_str() == word)
-        .map(Some)
+        .map(Word::Phase)
 }
 
 /// The same for Helm's events. Argo CD knows no rollback and runs no tests.
-fn helm_phase(word: &str) -> Option<Option<Phase>> {
+fn helm_phase(word: &str) -> Option<Word> {
     match word {
-        "pre-install" | "pre-upgrade" => Some(Some(Phase::PreSync)),
-        "post-install" | "post-upgrade" => Some(Some(Phase::PostSync)),
-        "pre-delete" => Some(Some(Phase::PreDelete)),
-        "post-delete" => Some(Some(Phase::PostDelete)),
-        "crd-install" | "pre-rollback" | "post-rollback" | "test" | "test-success" | "test-failure" => Some(None),
+        "pre-install" | "pre-upgrade" => Some(Word::Phase(Phase::PreSync)),
+        "post-install" | "post-upgrade" => Some(Word::Phase(Phase::PostSync)),
+        "pre-delete" => Some(Word::Phase(Phase::PreDelete)),
+        "post-delete" => Some(Word::Phase(Phase::PostDelete)),
+        "crd-install" | "pre-rollback" | "post-rollback" | "test" | "test-success" | "test-failure" => {
+            Some(Word::Never)
+        }
         _ => None,
     }
 }

@@ -86,7 +86,7 @@ fn explicit(nodes: &[Node<'_>], index: &Index<'_>) -> (Vec<Edge>, Vec<(usize, Ne
                     inside.push(Edge { from, to: *to, state: dependency.state, cause: NeedCause::Explicit });
                 }
                 None => {
-                    outside.push((from, Need { on: key.clone(), state: dependency.state, cause: NeedCause::Explicit }))
+                    outside.push((from, Need { on: key.clone(), state: dependency.state, cause: NeedCause::Explicit }));
                 }
             }
         }
@@ -138,12 +138,11 @@ fn against_the_waves(nodes: &[Node<'_>], edge: &Edge) -> Cycle {
 }
 
 fn later(place: Place, than: Place) -> String {
-    if place.phase != than.phase {
-        let last = if place.phase == Phase::SyncFail { ", which runs only after a failure" } else { "" };
-        format!("phase {} comes after phase {}{last}", place.phase, than.phase)
-    } else {
-        format!("wave {} comes after wave {}", place.wave, than.wave)
+    if place.phase == than.phase {
+        return format!("wave {} comes after wave {}", place.wave, than.wave);
     }
+    let last = if place.phase == Phase::SyncFail { ", which runs only after a failure" } else { "" };
+    format!("phase {} comes after phase {}{last}", place.phase, than.phase)
 }
 
 fn cause(cause: NeedCause) -> String {

@@ -1,7 +1,6 @@
 //! Where each step stands: its phase and its wave, and what is pulled ahead of them.
 
 use std::collections::BTreeMap;
-use std::fmt;
 
 use super::graph::{Action, StepId};
 use super::order::kind_rank;
@@ -14,12 +13,6 @@ use crate::model::{ObjectKey, Phase};
 pub(super) struct Place {
     pub(super) phase: Phase,
     pub(super) wave: i32,
-}
-
-impl fmt::Display for Place {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(formatter, "phase {} wave {}", self.phase, self.wave)
-    }
 }
 
 /// A step on its way into the plan.

@@ -5,7 +5,7 @@ use jiff::Timestamp;
 use super::conditions::{Conditions, READY, RECONCILING, STALLED, UNSUPPORTED_FIELD, WARNING, rfc3339};
 use super::limits::{OBJECT_MESSAGE_BYTES, RESOURCES_BYTES, RESULTS_BYTES, WAITING_ENTRIES};
 use crate::api::{
-    ApplicationStatus, ConditionStatus, HealthSummary, InitiatedBy, Operation, OperationPhase, OperationState,
+    ApplicationStatus, ConditionStatus, InitiatedBy, Operation, OperationPhase, OperationState,
     ResourceResult, ResourceStatus, RevisionHistory, SyncState, SyncStatus, WaitingOn,
 };
 use crate::desired::DesiredSet;
@@ -119,10 +119,11 @@ pub fn derive(observed: &Observed<'_>) -> ApplicationStatus {
     let mut verdict = Verdict::of(observed);
 
     match observed.assessment {
-        Assessment::Pending | Assessment::Failed(_) => {
-            if status.sync.status == SyncState::Unknown || matches!(observed.assessment, Assessment::Failed(_)) {
-                status.sync.status = SyncState::Unknown;
-            }
+        Assessment::Pending => {}
+        Assessment::Failed(failure) => {
+            status.sync.status = SyncState::Unknown;
+            let why = format!("it could not be compared: {}", failure.message);
+            summarize(&mut status, &Health::new(HealthStatus::Unknown, why), now);
         }
         Assessment::Deleting { .. } => {}
         Assessment::Compared { comparison, .. } => {
@@ -133,14 +134,7 @@ pub fn derive(observed: &Observed<'_>) -> ApplicationStatus {
                 revisions: Vec::new(),
             };
             let health = application_health(comparison);
-            if status.health.status != health.status || status.health.last_transition_time.is_empty() {
-                status.health.last_transition_time = rfc3339(now);
-            }
-            status.health = HealthSummary {
-                status: health.status,
-                message: shorten(&health.message, super::limits::MESSAGE_BYTES),
-                last_transition_time: std::mem::take(&mut status.health.last_transition_time),
-            };
+            summarize(&mut status, &health, now);
             let (resources, count) = resources(comparison);
             status.resources = resources;
             status.resource_count = count;
@@ -302,6 +296,15 @@ fn attempt_failure(attempt: &Attempt<'_>) -> Option<Failure> {
         let message = if more == 0 { first.message } else { format!("{} (and {more} more)", first.message) };
         Some(Failure { reason: first.reason, message })
     })
+}
+
+/// Puts the verdict into the status, with the time of its last change.
+fn summarize(status: &mut ApplicationStatus, health: &Health, now: Timestamp) {
+    if status.health.status != health.status || status.health.last_transition_time.is_empty() {
+        status.health.last_transition_time = rfc3339(now);
+    }
+    status.health.status = health.status;
+    status.health.message = shorten(&health.message, super::limits::MESSAGE_BYTES);
 }
 
 fn application_health(comparison: Comparison<'_>) -> Health {

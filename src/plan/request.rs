@@ -121,14 +121,14 @@ impl SyncRequest {
         let Operation { sync, initiated_by, info: _, retry } = operation;
         let SyncOperation {
             revision,
-            revisions,
-            source,
-            sources,
+            revisions: _,
+            source: _,
+            sources: _,
             prune,
             dry_run,
             sync_strategy,
             resources,
-            manifests,
+            manifests: _,
             sync_options,
             auto_heal_attempts_count: _,
         } = sync.as_ref().ok_or(RequestRefused::Nothing)?;

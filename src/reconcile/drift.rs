@@ -126,7 +126,7 @@ fn accepted(memory: &Memory) -> BTreeMap<ObjectKey, crate::diff::Verdict> {
 /// The first field that another manager owns now.
 fn culprit(examination: &Examination) -> Option<(String, String)> {
     examination.fields.iter().find_map(|field| {
-        let owner = field.owners.iter().find(|owner| !owner.ours)?;
+        let owner = field.managers.iter().find(|owner| !owner.ours)?;
         Some((owner.manager.clone(), field.path.clone()))
     })
 }

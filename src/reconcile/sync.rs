@@ -82,7 +82,7 @@ impl Driver {
             Err(failure) => return Some(self.failed(application, memory, &failure).await),
         };
         let mut due = holds.look_again.and_then(|time| until(time, now));
-        let mut soon = |due: &mut Option<Duration>, pause: Duration| *due = Some(due.map_or(pause, |known| known.min(pause)));
+        let soon = |due: &mut Option<Duration>, pause: Duration| *due = Some(due.map_or(pause, |known| known.min(pause)));
 
         let asked = match wish {
             Wish::None | Wish::Pending => None,

@@ -5,8 +5,10 @@ use super::observed::{Assessment, Observed};
 use super::operation::{record_attempt, waiting_on};
 use super::resources::{application_health, resources};
 use super::verdict::Verdict;
-use crate::api::{ApplicationStatus, ConditionStatus, HealthSummary, SyncState, SyncStatus};
-use crate::model::{Reason, shorten};
+use jiff::Timestamp;
+
+use crate::api::{ApplicationStatus, ConditionStatus, SyncState, SyncStatus};
+use crate::model::{Health, HealthStatus, Reason, shorten};
 
 /// Derives the status. Inventory fields and handled annotations are taken over from the previous status: whoever
 /// changes them sets them.
@@ -17,12 +19,12 @@ pub fn derive(observed: &Observed<'_>) -> ApplicationStatus {
     let mut verdict = Verdict::of(observed);
 
     match observed.assessment {
-        Assessment::Pending | Assessment::Failed(_) => {
-            if status.sync.status == SyncState::Unknown || matches!(observed.assessment, Assessment::Failed(_)) {
-                status.sync.status = SyncState::Unknown;
-            }
+        Assessment::Failed(failure) => {
+            status.sync.status = SyncState::Unknown;
+            let why = format!("it could not be compared: {}", failure.message);
+            summarize(&mut status, &Health::new(HealthStatus::Unknown, why), now);
         }
-        Assessment::Deleting { .. } => {}
+        Assessment::Pending | Assessment::Deleting { .. } => {}
         Assessment::Compared { comparison, .. } => {
             let synced = comparison.differences.is_synced();
             status.sync = SyncStatus {
@@ -31,14 +33,7 @@ pub fn derive(observed: &Observed<'_>) -> ApplicationStatus {
                 revisions: comparison.revisions.to_vec(),
             };
             let health = application_health(comparison);
-            if status.health.status != health.status || status.health.last_transition_time.is_empty() {
-                status.health.last_transition_time = rfc3339(now);
-            }
-            status.health = HealthSummary {
-                status: health.status,
-                message: shorten(&health.message, super::limits::MESSAGE_BYTES),
-                last_transition_time: std::mem::take(&mut status.health.last_transition_time),
-            };
+            summarize(&mut status, &health, now);
             let (resources, count) = resources(comparison);
             status.resources = resources;
             status.resource_count = count;
@@ -59,6 +54,15 @@ pub fn derive(observed: &Observed<'_>) -> ApplicationStatus {
     list_condition(&mut conditions, WARNING, Reason::Warning, observed.warnings);
     status.conditions = conditions.into_list();
     status
+}
+
+/// Puts the verdict into the status, with the time of its last change.
+fn summarize(status: &mut ApplicationStatus, health: &Health, now: Timestamp) {
+    if status.health.status != health.status || status.health.last_transition_time.is_empty() {
+        status.health.last_transition_time = rfc3339(now);
+    }
+    status.health.status = health.status;
+    status.health.message = shorten(&health.message, super::limits::MESSAGE_BYTES);
 }
 
 fn list_condition(conditions: &mut Conditions, type_: &str, reason: Reason, lines: &[String]) {

@@ -119,13 +119,12 @@ pub fn derive(observed: &Observed<'_>) -> ApplicationStatus {
     let mut verdict = Verdict::of(observed);
 
     match observed.assessment {
-        Assessment::Pending => {}
         Assessment::Failed(failure) => {
             status.sync.status = SyncState::Unknown;
             let why = format!("it could not be compared: {}", failure.message);
             summarize(&mut status, &Health::new(HealthStatus::Unknown, why), now);
         }
-        Assessment::Deleting { .. } => {}
+        Assessment::Pending | Assessment::Deleting { .. } => {}
         Assessment::Compared { comparison, .. } => {
             let synced = comparison.differences.is_synced();
             status.sync = SyncStatus {

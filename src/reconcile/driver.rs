@@ -354,7 +354,9 @@ impl Driver {
         if let Some(held) = &memory.held {
             warnings.extend(held.desired.warnings.iter().cloned());
         }
-        let instance = Owner::new(&self.installation, &self.namespace, application.metadata.name.as_deref().unwrap_or_default()).instance;
+        let instance =
+            Owner::new(&self.installation, &self.namespace, application.metadata.name.as_deref().unwrap_or_default())
+                .instance;
         warnings.extend(self.rules.problems_of(&instance));
         warnings.extend(self.fleet.current().problems.iter().cloned());
         let limit = application.spec.revision_history_limit.and_then(|limit| usize::try_from(limit).ok());

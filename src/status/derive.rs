@@ -5,8 +5,8 @@ use jiff::Timestamp;
 use super::conditions::{Conditions, READY, RECONCILING, STALLED, UNSUPPORTED_FIELD, WARNING, rfc3339};
 use super::limits::{OBJECT_MESSAGE_BYTES, RESOURCES_BYTES, RESULTS_BYTES, WAITING_ENTRIES};
 use crate::api::{
-    ApplicationStatus, ConditionStatus, InitiatedBy, Operation, OperationPhase, OperationState,
-    ResourceResult, ResourceStatus, RevisionHistory, SyncState, SyncStatus, WaitingOn,
+    ApplicationStatus, ConditionStatus, InitiatedBy, Operation, OperationPhase, OperationState, ResourceResult,
+    ResourceStatus, RevisionHistory, SyncState, SyncStatus, WaitingOn,
 };
 use crate::desired::DesiredSet;
 use crate::diff::{Cause, Difference, Differences, Extra};

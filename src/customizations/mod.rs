@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use crate::api::{HealthCheckExpression, IgnoreDifferences};
-use overrides::Override;
+use overrides::{Override, Overrides};
 pub use pattern::KindPattern;
 pub use resources::{Patterns, ResourceFilter};
 
@@ -120,7 +120,7 @@ impl Customizations {
 pub fn parse(data: &BTreeMap<String, String>) -> (Customizations, Vec<Problem>) {
     let mut problems = Vec::new();
     let mut found = Customizations::default();
-    let mut overrides: BTreeMap<KindPattern, Override> = BTreeMap::new();
+    let mut overrides = Overrides::new();
     if let Some(text) = data.get(MONOLITHIC) {
         overrides::parse_all(MONOLITHIC, text, &mut overrides, &mut problems);
     }
@@ -129,7 +129,10 @@ pub fn parse(data: &BTreeMap<String, String>) -> (Customizations, Vec<Problem>) 
             problems.push(Problem::new(key, message));
         }
     }
-    let (patterns, exact): (Vec<_>, Vec<_>) = overrides.into_iter().partition(|(kinds, _)| kinds.has_wildcard());
+    let (patterns, exact): (Vec<_>, Vec<_>) = overrides
+        .into_iter()
+        .map(|((group, kind), found)| (KindPattern::new(&group, &kind), found))
+        .partition(|(kinds, _)| kinds.has_wildcard());
     for (kinds, found_override) in exact.into_iter().chain(patterns) {
         let Override { health, open_libraries, ignore_differences } = found_override;
         if let Some((origin, source)) = health {
@@ -145,25 +148,20 @@ pub fn parse(data: &BTreeMap<String, String>) -> (Customizations, Vec<Problem>) 
     (found, problems)
 }
 
-fn take(
-    key: &str,
-    value: &str,
-    found: &mut Customizations,
-    overrides: &mut BTreeMap<KindPattern, Override>,
-) -> Result<(), String> {
+fn take(key: &str, value: &str, found: &mut Customizations, overrides: &mut Overrides) -> Result<(), String> {
     if let Some(kind) = key.strip_prefix(HEALTH) {
         let kinds = KindPattern::of_key(kind)?;
         if !value.trim().is_empty() {
-            overrides.entry(kinds).or_default().health = Some((key.to_owned(), value.to_owned()));
+            overrides.entry(kinds.texts()).or_default().health = Some((key.to_owned(), value.to_owned()));
         }
     } else if let Some(kind) = key.strip_prefix(OPEN_LIBRARIES) {
         let kinds = KindPattern::of_key(kind)?;
         let open = overrides::truth(value).ok_or_else(|| format!("`{value}` is neither `true` nor `false`"))?;
-        overrides.entry(kinds).or_default().open_libraries = Some(open);
+        overrides.entry(kinds.texts()).or_default().open_libraries = Some(open);
     } else if let Some(kind) = key.strip_prefix(IGNORE_DIFFERENCES) {
         let kinds = if kind == "all" { KindPattern::all() } else { KindPattern::of_key(kind)? };
         let ignored = overrides::ignore_differences(&kinds, value)?;
-        overrides.entry(kinds).or_default().ignore_differences = Some(ignored);
+        overrides.entry(kinds.texts()).or_default().ignore_differences = Some(ignored);
     } else if let Some(kind) = key.strip_prefix(EXPRESSION) {
         let rule = overrides::health_expression(&KindPattern::of_key(kind)?, value)?;
         found.health_expressions.push(HealthExpression { origin: key.to_owned(), rule });

@@ -19,16 +19,14 @@ pub(super) struct Override {
     pub(super) ignore_differences: Option<IgnoreDifferences>,
 }
 
+/// Overrides by group and kind, which may be globs.
+pub(super) type Overrides = BTreeMap<(String, String), Override>;
+
 /// Fields of a kind that have no meaning here.
 const WITHOUT_MEANING: [&str; 3] = ["actions", "knownTypeFields", "ignoreResourceUpdates"];
 
 /// Reads `group/Kind: {health.lua: …}` for all kinds.
-pub(super) fn parse_all(
-    key: &str,
-    text: &str,
-    overrides: &mut BTreeMap<KindPattern, Override>,
-    problems: &mut Vec<Problem>,
-) {
+pub(super) fn parse_all(key: &str, text: &str, overrides: &mut Overrides, problems: &mut Vec<Problem>) {
     let kinds: BTreeMap<String, Value> = match serde_yaml::from_str::<Option<BTreeMap<String, Value>>>(text) {
         Ok(kinds) => kinds.unwrap_or_default(),
         Err(error) => {
@@ -40,7 +38,7 @@ pub(super) fn parse_all(
         let place = format!("{key}, `{name}`");
         match KindPattern::of_path(&name).and_then(|kinds| Ok((read(&place, &kinds, &value, problems)?, kinds))) {
             Ok((found, kinds)) => {
-                overrides.insert(kinds, found);
+                overrides.insert(kinds.texts(), found);
             }
             Err(message) => problems.push(Problem::new(place, message)),
         }

@@ -1,7 +1,5 @@
 //! Which kinds a setting is about.
 
-use std::cmp::Ordering;
-
 use globset::{GlobBuilder, GlobMatcher};
 
 /// A pattern over groups and kinds: `apps/Deployment`, `Pod`, `*.crossplane.io/*`. `*` matches any text, dots and slashes
@@ -21,7 +19,7 @@ impl KindPattern {
         Self::new("*", "*")
     }
 
-    fn new(group: &str, kind: &str) -> Self {
+    pub(super) fn new(group: &str, kind: &str) -> Self {
         let text = joined(group, kind);
         let whole = has_wildcard(&text).then(|| glob(&text));
         Self { group: group.to_owned(), kind: kind.to_owned(), whole }
@@ -67,30 +65,19 @@ impl KindPattern {
         }
     }
 
-    fn order(&self) -> (&str, &str) {
-        (&self.group, &self.kind)
+    /// Group and kind, to find it by.
+    pub(super) fn texts(&self) -> (String, String) {
+        (self.group.clone(), self.kind.clone())
     }
 }
 
 impl PartialEq for KindPattern {
     fn eq(&self, other: &Self) -> bool {
-        self.order() == other.order()
+        self.group == other.group && self.kind == other.kind
     }
 }
 
 impl Eq for KindPattern {}
-
-impl PartialOrd for KindPattern {
-    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
-        Some(self.cmp(other))
-    }
-}
-
-impl Ord for KindPattern {
-    fn cmp(&self, other: &Self) -> Ordering {
-        self.order().cmp(&other.order())
-    }
-}
 
 fn joined(group: &str, kind: &str) -> String {
     if group.is_empty() { kind.to_owned() } else { format!("{group}/{kind}") }

@@ -33,7 +33,9 @@ impl Extent {
             Value::String(text) => self.bytes += text.len() as f64,
             Value::Array(items) => {
                 self.longest = self.longest.max(items.len() as f64);
-                items.iter().for_each(|item| self.measure(item));
+                for item in items {
+                    self.measure(item);
+                }
             }
             Value::Object(fields) => {
                 self.longest = self.longest.max(fields.len() as f64);

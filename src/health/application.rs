@@ -35,7 +35,8 @@ pub fn application(object: Object<'_>, _context: &AssessContext) -> Health {
         _ => {
             let conditions = object.conditions();
             let ready = find(&conditions, "Ready").filter(|ready| !ready.is_true());
-            let why = ready.map_or_else(|| "it was not compared with git yet".to_owned(), |ready| ready.explain());
+            let why = ready
+                .map_or_else(|| "it was not compared with git yet".to_owned(), super::conditions::Condition::explain);
             return Health::new(HealthStatus::Unknown, why);
         }
     }
@@ -102,7 +103,10 @@ mod tests {
 
     #[test]
     fn what_it_was_before_its_last_change_does_not_count() {
-        assert_eq!(with(&[("/metadata/generation", json!(5))]), progressing("its controller has observed generation 4, not yet 5"));
+        assert_eq!(
+            with(&[("/metadata/generation", json!(5))]),
+            progressing("its controller has observed generation 4, not yet 5")
+        );
         assert_eq!(with(&[("/status", json!({}))]), progressing("its controller has not observed it yet"));
         assert_eq!(
             with(&[("/operation", json!({"sync": {}}))]),

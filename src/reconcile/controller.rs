@@ -342,13 +342,7 @@ async fn start(
         }
     }));
     // Nothing is decided from a partial list of our own kinds: a missing proxy object would open the direct way.
-    tokio::join!(
-        projects.synced(),
-        repositories.synced(),
-        proxies.synced(),
-        applications.synced(),
-        fleet.synced()
-    );
+    tokio::join!(projects.synced(), repositories.synced(), proxies.synced(), applications.synced(), fleet.synced());
     probes.readiness.met(Requirement::Watches);
     info!(applications = applications.all().len(), "ready");
 

@@ -55,9 +55,8 @@ impl Driver {
             }
             for (key, verdict) in std::mem::take(&mut found.verdicts) {
                 let examination = found.found.remove(&key).unwrap_or_default();
-                let resource_version = live.objects.get(&key).map_or(0, |record| record.resource_version);
                 let extras = examination.extras.into_iter().map(|extra| extra.pointer).collect();
-                memory.examined.insert(key, Seen { verdict, extras, resource_version });
+                memory.examined.insert(key, Seen { verdict, extras });
             }
         }
         memory.examined.retain(|key, _| desired.objects.contains_key(key));

@@ -181,7 +181,9 @@ impl Driver {
         if let Some(held) = &memory.held {
             warnings.extend(held.desired.warnings.iter().cloned());
         }
-        let instance = Owner::new(&self.installation, &self.namespace, application.metadata.name.as_deref().unwrap_or_default()).instance;
+        let instance =
+            Owner::new(&self.installation, &self.namespace, application.metadata.name.as_deref().unwrap_or_default())
+                .instance;
         warnings.extend(self.rules.problems_of(&instance));
         warnings.extend(self.fleet.current().problems.iter().cloned());
         warnings.extend(memory.rules.iter().flat_map(|compiled| compiled.problems.iter().cloned()));

@@ -146,6 +146,4 @@ pub(super) struct Seen {
     pub(super) verdict: Verdict,
     /// Fields that people added, as JSON pointers.
     pub(super) extras: Vec<String>,
-    /// The object as it was seen.
-    pub(super) resource_version: u64,
 }

@@ -272,8 +272,7 @@ fn integral(number: f64) -> Option<i64> {
 fn explain(error: &mlua::Error) -> String {
     let text = match error {
         mlua::Error::CallbackError { cause, .. } => return explain(cause),
-        mlua::Error::SyntaxError { message, .. } => message.clone(),
-        mlua::Error::RuntimeError(message) => message.clone(),
+        mlua::Error::SyntaxError { message, .. } | mlua::Error::RuntimeError(message) => message.clone(),
         mlua::Error::MemoryError(_) => {
             format!("it needs more memory than the {} MiB that a script may use", MEMORY / 1024 / 1024)
         }

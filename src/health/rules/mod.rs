@@ -9,6 +9,7 @@ mod expressions;
 mod lua;
 mod lua_time;
 
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, PoisonError, RwLock};
 
@@ -107,10 +108,14 @@ impl ApplicationRules {
             let (rule, problem) = HealthExpressions::compile(given);
             let kind = rule.kind.clone();
             problems.extend(problem.map(|problem| format!("spec.healthCheckExprs, {kind}: {problem}")));
-            if expressions.contains_key(&kind) {
-                problems.push(format!("spec.healthCheckExprs has more than one rule for {kind}; the first counts"));
-            } else {
-                expressions.insert(kind, rule);
+            match expressions.entry(kind) {
+                Entry::Occupied(first) => {
+                    let kind = first.key();
+                    problems.push(format!("spec.healthCheckExprs has more than one rule for {kind}; the first counts"));
+                }
+                Entry::Vacant(place) => {
+                    place.insert(rule);
+                }
             }
         }
         Self { expressions, problems }

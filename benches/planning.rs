@@ -25,7 +25,7 @@ use tidelock::live::{LiveRecord, LiveView};
 use tidelock::model::{
     ApiSurface, GroupKind, Hash64, Health, Inventory, InventoryEntry, KindInfo, Manifest, Marks, Origin, Owner,
 };
-use tidelock::plan::progress::{GatePolicy, Progress};
+use tidelock::plan::{GatePolicy, Progress};
 use tidelock::plan::{CompileInput, Consents, HookNaming, MovesInput, compile, next_moves, observe};
 
 #[global_allocator]

@@ -7,7 +7,7 @@ use super::circle::{Edges, circle};
 use super::identity::{ApplicationId, grants};
 use crate::api::Application;
 use crate::model::Reason;
-use crate::plan::progress::Waiting;
+use crate::plan::Waiting;
 
 /// Which Applications must be gone before what `deleted` brought may be taken away: those that depend on it. Not those
 /// without its grant, which have no right to hold it, and not those in a circle with it, which would wait for ever.

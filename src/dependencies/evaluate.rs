@@ -10,7 +10,7 @@ use crate::api::{
 };
 use crate::expression::Predicate;
 use crate::model::{HealthStatus, Reason};
-use crate::plan::progress::Waiting;
+use crate::plan::Waiting;
 
 /// Fewest digits that name a commit.
 const FEWEST_DIGITS: usize = 7;

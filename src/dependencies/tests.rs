@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use super::*;
 use crate::api::{Application, ApplicationDependency, DependencyCondition};
 use crate::model::Reason;
-use crate::plan::progress::Waiting;
+use crate::plan::Waiting;
 
 fn id(text: &str) -> ApplicationId {
     let (namespace, name) = text.split_once('/').unwrap();

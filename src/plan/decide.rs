@@ -1,7 +1,6 @@
 //! Whether to sync now.
 
 use std::collections::BTreeSet;
-use std::time::Duration;
 
 use jiff::Timestamp;
 
@@ -182,9 +181,4 @@ pub fn decide(input: DecideInput<'_>) -> Decision {
         return Decision::Blocked(hold.clone());
     }
     Decision::Sync { prune, dry_run: false, heal }
-}
-
-/// The pause after a number of failures of an automated sync; there always is one, see [`automated_pause`].
-pub fn backoff(failures: u32, retry: Option<&Retry>) -> Option<Duration> {
-    Some(automated_pause(failures, retry))
 }

@@ -1,8 +1,6 @@
 //! What came of a step.
 
-use std::collections::BTreeMap;
-
-use crate::model::{ObjectKey, Reason};
+use crate::model::Reason;
 
 /// What came of a step: one vocabulary for logs, events, status and tests.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -45,6 +43,3 @@ impl Outcome {
         }
     }
 }
-
-/// Outcomes by object.
-pub type Outcomes = BTreeMap<ObjectKey, Outcome>;

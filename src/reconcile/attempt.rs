@@ -9,8 +9,8 @@ use jiff::Timestamp;
 use crate::api::{ApplicationStatus, Operation, OperationPhase};
 use crate::desired::{DesiredSet, SyncOptions};
 use crate::model::{Hash64, ObjectKey, Phase, Reason};
-use crate::plan::graph::StepId;
-use crate::plan::progress::{HookState, Progress, Waiting};
+use crate::plan::StepId;
+use crate::plan::{HookState, Progress, Waiting};
 use crate::status::{Attempt, Failure, HOOK_FAILED, HOOK_SUCCEEDED, rfc3339};
 
 /// How long the status keeps silent about a gate that has just closed. Many open within this time (a controller has to

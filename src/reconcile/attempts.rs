@@ -9,7 +9,7 @@ use super::requests::was_ended_by_a_person;
 use crate::api::{Application, OperationPhase, Retry, SyncState};
 use crate::diff::{Cause, Difference, Differences};
 use crate::model::{Hash64, Phase};
-use crate::plan::graph::StepId;
+use crate::plan::StepId;
 use crate::plan::{LastAttempt, Outcome, Policy, automated_pause, requested_pause};
 
 /// What a failure is counted for: the desired set, and what would be pruned.

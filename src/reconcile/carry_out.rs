@@ -16,8 +16,8 @@ use crate::apply::Propagation;
 use crate::desired::DesiredSet;
 use crate::live::LiveView;
 use crate::model::{ObjectKey, Owner};
-use crate::plan::graph::{Plan, Step};
-use crate::plan::progress::{Act, GatePolicy, Next};
+use crate::plan::{Plan, Step};
+use crate::plan::{Act, GatePolicy, Next};
 use crate::plan::{MovesInput, Outcome, OutsideState, next_moves, observe};
 use crate::status::Failure;
 

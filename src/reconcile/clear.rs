@@ -12,7 +12,7 @@ use crate::desired::DesiredObject;
 use crate::live::LiveView;
 use crate::model::{Inventory, ObjectKey, Owner, Phase};
 use crate::plan::Outcome;
-use crate::plan::graph::{Action, Plan, Step, StepId};
+use crate::plan::{Action, Plan, Step, StepId};
 use crate::preflight::{Change, PreflightReport, Refused, needed};
 use crate::status::Failure;
 

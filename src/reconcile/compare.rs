@@ -8,7 +8,7 @@ use crate::desired::DesiredSet;
 use crate::diff::{Differences, Examined, Extra, compare, compare_examined};
 use crate::live::LiveView;
 use crate::model::{Hash64, InventoryEntry, Owner};
-use crate::plan::graph::Plan;
+use crate::plan::Plan;
 use crate::plan::{CompileInput, Consents, HookNaming, PlanError, compile};
 
 /// Annotation that consents to prune kinds that hold more than themselves, and what says `Prune=confirm`, at one revision.

@@ -15,7 +15,7 @@ use super::queue::Queue;
 use crate::api::Application;
 use crate::dependencies::{ApplicationId, Dependencies, Edges, Sight, circle, deletion_waits};
 use crate::live::client::DEFAULT_DEADLINE;
-use crate::plan::progress::Waiting;
+use crate::plan::Waiting;
 
 /// How often Applications of another namespace are asked for while that namespace can't be watched.
 const ASK_AGAIN: Duration = Duration::from_secs(10);

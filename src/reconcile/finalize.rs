@@ -15,7 +15,7 @@ use crate::api::{Application, OperationPhase};
 use crate::apply::Propagation;
 use crate::desired::{DesiredSet, SyncOptions};
 use crate::model::{Hash64, InventoryEntry, ObjectKey, Owner, Phase, Reason};
-use crate::plan::progress::Waiting;
+use crate::plan::Waiting;
 use crate::plan::{DeletionInput, HookNaming, compile_deletion};
 use crate::status::{Assessment, Failure};
 

@@ -7,7 +7,7 @@ use super::driver::Driver;
 use crate::api::{Application, SyncWindowStatus};
 use crate::dependencies::Dependencies;
 use crate::plan::Hold;
-use crate::plan::progress::Waiting;
+use crate::plan::Waiting;
 use crate::windows::{Subject, WindowState};
 
 /// How windows and other Applications stand.

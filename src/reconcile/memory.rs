@@ -13,7 +13,7 @@ use crate::api::{ApplicationStatus, SyncWindowStatus};
 use crate::desired::DesiredSet;
 use crate::model::{Hash64, Inventory, ObjectKey, Revision};
 use crate::diff::{IgnoreRules, Verdict};
-use crate::plan::progress::Waiting;
+use crate::plan::Waiting;
 use crate::plan::{Heals, LastAttempt};
 use crate::render::RenderInputs;
 use crate::status::Failure;

@@ -17,8 +17,8 @@ use crate::diff::IgnoreRules;
 use crate::live::LiveView;
 use crate::metrics::{WriteOutcome, WriteVerb};
 use crate::model::{Hash64, Inventory, InventoryEntry, ObjectKey, Owner, Reason};
-use crate::plan::graph::StepId;
-use crate::plan::progress::{Act, Move, Progress};
+use crate::plan::StepId;
+use crate::plan::{Act, Move, Progress};
 use crate::plan::{Outcome, hook_mark};
 
 /// Writes of one Application in flight; the applier's own limit is shared by all.

@@ -18,8 +18,8 @@ use super::requests::{Asked, Wish, refused_attempt, selected, take_termination};
 use crate::api::{Application, OperationPhase, Supersede};
 use crate::desired::{DesiredSet, SyncOptions};
 use crate::model::{Hash64, Owner};
-use crate::plan::graph::{Plan, Work};
-use crate::plan::progress::Progress;
+use crate::plan::{Plan, Work};
+use crate::plan::Progress;
 use crate::plan::{
     DecideInput, Decision, HookNaming, PlanError, Policy, Request, Running, Takeover, decide, is_within_limit,
     runs_hooks, supersede,

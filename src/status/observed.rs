@@ -10,8 +10,8 @@ use crate::diff::Differences;
 use crate::live::LiveView;
 use crate::model::Reason;
 use crate::plan::Outcome;
-use crate::plan::graph::{Blocked, StepId};
-use crate::plan::progress::{HookState, Waiting};
+use crate::plan::{Blocked, StepId};
+use crate::plan::{HookState, Waiting};
 
 /// Why something could not be done.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -11,8 +11,8 @@ use crate::api::{
 };
 use crate::model::shorten;
 use crate::plan::Outcome;
-use crate::plan::graph::StepId;
-use crate::plan::progress::HookState;
+use crate::plan::StepId;
+use crate::plan::HookState;
 
 /// A hook's phase while it runs, as Argo CD writes it.
 pub const HOOK_RUNNING: &str = "Running";

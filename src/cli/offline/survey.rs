@@ -19,7 +19,7 @@ use crate::diff::{
 };
 use crate::live::LiveView;
 use crate::model::{GroupVersionKind, ObjectKey, Owner};
-use crate::plan::graph::Plan;
+use crate::plan::Plan;
 use crate::plan::{CompileInput, Consents, HookNaming, PlanError, Policy, compile};
 use crate::render::Rendered;
 

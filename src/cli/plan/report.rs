@@ -7,7 +7,7 @@ use serde::Serialize;
 use crate::cli::offline::{ApplicationName, ObjectName, Survey};
 use crate::diff::Extra;
 use crate::model::{ObjectKey, Phase};
-use crate::plan::graph::{Action, Group, NeedCause, Plan, Step, Work};
+use crate::plan::{Action, Group, NeedCause, Plan, Step, Work};
 use crate::plan::{Condition, GroupWaits, Holding, Prerequisite, waits};
 
 /// Version of the shape of this report; it grows with changes that readers must know of.

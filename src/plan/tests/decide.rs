@@ -1,3 +1,4 @@
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
@@ -182,12 +183,12 @@ fn the_pause_follows_what_the_retry_states() {
         ..Retry::default()
     };
     let pauses = |retry: &Retry| -> Vec<u64> {
-        (1..5).filter_map(|failures| backoff(failures, Some(retry))).map(|pause| pause.as_secs()).collect()
+        (1..5).map(|failures| automated_pause(failures, Some(retry)).as_secs()).collect()
     };
     assert_eq!(pauses(&backoff_of("1s", 3, "10s")), [1, 3, 9, 10]);
     assert_eq!(pauses(&backoff_of("2s", 0, "1m")), [2, 2, 2, 2]);
     assert_eq!(pauses(&backoff_of("nonsense", 2, "nonsense")), [5, 10, 20, 40]);
-    assert_eq!(backoff(u32::MAX, None), Some(Duration::from_secs(180)));
+    assert_eq!(automated_pause(u32::MAX, None), Duration::from_secs(180));
 }
 
 #[test]

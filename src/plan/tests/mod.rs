@@ -3,11 +3,8 @@
 mod compiled;
 mod compiled_properties;
 mod decide;
-mod examples;
-mod explain;
 mod gate_properties;
 mod gate_rules;
-mod properties;
 mod waits;
 
 use std::collections::BTreeMap;
@@ -154,41 +151,9 @@ impl Case {
         }
         case
     }
-
-    fn plan(&self, prune: bool, prune_protected: bool) -> Plan {
-        plan(PlanInput {
-            desired: &self.desired,
-            differences: &self.differences,
-            live: &self.live,
-            prune,
-            prune_protected,
-        })
-    }
 }
 
 #[expect(clippy::unnecessary_wraps, reason = "the form that a record wants it in")]
 fn progressing() -> Option<Health> {
     Some(Health::new(HealthStatus::Progressing, "1 of 2 replicas are ready"))
-}
-
-/// `wave/kind/name action` of every step, stages in order.
-fn told(stages: &[Stage]) -> Vec<String> {
-    let step = |stage: &Stage, step: &Step| {
-        let action = match &step.action {
-            Action::Create => "create",
-            Action::Configure => "configure",
-            Action::Keep => "keep",
-            Action::AwaitGone => "await-gone",
-            Action::Prune { .. } => "prune",
-        };
-        format!("{} {} {} {action}", stage.wave, step.key.kind, step.key.name)
-    };
-    stages.iter().flat_map(|stage| stage.steps.iter().map(move |one| step(stage, one))).collect()
-}
-
-fn live_with(case: &Case, key: &ObjectKey, change: impl FnOnce(&mut BTreeMap<ObjectKey, Arc<LiveRecord>>)) -> LiveView {
-    let mut live = case.live.clone();
-    live.objects.remove(key);
-    change(&mut live.objects);
-    live
 }

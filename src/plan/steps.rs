@@ -118,9 +118,8 @@ pub fn plan(input: PlanInput<'_>) -> Plan {
     let waves = effective_waves(input.desired);
     for (key, difference) in &input.differences.objects {
         let action = match difference {
-            Difference::InSync => Action::Keep,
+            Difference::InSync | Difference::Changed(Cause::Extra) => Action::Keep,
             Difference::Absent { .. } => Action::Create,
-            Difference::Changed(Cause::Extra) => Action::Keep,
             Difference::Changed(_) => Action::Configure,
             Difference::Terminating => Action::AwaitGone,
             Difference::Conflict { application } => {

@@ -487,7 +487,7 @@ mod tests {
             (".spec.replicas, .data", vec!["/data", "/spec/replicas"]),
             (r#".. | select(type == "string" and . == "b:1")"#, vec!["/spec/containers/1/image"]),
             (r#"first(.spec.containers[] | select(.name | test("^s")))"#, vec!["/spec/containers/1"]),
-            (r#".spec | if .replicas > 1 then .replicas else empty end"#, vec!["/spec/replicas"]),
+            (".spec | if .replicas > 1 then .replicas else empty end", vec!["/spec/replicas"]),
             ("(.nothing.below // .spec).replicas", vec!["/spec/replicas"]),
             (r#"getpath(["spec", "replicas"])"#, vec!["/spec/replicas"]),
             (r#"def named(n): select(.name == n); .spec.containers[] | named("side")"#, vec!["/spec/containers/1"]),

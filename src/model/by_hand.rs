@@ -268,6 +268,7 @@ mod tests {
         fields_by_hand(entries.as_array().unwrap(), "tidelock").iter().map(FieldByHand::path).collect()
     }
 
+    #[expect(clippy::needless_pass_by_value, reason = "called with literals")]
     fn entry(manager: &str, operation: &str, fields: Value) -> Value {
         json!({"manager": manager, "operation": operation, "apiVersion": "v1", "time": "2025-01-01T00:00:00Z",
                "fieldsV1": fields})

@@ -109,13 +109,15 @@ impl JqPath {
             format!("expected {expected}, found {found}")
         })?;
         let (mut count, mut nesting) = (0, 0);
-        tokens.iter().for_each(|token| measure(token, &mut count, &mut nesting));
+        for token in &tokens {
+            measure(token, &mut count, &mut nesting);
+        }
         if count > MOST_TOKENS || nesting > DEEPEST {
             return Err(format!(
                 "it has {count} words and signs, {nesting} of which nest; at most {MOST_TOKENS} and {DEEPEST} are read"
             ));
         }
-        let term = Parser::new(&tokens).parse(|parser| parser.term()).map_err(|errors| {
+        let term = Parser::new(&tokens).parse(Parser::term).map_err(|errors| {
             let first =
                 errors.first().map(|(expected, found)| (expected.as_str(), shown(Token::opt_as_str(*found, code))));
             let (expected, found) = first.unwrap_or(("an expression", "nothing".to_owned()));
@@ -189,7 +191,11 @@ fn measure(token: &Token<&str>, count: &mut usize, nesting: &mut usize) {
         *nesting += 1;
     }
     match &token.1 {
-        Tok::Block(tokens) => tokens.iter().for_each(|token| measure(token, count, nesting)),
+        Tok::Block(tokens) => {
+            for token in tokens {
+                measure(token, count, nesting);
+            }
+        }
         Tok::Str(parts) => {
             for part in parts {
                 match part {
@@ -340,14 +346,14 @@ impl<'s> Rewrite<'s> {
                 });
                 counted(Term::Obj(fields.collect::<Result<_, _>>()?))
             }
-            Term::Neg(term) => counted(Term::Neg(self.boxed(term)?)),
-            Term::BinOp(left, operator, right) => self.operation(left, operator, right)?,
-            Term::Label(name, term) => Term::Label(name, self.boxed(term)?),
+            Term::Neg(term) => counted(Term::Neg(self.boxed(*term)?)),
+            Term::BinOp(left, operator, right) => self.operation(*left, operator, *right)?,
+            Term::Label(name, term) => Term::Label(name, self.boxed(*term)?),
             Term::Fold(name, source, pattern, parts) => {
-                let (source, pattern) = (self.boxed(source)?, self.pattern(pattern)?);
+                let (source, pattern) = (self.boxed(*source)?, self.pattern(pattern)?);
                 counted(Term::Fold(name, source, pattern, self.all(parts)?))
             }
-            Term::TryCatch(term, otherwise) => Term::TryCatch(self.boxed(term)?, self.boxed_option(otherwise)?),
+            Term::TryCatch(term, otherwise) => Term::TryCatch(self.boxed(*term)?, self.boxed_option(otherwise)?),
             Term::IfThenElse(cases, otherwise) => {
                 let cases = cases.into_iter().map(|(when, then)| Ok::<_, String>((self.term(when)?, self.term(then)?)));
                 Term::IfThenElse(cases.collect::<Result<_, _>>()?, self.boxed_option(otherwise)?)
@@ -360,7 +366,7 @@ impl<'s> Rewrite<'s> {
                     Ok::<_, String>(Def { name, args, body })
                 });
                 let definitions = definitions.collect::<Result<_, _>>()?;
-                Term::Def(definitions, self.boxed(term)?)
+                Term::Def(definitions, self.boxed(*term)?)
             }
             Term::Call(name, arguments) => {
                 let count = arguments.len();
@@ -387,16 +393,16 @@ impl<'s> Rewrite<'s> {
                     Ok::<_, String>((part, optional))
                 });
                 let parts = Path(parts.collect::<Result<_, _>>()?);
-                counted(Term::Path(self.boxed(term)?, parts))
+                counted(Term::Path(self.boxed(*term)?, parts))
             }
         })
     }
 
     fn operation(
         &mut self,
-        left: Box<JqTerm<'s>>,
+        left: JqTerm<'s>,
         operator: BinaryOp<&'s str>,
-        right: Box<JqTerm<'s>>,
+        right: JqTerm<'s>,
     ) -> Result<JqTerm<'s>, String> {
         if matches!(operator, BinaryOp::Math(Math::Mul) | BinaryOp::UpdateMath(Math::Mul)) {
             return Err("`*` makes much out of little on text".to_owned());
@@ -434,12 +440,12 @@ impl<'s> Rewrite<'s> {
         terms.into_iter().map(|term| self.term(term)).collect()
     }
 
-    fn boxed(&mut self, term: Box<JqTerm<'s>>) -> Result<Box<JqTerm<'s>>, String> {
-        self.term(*term).map(Box::new)
+    fn boxed(&mut self, term: JqTerm<'s>) -> Result<Box<JqTerm<'s>>, String> {
+        self.term(term).map(Box::new)
     }
 
     fn boxed_option(&mut self, term: Option<Box<JqTerm<'s>>>) -> Result<Option<Box<JqTerm<'s>>>, String> {
-        term.map(|term| self.boxed(term)).transpose()
+        term.map(|term| self.boxed(*term)).transpose()
     }
 }
 
@@ -481,7 +487,7 @@ mod tests {
             (".spec.replicas, .data", vec!["/data", "/spec/replicas"]),
             (r#".. | select(type == "string" and . == "b:1")"#, vec!["/spec/containers/1/image"]),
             (r#"first(.spec.containers[] | select(.name | test("^s")))"#, vec!["/spec/containers/1"]),
-            (r#".spec | if .replicas > 1 then .replicas else empty end"#, vec!["/spec/replicas"]),
+            (".spec | if .replicas > 1 then .replicas else empty end", vec!["/spec/replicas"]),
             ("(.nothing.below // .spec).replicas", vec!["/spec/replicas"]),
             (r#"getpath(["spec", "replicas"])"#, vec!["/spec/replicas"]),
             (r#"def named(n): select(.name == n); .spec.containers[] | named("side")"#, vec!["/spec/containers/1"]),

@@ -86,7 +86,7 @@ fn measure(name: &str, desired: &DesiredSet, live: &LiveView, inventory: &Invent
         };
         let mut progress = Progress::default();
         observe(&mut progress, &input);
-        black_box(next_moves(&progress, &input));
+        let _ = black_box(next_moves(&progress, &input));
         moving.push(started.elapsed());
     }
     let peak = memory("VmHWM:");

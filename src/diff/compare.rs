@@ -213,8 +213,11 @@ fn compare_with(
         .collect();
     let mut extraneous_ignored = BTreeSet::new();
     let mut extras = BTreeMap::new();
+    // An object that became a hook is the hook's to delete before it runs.
+    let hooks: BTreeSet<&ObjectKey> = desired.hooks.iter().map(|hook| &hook.object.key).collect();
     for (key, record) in &live.objects {
-        if desired.objects.contains_key(key) || !record.marks.prove(owner, key) || record.hook_attempt.is_some() {
+        let is_hook = record.hook_attempt.is_some() || hooks.contains(key);
+        if desired.objects.contains_key(key) || is_hook || !record.marks.prove(owner, key) {
             continue;
         }
         let extra = if record.deleting {
@@ -234,7 +237,7 @@ fn compare_with(
         extras.insert(key.clone(), extra);
     }
     for key in inventory.entries.keys() {
-        if !desired.objects.contains_key(key) {
+        if !desired.objects.contains_key(key) && !hooks.contains(key) {
             extras.entry(key.clone()).or_insert(Extra::Unseen);
         }
     }

@@ -4,13 +4,17 @@ use super::conditions::Condition;
 use super::object::{Object, as_int};
 use super::progressing;
 use super::words::split;
-use crate::model::Health;
+use crate::model::{HOOK_FINALIZER, Health};
 
-/// Progressing when the object is being deleted; names the finalizers that hold it.
+/// Progressing when the object is being deleted; names the finalizers that hold it. A hook that our finalizer holds is
+/// judged by its result: the cluster deletes a Job whose time is over as soon as it ends.
 pub fn being_deleted(object: Object<'_>) -> Option<Health> {
     object.at("/metadata/deletionTimestamp")?;
     let finalizers: Vec<&str> =
         object.list("/metadata/finalizers").iter().filter_map(serde_json::Value::as_str).collect();
+    if finalizers.contains(&HOOK_FINALIZER) {
+        return None;
+    }
     if finalizers.is_empty() {
         return Some(progressing("Pending deletion"));
     }

@@ -76,6 +76,16 @@ fn an_object_that_is_being_deleted_is_progressing_whatever_its_kind() {
 }
 
 #[test]
+fn a_hook_that_is_held_until_its_result_is_seen_is_judged_by_it_although_it_is_being_deleted() {
+    let job = json!({
+        "apiVersion": "batch/v1", "kind": "Job",
+        "metadata": {"name": "x", "deletionTimestamp": NOW, "finalizers": ["tidelock.dev/hook-finalizer"]},
+        "status": {"conditions": [{"type": "Complete", "status": "True"}]},
+    });
+    check(&[("complete", job, HealthStatus::Healthy, "")]);
+}
+
+#[test]
 fn an_annotation_takes_an_object_out_of_the_reckoning() {
     for (annotations, ignored) in [
         (json!({"argocd.argoproj.io/ignore-healthcheck": "true"}), true),

@@ -17,7 +17,7 @@ use super::prune::{Pruned, prunes};
 use super::references::{Definition, definition};
 use super::waves::{Node, Place, is_definition, pull_ahead};
 use crate::desired::{DesiredSet, SyncOptions};
-use crate::diff::{Difference, Differences};
+use crate::diff::{Cause, Difference, Differences};
 use crate::live::LiveView;
 use crate::model::{ObjectKey, Phase, Reason};
 
@@ -155,7 +155,11 @@ fn objects<'a>(
                 continue;
             }
             Difference::Absent { .. } => Action::Create,
-            Difference::Changed(_) => Action::Configure,
+            // Fields that people added and that are only reported ask for nothing.
+            Difference::Changed(Cause::Extra) => Action::Keep,
+            Difference::Changed(
+                Cause::Desired | Cause::Live | Cause::Replaced | Cause::Marks | Cause::ExtraToRemove,
+            ) => Action::Configure,
             Difference::Terminating => Action::AwaitGone,
         };
         nodes.push(Node::new(StepId { phase: Phase::Sync, key: key.clone() }, object, action));

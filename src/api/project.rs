@@ -163,3 +163,17 @@ pub struct AppProjectStatus {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub conditions: Vec<Condition>,
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_window_that_lacks_what_the_rules_demand_is_read_all_the_same() {
+        let spec: AppProjectSpec = serde_json::from_value(json!({"syncWindows": [{"kind": "deny"}]})).unwrap();
+        let window = SyncWindow { kind: "deny".to_owned(), ..SyncWindow::default() };
+        assert_eq!(spec, AppProjectSpec { sync_windows: vec![window], ..AppProjectSpec::default() });
+    }
+}

@@ -106,12 +106,14 @@ pub fn unsupported_project_fields(spec: &AppProjectSpec) -> Vec<&'static str> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::api::Retry;
 
     #[test]
     fn every_field_without_effect_is_named() {
         let mut application = Application::default();
         application.spec.sync_policy = Some(SyncPolicy {
             sync_options: vec!["CreateNamespace=true".into(), "Replica=true".into()],
+            retry: Some(Retry { refresh: true, ..Retry::default() }),
             ..SyncPolicy::default()
         });
         assert_eq!(

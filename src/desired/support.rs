@@ -118,7 +118,7 @@ mod tests {
         });
         assert_eq!(
             unsupported_fields(&application),
-            ["spec.syncPolicy.syncOptions: sync option `Replica=true` is not known and has no effect",]
+            ["spec.syncPolicy.syncOptions: sync option `Replica=true` is not known and has no effect"]
         );
         assert!(unsupported_fields(&Application::default()).is_empty());
     }
@@ -151,9 +151,6 @@ mod tests {
             permit_only_project_scoped_clusters: true,
             ..AppProjectSpec::default()
         };
-        assert_eq!(
-            unsupported_project_fields(&spec),
-            ["spec.sourceNamespaces", "spec.permitOnlyProjectScopedClusters"]
-        );
+        assert_eq!(unsupported_project_fields(&spec), ["spec.sourceNamespaces", "spec.permitOnlyProjectScopedClusters"]);
     }
 }

@@ -1,5 +1,5 @@
-//! Each folder of `tests/golden` is a case that reads as a specification: what git wants, what the cluster holds, and what
-//! `tidelock plan` and `tidelock diff` say. `UPDATE_GOLDEN=1 cargo test --test golden` writes down what they say now.
+//! Each folder of `tests/golden`, and each example of `docs/examples`, is a case that reads as a specification: what git
+//! wants, what the cluster holds, and what `tidelock plan` and `tidelock diff` say. `UPDATE_GOLDEN=1 cargo test --test golden` writes down what they say now.
 
 #![allow(
     clippy::unwrap_used,
@@ -15,8 +15,9 @@ use std::process::Command;
 const CANARIES: [&str; 2] = ["canary", "Y2FuYXJ5LW"];
 
 fn cases() -> Vec<PathBuf> {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden");
-    let mut cases: Vec<PathBuf> = fs::read_dir(root).unwrap().map(|entry| entry.unwrap().path()).collect();
+    let roots = ["tests/golden", "docs/examples"].map(|root| Path::new(env!("CARGO_MANIFEST_DIR")).join(root));
+    let folders = roots.iter().flat_map(|root| fs::read_dir(root).unwrap());
+    let mut cases: Vec<PathBuf> = folders.map(|entry| entry.unwrap().path()).collect();
     cases.sort();
     cases
 }
@@ -24,7 +25,9 @@ fn cases() -> Vec<PathBuf> {
 /// What a verb prints about a case, and how it ends.
 fn said(case: &Path, verb: &str, output: &str) -> String {
     let mut command = Command::new(env!("CARGO_BIN_EXE_tidelock"));
-    command.current_dir(case).args([verb, "--desired", "desired", "--output", output]);
+    // Examples are laid out as a repository whose folder the Application names.
+    let desired = if case.join("desired").exists() { "desired" } else { "." };
+    command.current_dir(case).args([verb, "--desired", desired, "--output", output]);
     for (flag, file) in
         [("--live", "live.yaml"), ("--application", "application.yaml"), ("--customizations", "customizations.yaml")]
     {

@@ -2,7 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
-use super::{OfflineError, input};
+use super::OfflineError;
+use crate::cli::input;
 use crate::api::{Application, ApplicationSource, Automated, Destination, SyncPolicy};
 use crate::desired::unsupported_fields;
 use crate::model::{Manifest, Owner};

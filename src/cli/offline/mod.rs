@@ -10,7 +10,6 @@
 //! of what was applied ([`crate::diff::infer_inventory`]). There is no project: anything may go anywhere.
 
 mod application;
-mod input;
 mod kinds;
 mod live;
 mod render;
@@ -23,11 +22,11 @@ use std::path::PathBuf;
 use clap::Args;
 use thiserror::Error;
 
+use super::input::InputError;
 use crate::desired::Problem;
 use crate::model::{GroupVersionKind, Reason};
 use crate::plan::PlanError;
 use crate::render::RenderError;
-use crate::render::yaml::YamlError;
 use crate::settings::{SettingsError, ToolFlags};
 
 pub use survey::{Survey, survey};
@@ -44,7 +43,8 @@ pub struct OfflineArguments {
     /// YAML with the Application; without it the directory is named after itself, and synced with pruning
     #[arg(long, value_name = "FILE")]
     pub application: Option<PathBuf>,
-    /// YAML with the ConfigMap of rules for all Applications (`resource.customizations.ignoreDifferences.…`)
+    /// YAML with the ConfigMap of fleet-wide settings (`tidelock-cm`, or Argo CD's `argocd-cm`): rules of differences, and
+    /// kinds that are left alone
     #[arg(long, value_name = "FILE")]
     pub customizations: Option<PathBuf>,
     /// Take kinds that nothing is known of as namespaced, instead of refusing them
@@ -73,31 +73,9 @@ pub enum Output {
 /// Why nothing can be said.
 #[derive(Debug, Error)]
 pub enum OfflineError {
-    /// A file could not be read.
-    #[error("cannot read {name}: {source}")]
-    Read {
-        /// The file, or stdin.
-        name: String,
-        /// What went wrong.
-        source: io::Error,
-    },
-    /// A file is no YAML or JSON.
-    #[error("{name}: {source}")]
-    Decode {
-        /// The file, or stdin.
-        name: String,
-        /// What is wrong with it.
-        source: YamlError,
-    },
-    /// The file does not hold the one ConfigMap that is wanted.
-    #[error("{name}: one ConfigMap with rules is wanted (apiVersion: v1, kind: ConfigMap, data: …)")]
-    Customizations {
-        /// The file.
-        name: String,
-    },
-    /// A document is no Kubernetes object.
+    /// A file is of no use.
     #[error(transparent)]
-    Object(RenderError),
+    Input(#[from] InputError),
     /// The file does not hold the one Application that is wanted.
     #[error("{name}: {problem}")]
     Application {

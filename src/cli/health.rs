@@ -7,8 +7,8 @@ use clap::Args;
 use serde::Serialize;
 use thiserror::Error;
 
-use super::input::{self, InputError};
 use super::Exit;
+use super::input::{self, InputError};
 use crate::api::HealthCheckExpression;
 use crate::clock::Clock;
 use crate::customizations::{self, Customizations, HealthExpression, HealthScript, KindPattern};
@@ -144,12 +144,7 @@ fn compare(directory: &Path, output: &mut impl Write) -> Result<Exit, HealthErro
 
 /// Writes one line an object, in the order of the input. An object whose annotations take it out of the reckoning is
 /// shown, and does not count for the exit code; a kind without health is well by existing.
-fn report(
-    objects: &[Manifest],
-    rules: &Rules,
-    clock: &Clock,
-    output: &mut impl Write,
-) -> Result<Exit, HealthError> {
+fn report(objects: &[Manifest], rules: &Rules, clock: &Clock, output: &mut impl Write) -> Result<Exit, HealthError> {
     let context = AssessContext { now: clock.now(), has_status_subresource: None };
     let mut worst = HealthStatus::Healthy;
     for object in objects {

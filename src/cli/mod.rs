@@ -22,6 +22,7 @@ mod input;
 mod offline;
 mod plan;
 mod render;
+mod sources;
 mod yaml;
 
 use std::io::{self, BufWriter, Write};
@@ -41,6 +42,7 @@ pub use input::InputError;
 pub use offline::OfflineError;
 pub use plan::PlanArguments;
 pub use render::{RenderArguments, RenderVerbError};
+pub use sources::SourcesError;
 
 /// The exit codes, for `--help`.
 const EXIT_CODES: &str = "\

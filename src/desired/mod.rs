@@ -18,5 +18,5 @@ pub use object::{DesiredObject, DesiredSet};
 pub use options::{ObjectOptions, SYNC_WAVE_ANNOTATIONS, hook_wave, object_options, sync_wave};
 pub use project::{ProjectRules, SourceDenied};
 pub use sources::{about_source, check_references, join_sources, source_label};
-pub use support::{unsupported_fields, unsupported_operation, unsupported_project_fields};
+pub use support::{unsupported_fields, unsupported_project_fields};
 pub use sync_options::{PrunePropagation, SyncOptions};

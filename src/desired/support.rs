@@ -1,9 +1,7 @@
 //! Fields that are accepted because Argo CD has them and that this version does not act on.
 
 use super::SyncOptions;
-use crate::api::{
-    AppProjectSpec, Application, ApplicationSource, ApplicationSpec, Operation, SyncOperation, SyncPolicy,
-};
+use crate::api::{AppProjectSpec, Application, ApplicationSource, ApplicationSpec, SyncPolicy};
 
 /// The paths of all fields that an Application sets and that have no effect, each with what happens instead where that
 /// is not plain.
@@ -109,47 +107,6 @@ pub fn unsupported_project_fields(spec: &AppProjectSpec) -> Vec<&'static str> {
     .collect()
 }
 
-/// The paths of the fields of a requested operation that this version does not act on. Such an operation is refused:
-/// doing something else than was asked would be worse than doing nothing.
-pub fn unsupported_operation(operation: &Operation) -> Vec<&'static str> {
-    let Operation { sync, initiated_by: _, info: _, retry: _ } = operation;
-    let Some(SyncOperation {
-        revision: _,
-        revisions,
-        source,
-        sources,
-        prune: _,
-        dry_run: _,
-        sync_strategy,
-        resources,
-        manifests,
-        sync_options,
-        auto_heal_attempts_count: _,
-    }) = sync
-    else {
-        return vec!["operation.sync is missing"];
-    };
-    let forced = sync_strategy.as_ref().is_some_and(|strategy| {
-        strategy.apply.as_ref().is_some_and(|apply| apply.force)
-            || strategy.hook.as_ref().is_some_and(|hook| hook.force)
-    });
-    [
-        (!revisions.is_empty(), "operation.sync.revisions"),
-        (source.is_some(), "operation.sync.source"),
-        (!sources.is_empty(), "operation.sync.sources"),
-        (forced, "operation.sync.syncStrategy force"),
-        (!resources.is_empty(), "operation.sync.resources"),
-        (!manifests.is_empty(), "operation.sync.manifests"),
-        (
-            !SyncOptions::parse(sync_options.iter().map(String::as_str)).warnings.is_empty(),
-            "operation.sync.syncOptions with an option that is not known",
-        ),
-    ]
-    .into_iter()
-    .filter_map(|(set, field)| set.then_some(field))
-    .collect()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -202,14 +159,5 @@ mod tests {
             ..AppProjectSpec::default()
         };
         assert_eq!(unsupported_project_fields(&spec), ["spec.sourceNamespaces", "spec.permitOnlyProjectScopedClusters"]);
-    }
-
-    #[test]
-    fn operation_that_asks_for_more_than_a_sync_is_told_so() {
-        let sync = SyncOperation { prune: true, manifests: vec!["x".into()], ..SyncOperation::default() };
-        let operation = Operation { sync: Some(sync), ..Operation::default() };
-        assert_eq!(unsupported_operation(&operation), ["operation.sync.manifests"]);
-        let plain = Operation { sync: Some(SyncOperation::default()), ..Operation::default() };
-        assert!(unsupported_operation(&plain).is_empty());
     }
 }

@@ -17,7 +17,7 @@ use super::prune::{Pruned, prunes};
 use super::references::{Definition, definition};
 use super::waves::{Node, Place, is_definition, pull_ahead};
 use crate::desired::{DesiredSet, SyncOptions};
-use crate::diff::{Difference, Differences};
+use crate::diff::{Cause, Difference, Differences};
 use crate::live::LiveView;
 use crate::model::{ObjectKey, Phase, Reason};
 
@@ -131,7 +131,8 @@ fn objects<'a>(
             continue;
         }
         let action = match difference {
-            Difference::InSync => Action::Keep,
+            // What people added to an object is only reported: applying would not take it away.
+            Difference::InSync | Difference::Changed(Cause::Extra) => Action::Keep,
             Difference::Conflict { application } => {
                 shared.push((key.clone(), application.clone()));
                 blocked.push(Blocked {
@@ -155,7 +156,9 @@ fn objects<'a>(
                 continue;
             }
             Difference::Absent { .. } => Action::Create,
-            Difference::Changed(_) => Action::Configure,
+            Difference::Changed(
+                Cause::Desired | Cause::Live | Cause::Replaced | Cause::Marks | Cause::ExtraToRemove,
+            ) => Action::Configure,
             Difference::Terminating => Action::AwaitGone,
         };
         nodes.push(Node::new(StepId { phase: Phase::Sync, key: key.clone() }, object, action));

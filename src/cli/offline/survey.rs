@@ -23,7 +23,6 @@ use crate::plan::{
     CompileInput, Consents, GatePolicy, HookNaming, MovesInput, Next, Plan, PlanError, Policy, Progress, compile,
     next_moves, observe,
 };
-use crate::render::Rendered;
 
 /// Annotation that consents to prune kinds that hold more than themselves, at one revision.
 const APPROVE_PRUNE_ANNOTATION: &str = "tidelock.dev/approve-prune";
@@ -58,7 +57,7 @@ pub struct Survey {
 
 /// Surveys an Application.
 pub fn survey(arguments: &OfflineArguments, live: Option<&Path>, now: jiff::Timestamp) -> Result<Survey, OfflineError> {
-    let mut subject = Subject::load(arguments.application.as_deref(), &arguments.desired)?;
+    let subject = Subject::load(arguments.application.as_deref(), &arguments.desired)?;
     let owner = subject.owner(&arguments.installation);
     let (customizations, mut notes) = fleet_settings(arguments.customizations.as_deref())?;
     let is_excluded = |key: &ObjectKey| customizations.excludes(&key.group, &key.kind);
@@ -68,7 +67,7 @@ pub fn survey(arguments: &OfflineArguments, live: Option<&Path>, now: jiff::Time
     let mut surface = kinds::built_in_kinds()?;
     kinds::add_live_kinds(&mut surface, &objects);
 
-    let Rendered { manifests, warnings, .. } = render(&arguments.desired, &mut subject, &surface, &arguments.tools)?;
+    let (manifests, warnings) = render(arguments, &subject, &surface)?;
     let Subject { application, warnings: about_application, .. } = subject;
     notes.extend(about_application.into_iter().chain(warnings));
     let automated = application.spec.sync_policy.as_ref().and_then(|policy| policy.automated.as_ref());

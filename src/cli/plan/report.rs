@@ -185,10 +185,9 @@ fn first_move(survey: &Survey, plan: &Plan) -> NextReport {
             NextReport { steps: run.map(|(_, number)| number).collect(), ..none("run") }
         }
         Some(Next::Wait { waiting, until: _ }) => {
-            let holding = waiting.iter().map(|one| HoldingReport {
-                object: ObjectName::of(&one.key),
-                message: one.message.clone(),
-            });
+            let holding = waiting
+                .iter()
+                .map(|one| HoldingReport { object: ObjectName::of(&one.key), message: one.message.clone() });
             NextReport { waiting: holding.collect(), ..none("wait") }
         }
         Some(Next::Failed { reason, message }) => {

@@ -219,6 +219,8 @@ fn fate(survey: &Survey, key: &ObjectKey) -> &'static str {
         "a hook of this name takes its place"
     } else if survey.options.prune == Consent::Refused {
         "it would be kept (the sync option Prune=false of the Application)"
+    } else if survey.differences.extraneous_ignored.contains(key) {
+        "it would be kept, and does not count (compare-options: IgnoreExtraneous)"
     } else {
         "it would be kept"
     }

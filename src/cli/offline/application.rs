@@ -6,7 +6,7 @@ use super::OfflineError;
 use crate::api::{Application, ApplicationSource, Automated, Destination, SyncPolicy};
 use crate::cli::input;
 use crate::desired::unsupported_fields;
-use crate::model::{Manifest, Owner};
+use crate::model::{Manifest, Owner, Reason};
 
 /// Namespace of an Application that names none: where the chart installs the controller.
 const DEFAULT_NAMESPACE: &str = "tidelock";
@@ -77,7 +77,7 @@ fn read(file: &Path) -> Result<Subject, OfflineError> {
     application.metadata.namespace.get_or_insert_with(|| DEFAULT_NAMESPACE.to_owned());
     let warnings = unsupported_fields(&application)
         .into_iter()
-        .map(|field| format!("{field} is not supported by this version and has no effect"))
+        .map(|field| format!("{}: {field}", Reason::UnsupportedField))
         .collect();
     Ok(Subject { application, is_default: false, warnings })
 }

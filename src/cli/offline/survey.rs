@@ -93,7 +93,7 @@ pub fn survey(arguments: &OfflineArguments, live: Option<&Path>, now: jiff::Time
     let accepted = verdicts(&desired, &live, &changes, (&rules, extra_fields));
     let examined = Examined { rules: &rules, extra_fields, accepted: &accepted };
     let differences = compare_examined(&desired, &live, &inventory, &owner, &examined);
-    notes.extend(namespace_note(&application, &desired, &live));
+    notes.extend(namespace_note(&application, &desired, &live).into_iter().chain(hold_note(&application)));
     let consent = has_consent(&application, arguments.revision.as_deref());
     let options =
         application.spec.sync_policy.as_ref().map(|policy| policy.sync_options.as_slice()).unwrap_or_default();
@@ -215,6 +215,15 @@ fn has_consent(application: &Application, revision: Option<&str>) -> bool {
     let consent = annotations.and_then(|annotations| annotations.get(APPROVE_PRUNE_ANNOTATION));
     matches!((consent, revision), (Some(consent), Some(revision))
         if consent.len() >= SHORTEST_CONSENT && revision.starts_with(consent.as_str()))
+}
+
+/// Of a changed field files tell neither when git changed nor what was applied.
+fn hold_note(application: &Application) -> Option<String> {
+    (application.spec.drift_policy == Some(DriftPolicy::Hold)).then(|| {
+        "files do not tell what was changed in the cluster from what was changed in git, so what a sync in the cluster \
+         would hold (driftPolicy: hold) is shown here as if git had changed"
+            .to_owned()
+    })
 }
 
 /// `CreateNamespace=true` is carried out beside the plan, before its first write.

@@ -69,7 +69,7 @@ const RULES: &[Rule] = &[
             "live::view",
         ],
     ),
-    rule(PURE, "dependencies", &["model", "api", "expression", "plan::progress"]),
+    rule(PURE, "dependencies", &["model", "api", "expression", "plan::Waiting"]),
     rule(
         PURE,
         "status",

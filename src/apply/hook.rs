@@ -8,12 +8,13 @@ use super::applier::{Applier, object_is_absent, parse, text};
 use super::call::Access;
 use super::delete::{DeleteProof, Deleted, Propagation, not_owned};
 use super::error::ApplyError;
-use super::hook_body::HOOK_FINALIZERS;
 use super::options::Validation;
 use crate::live::HOOK_ATTEMPT_ANNOTATION;
 use crate::live::client::{ACCEPT_JSON, ACCEPT_METADATA, Answer, request};
-use crate::model::{FIELD_MANAGER, GroupVersionKind, ObjectKey, Owner};
+use crate::model::{FIELD_MANAGER, GroupVersionKind, HOOK_FINALIZER, ObjectKey, Owner};
 
+/// The finalizers that are taken off a finished hook: ours and Argo CD's.
+const HOOK_FINALIZERS: [&str; 2] = [HOOK_FINALIZER, "argocd.argoproj.io/hook-finalizer"];
 /// How often a write is tried anew when the object changes meanwhile.
 const ROUNDS: u32 = 8;
 
@@ -63,7 +64,7 @@ impl Applier {
     /// Makes the object of a hook. Never takes over an object that is there: one of this attempt (the answer to its creation
     /// was lost) is taken as started, any other is reported.
     ///
-    /// `body` is as [`super::hook_object`] prepares it: with a name, the marks, the attempt and the finalizer.
+    /// `body` is as [`crate::desired::Hook::body_for`] makes it: with a name, the marks, the attempt and the finalizer.
     pub async fn start_hook(
         &self,
         key: &ObjectKey,

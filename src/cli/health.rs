@@ -1,33 +1,21 @@
 //! `tidelock health`: the verdict on objects as a cluster returned them, by the rules of the controller.
 
-use std::collections::BTreeMap;
-use std::fs::File;
-use std::io::{self, Read, Write};
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use clap::Args;
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use thiserror::Error;
 
 use super::Exit;
+use super::input::{self, InputError};
 use crate::api::HealthCheckExpression;
 use crate::clock::Clock;
-use crate::customizations::{self, CONFIG_MAP, Customizations, HealthExpression, HealthScript, KindPattern};
+use crate::customizations::{self, Customizations, HealthExpression, HealthScript, KindPattern};
 use crate::health::report::ReportError;
 use crate::health::rules::{FleetRules, Rules};
 use crate::health::{AssessContext, is_ignored};
-use crate::model::{GroupKind, Health, HealthStatus, Origin};
-use crate::render::yaml::{DuplicateKeys, YamlError, YamlLimits, decode};
-use crate::render::{RenderError, manifests};
-
-/// A dump of a large cluster is far larger than what git holds; this is what a workstation can take.
-const LIMITS: YamlLimits = YamlLimits {
-    bytes: 1024 * 1024 * 1024,
-    documents: 1_000_000,
-    depth: 100,
-    nodes: 100_000_000,
-    copied_bytes: 64 * 1024 * 1024,
-};
+use crate::model::{GroupKind, Health, HealthStatus, Manifest};
 
 /// Arguments of `tidelock health`.
 #[derive(Args, Clone, Debug)]
@@ -57,25 +45,9 @@ pub struct HealthArguments {
 /// Why there are no verdicts.
 #[derive(Debug, Error)]
 pub enum HealthError {
-    /// The input could not be read.
-    #[error("cannot read {name}: {source}")]
-    Read {
-        /// The file, or stdin.
-        name: String,
-        /// What went wrong.
-        source: io::Error,
-    },
-    /// The input is no YAML or JSON.
-    #[error("{name}: {source}")]
-    Decode {
-        /// The file, or stdin.
-        name: String,
-        /// What is wrong with it.
-        source: YamlError,
-    },
-    /// A document is no Kubernetes object.
+    /// A file is of no use.
     #[error(transparent)]
-    Object(RenderError),
+    Input(#[from] InputError),
     /// The judged examples could not be read.
     #[error(transparent)]
     Examples(#[from] ReportError),
@@ -114,8 +86,8 @@ pub(super) fn run(arguments: &HealthArguments, clock: &Clock, output: &mut impl 
         return compare(directory, output);
     }
     let rules = rules(arguments)?;
-    let (name, text) = read(arguments.file.as_deref().unwrap_or_else(|| Path::new("-")))?;
-    report(&name, &text, &rules, clock, output)
+    let objects = input::objects(arguments.file.as_deref().unwrap_or_else(|| Path::new("-")))?;
+    report(&objects, &rules, clock, output)
 }
 
 /// The rules that the files give; those of a ConfigMap come after a script or an expression that is tried.
@@ -123,13 +95,13 @@ fn rules(arguments: &HealthArguments) -> Result<Rules, HealthError> {
     let mut found = Customizations::default();
     let mut broken = Vec::new();
     if let Some(file) = &arguments.customizations {
-        let (name, text) = read(file)?;
-        let (customizations, problems) = customizations::parse(&config_map(&name, &text)?);
+        let name = input::name(file);
+        let (customizations, problems) = customizations::parse(&input::config_map(file)?);
         broken.extend(problems.iter().map(|problem| format!("{name}: {}: {}", problem.key, problem.message)));
         found = customizations;
     }
     if let Some(file) = &arguments.cel {
-        let (origin, text) = read(file)?;
+        let (origin, text) = (input::name(file), input::read(file)?);
         let rules: Vec<HealthCheckExpression> = serde_yaml::from_slice(&text).map_err(|error| HealthError::Rules {
             file: origin.clone(),
             message: format!("is no list of health rules with apiVersion, kind and current: {error}"),
@@ -139,7 +111,7 @@ fn rules(arguments: &HealthArguments) -> Result<Rules, HealthError> {
             .extend(rules.into_iter().map(|rule| HealthExpression { origin: origin.clone(), rule }));
     }
     if let Some(file) = &arguments.lua {
-        let (origin, text) = read(file)?;
+        let (origin, text) = (input::name(file), input::read(file)?);
         let source = String::from_utf8(text).map_err(|_| HealthError::Rules {
             file: origin.clone(),
             message: "is not UTF-8, and so is no script".to_owned(),
@@ -160,23 +132,6 @@ fn rules(arguments: &HealthArguments) -> Result<Rules, HealthError> {
     Ok(rules)
 }
 
-/// The data of a ConfigMap.
-fn config_map(name: &str, text: &[u8]) -> Result<BTreeMap<String, String>, HealthError> {
-    #[derive(Deserialize)]
-    struct ConfigMap {
-        kind: String,
-        #[serde(default)]
-        data: BTreeMap<String, String>,
-    }
-    let wrong = |message: String| HealthError::Rules { file: name.to_owned(), message };
-    let found: ConfigMap =
-        serde_yaml::from_slice(text).map_err(|error| wrong(format!("is no ConfigMap like {CONFIG_MAP}: {error}")))?;
-    if found.kind != "ConfigMap" {
-        return Err(wrong(format!("is a {} and no ConfigMap like {CONFIG_MAP}", found.kind)));
-    }
-    Ok(found.data)
-}
-
 /// Prints the agreement with judged examples; too little of it, or one false green, is not success.
 fn compare(directory: &Path, output: &mut impl Write) -> Result<Exit, HealthError> {
     let report = crate::health::report::run(directory)?;
@@ -187,32 +142,12 @@ fn compare(directory: &Path, output: &mut impl Write) -> Result<Exit, HealthErro
     Ok(if report.is_good() { Exit::Success } else { Exit::Unhealthy })
 }
 
-fn read(file: &Path) -> Result<(String, Vec<u8>), HealthError> {
-    let mut text = Vec::new();
-    if file == Path::new("-") {
-        let name = "stdin".to_owned();
-        return match io::stdin().lock().read_to_end(&mut text) {
-            Ok(_) => Ok((name, text)),
-            Err(source) => Err(HealthError::Read { name, source }),
-        };
-    }
-    let name = file.display().to_string();
-    match File::open(file).and_then(|mut file| file.read_to_end(&mut text)) {
-        Ok(_) => Ok((name, text)),
-        Err(source) => Err(HealthError::Read { name, source }),
-    }
-}
-
 /// Writes one line an object, in the order of the input. An object whose annotations take it out of the reckoning is
 /// shown, and does not count for the exit code; a kind without health is well by existing.
-fn report(name: &str, text: &[u8], rules: &Rules, clock: &Clock, output: &mut impl Write) -> Result<Exit, HealthError> {
-    let decoded = decode(text, &LIMITS, DuplicateKeys::Refuse)
-        .map_err(|source| HealthError::Decode { name: name.to_owned(), source })?;
-    let place = |line| Origin { file: name.to_owned(), line };
-    let objects = manifests(decoded.documents, |document| place(document.line)).map_err(HealthError::Object)?;
+fn report(objects: &[Manifest], rules: &Rules, clock: &Clock, output: &mut impl Write) -> Result<Exit, HealthError> {
     let context = AssessContext { now: clock.now(), has_status_subresource: None };
     let mut worst = HealthStatus::Healthy;
-    for object in &objects {
+    for object in objects {
         let gvk = object.gvk();
         let kind = GroupKind::new(gvk.group.as_str(), gvk.kind.as_str());
         let verdict = rules.assess(&kind, &object.object, &context);
@@ -251,7 +186,8 @@ mod tests {
     fn reported(text: &str) -> Result<(Exit, String), HealthError> {
         let (clock, _hands) = Clock::manual(Timestamp::from_second(1_700_000_000).unwrap());
         let mut output = Vec::new();
-        let exit = report("live.yaml", text.as_bytes(), &Rules::default(), &clock, &mut output)?;
+        let objects = input::objects_in("live.yaml", text.as_bytes())?;
+        let exit = report(&objects, &Rules::default(), &clock, &mut output)?;
         Ok((exit, String::from_utf8(output).unwrap()))
     }
 
@@ -358,6 +294,8 @@ mod tests {
         assert!(broken.to_string().contains("health.lua: health.lua:1: "), "{broken}");
     }
 
+    const SECRET: &str = "apiVersion: v1\nkind: Secret\nmetadata: {name: a}\n";
+
     #[test]
     fn rules_in_cel_and_a_config_map_are_tried_on_the_objects() {
         let rules = "- apiVersion: shop.example/v1\n  kind: Cart\n  current: status.phase == 'Gone'\n";
@@ -371,8 +309,8 @@ mod tests {
         let error = with_rules(&[LIVE, ("cm.yaml", &map(broken))], &["--customizations", "@cm.yaml"]).unwrap_err();
         let HealthError::Broken(problems) = error else { panic!("{error}") };
         assert_eq!(problems.len(), 2, "{problems:?}");
-        let error = with_rules(&[LIVE, ("cm.yaml", "kind: Secret")], &["--customizations", "@cm.yaml"]).unwrap_err();
-        assert!(error.to_string().ends_with("is a Secret and no ConfigMap like tidelock-cm"), "{error}");
+        let error = with_rules(&[LIVE, ("cm.yaml", SECRET)], &["--customizations", "@cm.yaml"]).unwrap_err();
+        assert!(error.to_string().contains("cm.yaml: it holds a Secret; one ConfigMap like tidelock-cm"), "{error}");
     }
 
     #[test]

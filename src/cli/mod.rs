@@ -18,9 +18,11 @@ mod controller;
 mod crds;
 mod diff;
 mod health;
+mod input;
 mod offline;
 mod plan;
 mod render;
+mod sources;
 mod yaml;
 
 use std::io::{self, BufWriter, Write};
@@ -36,9 +38,11 @@ pub use controller::{ControllerArguments, ControllerError};
 pub use crds::{CrdsArguments, CrdsError, crd_documents};
 pub use diff::DiffArguments;
 pub use health::{HealthArguments, HealthError};
+pub use input::InputError;
 pub use offline::OfflineError;
 pub use plan::PlanArguments;
 pub use render::{RenderArguments, RenderVerbError};
+pub use sources::SourcesError;
 
 /// The exit codes, for `--help`.
 const EXIT_CODES: &str = "\

@@ -8,13 +8,12 @@ use clap::Args;
 use serde::Deserialize;
 use thiserror::Error;
 
+use super::sources::{self, Job, SourcesError, checkouts, real_folder};
 use super::{Exit, yaml};
 use crate::api::{Application, ApplicationSource};
-use crate::desired::{about_source, check_references, join_sources, source_label};
 use crate::model::{ApiSurface, Manifest};
 use crate::render::yaml::{DuplicateKeys, YamlError, YamlLimits, decode};
-use crate::render::{LocalFiles, References, RenderError, RenderLimits, RenderRequest, Renderer, Tools};
-use crate::settings::{self, Environment, SettingsError, ToolFlags};
+use crate::settings::ToolFlags;
 
 /// Arguments of `tidelock render`.
 #[derive(Args, Clone, Debug)]
@@ -39,23 +38,9 @@ pub struct RenderArguments {
 /// Why nothing was rendered.
 #[derive(Debug, Error)]
 pub enum RenderVerbError {
-    /// The tools are not where they were said to be.
+    /// The sources do not render.
     #[error(transparent)]
-    Settings(#[from] SettingsError),
-    /// The folder is not there.
-    #[error("cannot open the folder {path}: {source}")]
-    OpenFolder {
-        /// The folder.
-        path: PathBuf,
-        /// What went wrong.
-        source: io::Error,
-    },
-    /// The path is no folder.
-    #[error("{path} is not a folder: name the folder that holds the manifests")]
-    NotAFolder {
-        /// The path.
-        path: PathBuf,
-    },
+    Sources(#[from] SourcesError),
     /// The Application could not be read.
     #[error("cannot read the Application from {path}: {source}")]
     ReadApplication {
@@ -94,52 +79,9 @@ pub enum RenderVerbError {
         /// The file.
         path: PathBuf,
     },
-    /// The sources can't be told apart.
-    #[error("{path}: {message}")]
-    CheckSources {
-        /// The file.
-        path: PathBuf,
-        /// What is wrong.
-        message: String,
-    },
-    /// A folder was given for a source that is not there.
-    #[error("--source {argument}: write SOURCE=FOLDER, where SOURCE is the place, name or ref of a source: {known}")]
-    AssignFolder {
-        /// The argument.
-        argument: String,
-        /// What may be written.
-        known: String,
-    },
-    /// One of several sources does not render.
-    #[error("{label}: {source}")]
-    RenderSource {
-        /// Which.
-        label: String,
-        /// What is wrong.
-        source: RenderError,
-    },
-    /// A place for the tools' private files could not be made.
-    #[error("cannot make a private directory for the rendering tools: {0}")]
-    MakeScratch(#[source] io::Error),
-    /// The files do not render.
-    #[error(transparent)]
-    Render(#[from] RenderError),
     /// stdout could not be written to.
     #[error("cannot write to stdout: {0}")]
     Print(#[source] io::Error),
-}
-
-/// What to render, from which tree.
-#[derive(Debug)]
-struct Job {
-    sources: Vec<ApplicationSource>,
-    /// The checkout of each source.
-    roots: Vec<PathBuf>,
-    several: bool,
-    revision: String,
-    name: String,
-    namespace: String,
-    project: String,
 }
 
 pub(super) fn run(arguments: &RenderArguments, output: &mut impl Write) -> Result<Exit, RenderVerbError> {
@@ -147,8 +89,7 @@ pub(super) fn run(arguments: &RenderArguments, output: &mut impl Write) -> Resul
         Some(file) => of_application(arguments, file)?,
         None => of_folder(arguments)?,
     };
-    let located = settings::Tools::locate(&arguments.tools, &Environment::read())?;
-    let (manifests, warnings) = render(&job, &located)?;
+    let (manifests, warnings) = sources::render(&job, &arguments.tools, &ApiSurface::default())?;
     for warning in &warnings {
         tracing::warn!("{warning}");
     }
@@ -159,74 +100,6 @@ pub(super) fn run(arguments: &RenderArguments, output: &mut impl Write) -> Resul
     }
     print(&manifests, output)?;
     Ok(Exit::Success)
-}
-
-fn render(job: &Job, located: &settings::Tools) -> Result<(Vec<Manifest>, Vec<String>), RenderVerbError> {
-    let tools = Tools { helm: located.helm_path(), kustomize: located.kustomize_path() };
-    let scratch = Scratch::make()?;
-    let renderer = Renderer::new(tools, std::slice::from_ref(&scratch.path))?;
-    for warning in renderer.warnings() {
-        tracing::warn!("{warning}");
-    }
-    let trees: Vec<LocalFiles> = job.roots.iter().map(LocalFiles::new).collect();
-    let mut references = References::default();
-    for (source, files) in job.sources.iter().zip(&trees).filter(|_| job.several) {
-        if let Some(name) = source.reference.as_deref().filter(|name| !name.is_empty()) {
-            references.insert(name, files);
-        }
-    }
-    let (mut rendered, mut warnings) = (Vec::new(), Vec::new());
-    for (index, (source, files)) in job.sources.iter().zip(&trees).enumerate() {
-        let label = source_label(&job.sources, job.several, index);
-        let request = RenderRequest {
-            source,
-            application_name: &job.name,
-            destination_namespace: &job.namespace,
-            project: &job.project,
-            revision: &job.revision,
-            references: references.clone(),
-            kube_version: String::new(),
-            api_versions: Vec::new(),
-            limits: RenderLimits::default(),
-        };
-        let part = renderer.render(files, &request).map_err(|source| {
-            if job.several {
-                RenderVerbError::RenderSource { label: label.clone(), source }
-            } else {
-                RenderVerbError::Render(source)
-            }
-        })?;
-        warnings.extend(part.warnings.iter().map(|warning| about_source(&label, warning)));
-        rendered.push((label, part.manifests));
-    }
-    if !job.several {
-        return Ok((rendered.into_iter().flat_map(|(_, manifests)| manifests).collect(), warnings));
-    }
-    let (manifests, shadowed) = join_sources(rendered, &job.namespace, &ApiSurface::default());
-    warnings.extend(shadowed);
-    Ok((manifests, warnings))
-}
-
-/// A private directory that goes away with the verb. Two renders at a time must not clear each other's.
-struct Scratch {
-    path: PathBuf,
-}
-
-impl Scratch {
-    fn make() -> Result<Self, RenderVerbError> {
-        use std::os::unix::fs::DirBuilderExt;
-        let memory = Path::new("/dev/shm");
-        let parent = if memory.is_dir() { memory.to_owned() } else { std::env::temp_dir() };
-        let path = parent.join(format!("tidelock-render-{}-{:016x}", std::process::id(), fastrand::u64(..)));
-        fs::DirBuilder::new().mode(0o700).create(&path).map_err(RenderVerbError::MakeScratch)?;
-        Ok(Self { path })
-    }
-}
-
-impl Drop for Scratch {
-    fn drop(&mut self) {
-        let _ = fs::remove_dir_all(&self.path);
-    }
 }
 
 /// A folder by itself. Its tree reaches up to the checkout that it lies in, so that a kustomization may name bases
@@ -256,23 +129,7 @@ fn of_application(arguments: &RenderArguments, file: &Path) -> Result<Job, Rende
     if sources.is_empty() {
         return Err(RenderVerbError::MissingSource { path: path() });
     }
-    check_references(&sources)
-        .map_err(|problem| RenderVerbError::CheckSources { path: path(), message: problem.message })?;
-    let mut roots = vec![real_folder(&arguments.path)?; sources.len()];
-    for argument in &arguments.sources {
-        let (place, folder) = argument.split_once('=').unwrap_or((argument, ""));
-        let found = sources.iter().enumerate().position(|(index, source)| {
-            let names = [source.name.as_deref(), source.reference.as_deref()];
-            place == index.to_string() || (!place.is_empty() && names.contains(&Some(place)))
-        });
-        let root = found.filter(|_| !folder.is_empty()).and_then(|index| roots.get_mut(index));
-        let Some(root) = root else {
-            let known =
-                (0..sources.len()).map(|index| source_label(&sources, true, index)).collect::<Vec<_>>().join(", ");
-            return Err(RenderVerbError::AssignFolder { argument: argument.clone(), known });
-        };
-        *root = real_folder(Path::new(folder))?;
-    }
+    let roots = checkouts(&sources, &arguments.path, &arguments.sources)?;
     Ok(Job {
         roots,
         several: !application.spec.sources.is_empty(),
@@ -282,12 +139,6 @@ fn of_application(arguments: &RenderArguments, file: &Path) -> Result<Job, Rende
         namespace: application.spec.destination.namespace.clone().unwrap_or_else(|| "default".to_owned()),
         project: application.spec.project.clone(),
     })
-}
-
-fn real_folder(path: &Path) -> Result<PathBuf, RenderVerbError> {
-    let folder =
-        fs::canonicalize(path).map_err(|source| RenderVerbError::OpenFolder { path: path.to_owned(), source })?;
-    if folder.is_dir() { Ok(folder) } else { Err(RenderVerbError::NotAFolder { path: path.to_owned() }) }
 }
 
 fn read_application(file: &Path) -> Result<Application, RenderVerbError> {

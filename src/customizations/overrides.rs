@@ -87,7 +87,8 @@ pub(super) fn ignore_differences(kinds: &KindPattern, text: &str) -> Result<Igno
         jq_path_expressions: Vec<String>,
         managed_fields_managers: Vec<String>,
     }
-    let fields: Option<Fields> = serde_yaml::from_str(text).map_err(|error| error.to_string())?;
+    let fields: Option<Fields> = serde_yaml::from_str(text)
+        .map_err(|error| format!("{error}; write lists of jsonPointers, jqPathExpressions or managedFieldsManagers"))?;
     let Fields { json_pointers, jq_path_expressions, managed_fields_managers } = fields.unwrap_or_default();
     if json_pointers.is_empty() && jq_path_expressions.is_empty() && managed_fields_managers.is_empty() {
         return Err("names nothing to ignore: give jsonPointers, jqPathExpressions or managedFieldsManagers".to_owned());

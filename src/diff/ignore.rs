@@ -5,7 +5,6 @@
 
 mod jq;
 mod pointer;
-mod system;
 
 use std::collections::BTreeSet;
 
@@ -15,7 +14,6 @@ use serde_json::Value;
 
 use self::jq::JqPath;
 use self::pointer::Pointer;
-pub use self::system::system_rules;
 use super::location::{self, Way};
 use crate::api::IgnoreDifferences;
 use crate::desired::Problem;

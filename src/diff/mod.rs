@@ -16,6 +16,6 @@ pub use compare::{Cause, Difference, Differences, Examined, Extra, compare, comp
 pub use examine::{Examination, ExtraField, FieldCause, FieldDifference, FieldOwner, examine};
 pub use exclude::leave_out;
 pub use fields::{Change, FieldChange, ObjectChanges, Record, field_changes, field_changes_that_count};
-pub use ignore::{IgnoreRules, system_rules};
+pub use ignore::IgnoreRules;
 pub use inferred::infer_inventory;
 pub use verdict::Verdict;

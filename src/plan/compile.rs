@@ -131,7 +131,8 @@ fn objects<'a>(
             continue;
         }
         let action = match difference {
-            Difference::InSync => Action::Keep,
+            // What people added to an object is only reported: applying would not take it away.
+            Difference::InSync | Difference::Changed(Cause::Extra) => Action::Keep,
             Difference::Conflict { application } => {
                 shared.push((key.clone(), application.clone()));
                 blocked.push(Blocked {
@@ -148,15 +149,13 @@ fn objects<'a>(
                     key: key.clone(),
                     reason: Reason::OutOfSync,
                     message: format!(
-                        "{key} was changed in the cluster and is left as it is (driftPolicy: hold); sync by hand to \
-                         correct it, or change git"
+                        "{key} was changed in the cluster and is left as it is (driftPolicy: hold); ask for a sync to \
+                         correct it, or bring git in line with it"
                     ),
                 });
                 continue;
             }
             Difference::Absent { .. } => Action::Create,
-            // Fields that people added and that are only reported ask for nothing.
-            Difference::Changed(Cause::Extra) => Action::Keep,
             Difference::Changed(
                 Cause::Desired | Cause::Live | Cause::Replaced | Cause::Marks | Cause::ExtraToRemove,
             ) => Action::Configure,

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 
 use super::graph::{Action, Step};
-use super::hook_life::{judge, own_record, told};
+use super::hook_life::{judge, own_record};
 use super::outcome::Outcome;
 use super::progress::{HookState, Progress};
 use super::standing::MovesInput;
@@ -152,8 +152,9 @@ fn failure(
         return Some((
             Reason::HealthDegraded,
             format!(
-                "{key} has been {} for longer than {grace} (gate.degradedGracePeriod){}",
-                told(health),
+                "{key} has been {} for longer than {grace} (gate.degradedGracePeriod){}{}",
+                health.status,
+                if health.message.is_empty() { String::new() } else { format!(": {}", health.message) },
                 others(more)
             ),
         ));

@@ -80,9 +80,6 @@ pub enum RequestRefused {
         "the requested operation was refused: operation.sync is missing; write `operation: {{sync: {{}}}}` for a sync as the spec has it"
     )]
     Nothing,
-    /// It asks for what this version does not do.
-    #[error("the requested operation was refused, since this version does not act on: {}", .0.join(", "))]
-    Unsupported(Vec<String>),
     /// It contradicts itself, or has a value that can't be read.
     #[error("the requested operation was refused: {0}")]
     Invalid(String),
@@ -100,7 +97,6 @@ impl RequestRefused {
     /// The reason that conditions carry.
     pub const fn reason(&self) -> Reason {
         match self {
-            Self::Unsupported(_) => Reason::UnsupportedField,
             Self::Nothing | Self::Invalid(_) | Self::NoSuchObjects(_) => Reason::InvalidSpec,
             Self::InProgress => Reason::Progressing,
         }
@@ -116,7 +112,8 @@ fn listed(names: &[String]) -> String {
 }
 
 impl SyncRequest {
-    /// Reads an operation. `spec_options` are those of `syncPolicy.syncOptions`.
+    /// Reads an operation. `spec_options` are those of `syncPolicy.syncOptions`. What it brings instead of the spec's
+    /// sources (`source`, `sources`, `revisions`, `manifests`) is not read here.
     pub fn read(operation: &Operation, spec_options: &[String]) -> Result<Self, RequestRefused> {
         let Operation { sync, initiated_by, info: _, retry } = operation;
         let SyncOperation {
@@ -316,11 +313,6 @@ mod tests {
     fn what_cannot_be_done_as_asked_is_refused_with_the_field() {
         for (operation, reason, message) in [
             (json!({}), Reason::InvalidSpec, "operation.sync is missing"),
-            (
-                json!({ "sync": { "manifests": ["x"], "revisions": ["a"] } }),
-                Reason::UnsupportedField,
-                "operation.sync.revisions, operation.sync.manifests",
-            ),
             (
                 json!({ "sync": { "syncStrategy": { "apply": {}, "hook": {} } } }),
                 Reason::InvalidSpec,

@@ -54,14 +54,6 @@ pub struct GroupWaits {
     pub steps: Vec<Vec<Prerequisite>>,
 }
 
-impl GroupWaits {
-    /// Whether nothing holds a step of the group.
-    pub fn is_free(&self, step: usize) -> bool {
-        let own = self.steps.get(step).into_iter().flatten();
-        self.group.iter().chain(own).all(|need| need.holding.is_empty())
-    }
-}
-
 /// What everything waits for, before anything is done: the groups of the plan in order, then those that run on failure.
 pub fn waits(plan: &Plan, live: &LiveView) -> Vec<GroupWaits> {
     let mut known: BTreeMap<&ObjectKey, Vec<&Step>> = BTreeMap::new();

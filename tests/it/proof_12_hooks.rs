@@ -1,8 +1,9 @@
 //! The objects of hooks: made once for each attempt, held until their result is known, let go, deleted.
 
 use serde_json::{Value, json};
-use tidelock::apply::{ApplyOptions, Deleted, HookStart, Released, StartedHook, Trial, Validation, hook_object};
-use tidelock::model::{ObjectKey, Reason};
+use tidelock::apply::{ApplyOptions, Deleted, HookStart, Released, StartedHook, Trial, Validation};
+use tidelock::desired::{Hook, HookDeletePolicy};
+use tidelock::model::{ObjectKey, Phase, Reason};
 use tidelock::preflight::Change;
 
 use crate::support::cluster::{CONFIG_MAP, Kind};
@@ -26,8 +27,15 @@ fn job() -> Value {
 
 async fn start(direct: &Direct, object: Value, attempt: &str) -> (ObjectKey, HookStart) {
     let desired = direct.desired(object);
-    let (key, body) = hook_object(&desired.key, &desired.body, None, &direct.owner, attempt).unwrap();
-    let started = direct.applier.start_hook(&key, &desired.gvk, body, &direct.owner, Validation::Strict).await.unwrap();
+    let (key, gvk) = (desired.key.clone(), desired.gvk.clone());
+    let hook = Hook {
+        object: desired.into(),
+        phases: [Phase::PreSync].into(),
+        delete_policies: [HookDeletePolicy::BeforeHookCreation].into(),
+        generate_name: None,
+    };
+    let body = hook.body_for(&key.name, attempt, &direct.owner);
+    let started = direct.applier.start_hook(&key, &gvk, body, &direct.owner, Validation::Strict).await.unwrap();
     (key, started)
 }
 

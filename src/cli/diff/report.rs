@@ -7,7 +7,8 @@ use serde_json::Value;
 
 use crate::cli::offline::{ApplicationName, ObjectName, Survey};
 use crate::diff::{Cause, Difference, Extra, ExtraField, FieldChange, FieldOwner, ObjectChanges, Record};
-use crate::model::ObjectKey;
+use crate::model::{Consent, ObjectKey};
+use crate::plan::{Action, Step};
 
 /// Version of the shape of this report; it grows with changes that readers must know of.
 const FORMAT: u32 = 1;
@@ -192,7 +193,7 @@ fn extra(survey: &Survey, key: &ObjectKey, extra: &Extra) -> Option<(ObjectKey, 
         (Extra::Unseen, _) => return None,
         (Extra::Prunable { .. } | Extra::Unrecorded, Some(blocked)) => ("extra", blocked.message.clone()),
         (Extra::Prunable { .. } | Extra::Unrecorded, None) => {
-            ("extra", "git does not have it; it would be pruned".to_owned())
+            ("extra", format!("git does not have it; {}", fate(survey, key)))
         }
     };
     let object = ObjectName::of(key);
@@ -206,6 +207,23 @@ fn extra(survey: &Survey, key: &ObjectKey, extra: &Extra) -> Option<(ObjectKey, 
         extra_fields: Vec::new(),
     };
     Some((key.clone(), report))
+}
+
+/// What becomes of an object that git does not have and that nothing keeps by itself.
+fn fate(survey: &Survey, key: &ObjectKey) -> &'static str {
+    let Ok(plan) = &survey.plan else { return "there is no plan that says what becomes of it" };
+    let is_pruned = |step: &Step| matches!(step.action, Action::Prune { .. }) && step.id.key == *key;
+    if plan.groups.iter().flat_map(|group| &group.steps).any(is_pruned) {
+        "it would be pruned"
+    } else if survey.desired.hooks.iter().any(|hook| hook.object.key == *key) {
+        "a hook of this name takes its place"
+    } else if survey.options.prune == Consent::Refused {
+        "it would be kept (the sync option Prune=false of the Application)"
+    } else if survey.differences.extraneous_ignored.contains(key) {
+        "it would be kept, and does not count (compare-options: IgnoreExtraneous)"
+    } else {
+        "it would be kept"
+    }
 }
 
 fn field(change: &FieldChange) -> FieldReport {

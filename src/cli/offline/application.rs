@@ -2,21 +2,21 @@
 
 use std::path::{Path, PathBuf};
 
-use super::{OfflineError, input};
+use super::OfflineError;
 use crate::api::{Application, ApplicationSource, Automated, Destination, SyncPolicy};
+use crate::cli::input;
 use crate::desired::unsupported_fields;
-use crate::model::{Manifest, Owner};
+use crate::model::{Manifest, Owner, Reason};
 
 /// Namespace of an Application that names none: where the chart installs the controller.
 const DEFAULT_NAMESPACE: &str = "tidelock";
 /// Namespace of objects that name none, as kubectl has it.
 const DEFAULT_DESTINATION: &str = "default";
 
-/// An Application with its only source.
+/// An Application with at least one source.
 #[derive(Clone, Debug)]
 pub(super) struct Subject {
     pub(super) application: Application,
-    pub(super) source: ApplicationSource,
     /// Whether the source was made up here, so that nothing about it is stated.
     pub(super) is_default: bool,
     pub(super) warnings: Vec<String>,
@@ -31,8 +31,19 @@ impl Subject {
         }
     }
 
+    pub(super) fn sources(&self) -> &[ApplicationSource] {
+        self.application.spec.all_sources()
+    }
+
     pub(super) fn name(&self) -> &str {
         self.application.metadata.name.as_deref().unwrap_or_default()
+    }
+
+    pub(super) fn project(&self) -> &str {
+        match self.application.spec.project.as_str() {
+            "" => "default",
+            project => project,
+        }
     }
 
     pub(super) fn owner(&self, installation: &str) -> Owner {
@@ -60,19 +71,15 @@ fn read(file: &Path) -> Result<Subject, OfflineError> {
     };
     let mut application: Application = serde_json::from_value(object.object)
         .map_err(|error| wrong(format!("the Application can't be read: {error}")))?;
-    if !application.spec.sources.is_empty() {
-        return Err(wrong(
-            "spec.sources: this verb takes an Application with one source; `tidelock render` shows what several render to"
-                .to_owned(),
-        ));
+    if application.spec.all_sources().is_empty() {
+        return Err(wrong("spec.source is missing".to_owned()));
     }
-    let Some(source) = application.spec.source.clone() else { return Err(wrong("spec.source is missing".to_owned())) };
     application.metadata.namespace.get_or_insert_with(|| DEFAULT_NAMESPACE.to_owned());
     let warnings = unsupported_fields(&application)
         .into_iter()
-        .map(|field| format!("{field} is not supported by this version and has no effect"))
+        .map(|field| format!("{}: {field}", Reason::UnsupportedField))
         .collect();
-    Ok(Subject { application, source, is_default: false, warnings })
+    Ok(Subject { application, is_default: false, warnings })
 }
 
 fn default_for(directory: &Path) -> Subject {
@@ -84,6 +91,7 @@ fn default_for(directory: &Path) -> Subject {
         name => name,
     };
     let mut application = Application::default();
+    application.spec.source = Some(ApplicationSource::default());
     application.metadata.name = Some(name.to_owned());
     application.metadata.namespace = Some(DEFAULT_NAMESPACE.to_owned());
     application.spec.destination =
@@ -92,5 +100,5 @@ fn default_for(directory: &Path) -> Subject {
         automated: Some(Automated { prune: Some(true), self_heal: Some(true), ..Automated::default() }),
         ..SyncPolicy::default()
     });
-    Subject { application, source: ApplicationSource::default(), is_default: true, warnings: Vec::new() }
+    Subject { application, is_default: true, warnings: Vec::new() }
 }

@@ -10,7 +10,6 @@
 //! of what was applied ([`crate::diff::infer_inventory`]). There is no project: anything may go anywhere.
 
 mod application;
-mod input;
 mod kinds;
 mod live;
 mod render;
@@ -23,12 +22,12 @@ use std::path::PathBuf;
 use clap::Args;
 use thiserror::Error;
 
+use super::input::InputError;
+use super::sources::SourcesError;
 use crate::desired::Problem;
 use crate::model::{GroupVersionKind, Reason};
 use crate::plan::PlanError;
-use crate::render::RenderError;
-use crate::render::yaml::YamlError;
-use crate::settings::{SettingsError, ToolFlags};
+use crate::settings::ToolFlags;
 
 pub use survey::{Survey, survey};
 pub use words::{ApplicationName, ObjectName};
@@ -44,7 +43,11 @@ pub struct OfflineArguments {
     /// YAML with the Application; without it the directory is named after itself, and synced with pruning
     #[arg(long, value_name = "FILE")]
     pub application: Option<PathBuf>,
-    /// YAML with the ConfigMap of rules for all Applications (`resource.customizations.ignoreDifferences.…`)
+    /// Of several sources: the directory of one of them, by its place (0, 1, …), name or ref; --desired is that of the others
+    #[arg(long = "source", value_name = "SOURCE=DIR", requires = "application")]
+    pub sources: Vec<String>,
+    /// YAML with the ConfigMap of fleet-wide settings (`tidelock-cm`, or Argo CD's `argocd-cm`): rules of differences, and
+    /// kinds that are left alone
     #[arg(long, value_name = "FILE")]
     pub customizations: Option<PathBuf>,
     /// Take kinds that nothing is known of as namespaced, instead of refusing them
@@ -73,31 +76,9 @@ pub enum Output {
 /// Why nothing can be said.
 #[derive(Debug, Error)]
 pub enum OfflineError {
-    /// A file could not be read.
-    #[error("cannot read {name}: {source}")]
-    Read {
-        /// The file, or stdin.
-        name: String,
-        /// What went wrong.
-        source: io::Error,
-    },
-    /// A file is no YAML or JSON.
-    #[error("{name}: {source}")]
-    Decode {
-        /// The file, or stdin.
-        name: String,
-        /// What is wrong with it.
-        source: YamlError,
-    },
-    /// The file does not hold the one ConfigMap that is wanted.
-    #[error("{name}: one ConfigMap with rules is wanted (apiVersion: v1, kind: ConfigMap, data: …)")]
-    Customizations {
-        /// The file.
-        name: String,
-    },
-    /// A document is no Kubernetes object.
+    /// A file is of no use.
     #[error(transparent)]
-    Object(RenderError),
+    Input(#[from] InputError),
     /// The file does not hold the one Application that is wanted.
     #[error("{name}: {problem}")]
     Application {
@@ -128,20 +109,9 @@ pub enum OfflineError {
         /// The name.
         name: String,
     },
-    /// The directory is none.
-    #[error("{path} is not a directory that can be read: {source}")]
-    Directory {
-        /// The path.
-        path: PathBuf,
-        /// What went wrong.
-        source: io::Error,
-    },
-    /// The tools could not be found where they should be.
-    #[error(transparent)]
-    Tools(#[from] SettingsError),
     /// The directory could not be rendered.
-    #[error("{reason}: {0}", reason = .0.reason.as_str())]
-    Render(RenderError),
+    #[error("{}", with_reason(.0))]
+    Sources(#[from] SourcesError),
     /// Rendering made nothing.
     #[error(
         "{}: {path} renders no object; set spec.syncPolicy.automated.allowEmpty in the Application if that is meant",
@@ -163,6 +133,10 @@ pub enum OfflineError {
     /// stdout could not be written to.
     #[error("cannot write to stdout: {0}")]
     Print(#[source] io::Error),
+}
+
+fn with_reason(error: &SourcesError) -> String {
+    error.reason().map_or_else(|| error.to_string(), |reason| format!("{reason}: {error}"))
 }
 
 fn sentence(problems: &[Problem]) -> String {

@@ -8,25 +8,29 @@ use serde_json::Value;
 use super::application::Subject;
 use super::live::{Dump, dump};
 use super::render::render;
-use super::{OfflineArguments, OfflineError, input, kinds, unknown_kind_note};
-use crate::api::{
-    AppProjectSpec, Application, DriftPolicy, ExtraFields, IgnoreDifferences, ProjectDestination, ResourceRule,
-};
-use crate::desired::{AssembleInput, DesiredSet, Problem, ProjectRules, SyncOptions, assemble};
+use super::{OfflineArguments, OfflineError, kinds, unknown_kind_note};
+use crate::api::{AppProjectSpec, Application, DriftPolicy, ExtraFields, ProjectDestination, ResourceRule};
+use crate::cli::input;
+use crate::customizations::{self, Customizations};
+use crate::desired::{AssembleInput, DesiredSet, ProjectRules, SyncOptions, assemble};
 use crate::diff::{
     Differences, Examination, Examined, IgnoreRules, ObjectChanges, Verdict, compare_examined,
-    field_changes_that_count, infer_inventory, system_rules,
+    field_changes_that_count, infer_inventory, leave_out,
 };
 use crate::live::LiveView;
 use crate::model::{GroupVersionKind, ObjectKey, Owner};
-use crate::plan::Plan;
-use crate::plan::{CompileInput, Consents, HookNaming, PlanError, Policy, compile};
-use crate::render::Rendered;
+use crate::plan::{
+    CompileInput, Consents, GatePolicy, HookNaming, MovesInput, Next, Plan, PlanError, Policy, Progress, compile,
+    next_moves, observe,
+};
 
 /// Annotation that consents to prune kinds that hold more than themselves, at one revision.
 const APPROVE_PRUNE_ANNOTATION: &str = "tidelock.dev/approve-prune";
 /// A consent names at least this much of a commit id, as git's short ids do.
 const SHORTEST_CONSENT: usize = 7;
+
+/// Name of the attempt that is foreseen: none that a hook's object in the cluster is marked with.
+const ATTEMPT: &str = "foreseen";
 
 /// What is known of an Application.
 #[derive(Debug)]
@@ -43,22 +47,29 @@ pub struct Survey {
     pub changes: BTreeMap<ObjectKey, ObjectChanges>,
     /// What would be done, or why there is no plan.
     pub plan: Result<Plan, PlanError>,
+    /// What a sync that starts now would do first; `None` when there is no plan.
+    pub next: Option<Next>,
+    /// The sync options of the Application.
+    pub options: SyncOptions,
     /// What a person should know.
     pub warnings: Vec<String>,
 }
 
 /// Surveys an Application.
 pub fn survey(arguments: &OfflineArguments, live: Option<&Path>, now: jiff::Timestamp) -> Result<Survey, OfflineError> {
-    let mut subject = Subject::load(arguments.application.as_deref(), &arguments.desired)?;
+    let subject = Subject::load(arguments.application.as_deref(), &arguments.desired)?;
     let owner = subject.owner(&arguments.installation);
-    let objects = live.map(input::objects).transpose()?;
-    let objects = objects.unwrap_or_default();
+    let (customizations, mut notes) = fleet_settings(arguments.customizations.as_deref())?;
+    let is_excluded = |key: &ObjectKey| customizations.excludes(&key.group, &key.kind);
+    let mut objects = live.map(input::objects).transpose()?.unwrap_or_default();
+    // As they are not watched, nothing is known of them.
+    objects.retain(|object| !is_excluded(&object.key()));
     let mut surface = kinds::built_in_kinds()?;
     kinds::add_live_kinds(&mut surface, &objects);
 
-    let Rendered { manifests, warnings, .. } = render(&arguments.desired, &mut subject, &surface, &arguments.tools)?;
-    let Subject { application, warnings: mut notes, .. } = subject;
-    notes.extend(warnings);
+    let (manifests, warnings) = render(arguments, &subject, &surface)?;
+    let Subject { application, warnings: about_application, .. } = subject;
+    notes.extend(about_application.into_iter().chain(warnings));
     let automated = application.spec.sync_policy.as_ref().and_then(|policy| policy.automated.as_ref());
     let policy = Policy::new(automated);
     if manifests.is_empty() && !policy.allow_empty {
@@ -69,18 +80,20 @@ pub fn survey(arguments: &OfflineArguments, live: Option<&Path>, now: jiff::Time
     }
     let (destination, project) = (&application.spec.destination, permissive());
     let input = AssembleInput { owner: &owner, destination, surface: &surface, project: &project };
-    let desired = assemble(manifests, input).map_err(OfflineError::Desired)?;
+    let desired = leave_out(assemble(manifests, input).map_err(OfflineError::Desired)?, is_excluded);
     notes.extend(desired.warnings.iter().cloned());
 
     let Dump { view: live, bodies } = dump(objects, &surface, now)?;
-    let rules = ignore_rules(&application, arguments.customizations.as_deref(), &mut notes)?;
+    let (rules, problems) =
+        IgnoreRules::compile(&application.spec.ignore_differences, &customizations.ignore_differences);
+    notes.extend(problems.iter().map(|problem| format!("{}: {}", problem.reason, problem.message)));
     let extra_fields = application.spec.extra_fields.unwrap_or_default();
     let changes = changes(&desired, &bodies, (&rules, extra_fields), &mut notes);
     let inventory = infer_inventory(&desired, &live, &changes, &owner);
     let accepted = verdicts(&desired, &live, &changes, (&rules, extra_fields));
     let examined = Examined { rules: &rules, extra_fields, accepted: &accepted };
     let differences = compare_examined(&desired, &live, &inventory, &owner, &examined);
-    notes.extend(namespace_note(&application, &desired, &live));
+    notes.extend(namespace_note(&application, &desired, &live).into_iter().chain(hold_note(&application)));
     let consent = has_consent(&application, arguments.revision.as_deref());
     let options =
         application.spec.sync_policy.as_ref().map(|policy| policy.sync_options.as_slice()).unwrap_or_default();
@@ -101,7 +114,23 @@ pub fn survey(arguments: &OfflineArguments, live: Option<&Path>, now: jiff::Time
             started: jiff::Timestamp::UNIX_EPOCH,
         }),
     });
-    Ok(Survey { owner, desired, live, differences, changes, plan, warnings: notes })
+    let next = plan.as_ref().ok().map(|plan| {
+        let input = MovesInput {
+            plan,
+            desired: &desired,
+            live: &live,
+            // What is given of other objects is in the live view.
+            outside: &BTreeMap::new(),
+            policy: GatePolicy::new(application.spec.gate.as_ref()),
+            delete_hooks_after_sync: options.delete_hooks_after_sync,
+            attempt: ATTEMPT,
+            now,
+        };
+        let mut progress = Progress::default();
+        observe(&mut progress, &input);
+        next_moves(&progress, &input)
+    });
+    Ok(Survey { owner, desired, live, differences, changes, plan, next, options, warnings: notes })
 }
 
 /// What `driftPolicy: hold` leaves as it is.
@@ -113,29 +142,13 @@ fn held(application: &Application, differences: &Differences) -> BTreeSet<Object
     drifted.map(|(key, _)| key.clone()).collect()
 }
 
-/// Rules of the Application, and of the ConfigMap for all Applications.
-fn ignore_rules(
-    application: &Application,
-    customizations: Option<&Path>,
-    notes: &mut Vec<String>,
-) -> Result<IgnoreRules, OfflineError> {
-    let note = |problem: &Problem| format!("{}: {}", problem.reason, problem.message);
-    let mut system: Vec<IgnoreDifferences> = Vec::new();
-    if let Some(file) = customizations {
-        let config_maps = input::objects(file)?.into_iter().filter(|object| object.gvk().kind == "ConfigMap");
-        let mut data = config_maps.map(|object| object.object.get("data").cloned().unwrap_or_default());
-        let (Some(data), None) = (data.next(), data.next()) else {
-            return Err(OfflineError::Customizations { name: file.display().to_string() });
-        };
-        let data = serde_json::from_value::<Option<BTreeMap<String, String>>>(data)
-            .map_err(|_| OfflineError::Customizations { name: file.display().to_string() })?;
-        let (rules, problems) = system_rules(&data.unwrap_or_default());
-        notes.extend(problems.iter().map(note));
-        system = rules;
-    }
-    let (rules, problems) = IgnoreRules::compile(&application.spec.ignore_differences, &system);
-    notes.extend(problems.iter().map(note));
-    Ok(rules)
+/// The settings for all Applications, and what a person should know of them.
+fn fleet_settings(file: Option<&Path>) -> Result<(Customizations, Vec<String>), OfflineError> {
+    let Some(file) = file else { return Ok((Customizations::default(), Vec::new())) };
+    let (found, problems) = customizations::parse(&input::config_map(file)?);
+    let name = input::name(file);
+    let notes = problems.iter().map(|problem| format!("{name}: {}: {}", problem.key, problem.message));
+    Ok((found, notes.collect()))
 }
 
 /// What comparing fields came to, of objects of which nothing that git states differs.
@@ -202,6 +215,15 @@ fn has_consent(application: &Application, revision: Option<&str>) -> bool {
     let consent = annotations.and_then(|annotations| annotations.get(APPROVE_PRUNE_ANNOTATION));
     matches!((consent, revision), (Some(consent), Some(revision))
         if consent.len() >= SHORTEST_CONSENT && revision.starts_with(consent.as_str()))
+}
+
+/// Of a changed field files tell neither when git changed nor what was applied.
+fn hold_note(application: &Application) -> Option<String> {
+    (application.spec.drift_policy == Some(DriftPolicy::Hold)).then(|| {
+        "files do not tell what was changed in the cluster from what was changed in git, so what a sync in the cluster \
+         would hold (driftPolicy: hold) is shown here as if git had changed"
+            .to_owned()
+    })
 }
 
 /// `CreateNamespace=true` is carried out beside the plan, before its first write.

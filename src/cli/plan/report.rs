@@ -7,8 +7,7 @@ use serde::Serialize;
 use crate::cli::offline::{ApplicationName, ObjectName, Survey};
 use crate::diff::Extra;
 use crate::model::{ObjectKey, Phase};
-use crate::plan::{Action, Group, NeedCause, Plan, Step, Work};
-use crate::plan::{Condition, GroupWaits, Holding, Prerequisite, waits};
+use crate::plan::{Action, Condition, Group, Holding, NeedCause, Next, Plan, Prerequisite, Step, waits};
 
 /// Version of the shape of this report; it grows with changes that readers must know of.
 const FORMAT: u32 = 2;
@@ -43,12 +42,15 @@ pub struct PlanReport {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct NextReport {
-    /// `run`, `wait` or `done`.
+    /// `run`, `wait`, `fail` or `done`.
     pub action: &'static str,
     /// Numbers of the steps that would run.
     pub steps: Vec<usize>,
     /// What would be waited for.
     pub waiting: Vec<HoldingReport>,
+    /// Why it would fail; absent when it would not.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub message: String,
 }
 
 /// One step.
@@ -162,7 +164,7 @@ impl PlanReport {
             format: FORMAT,
             application: ApplicationName::of(&survey.owner),
             summary,
-            next: first_move(plan, &waits),
+            next: first_move(survey, plan),
             steps,
             blocked: blocked.collect(),
             kept: kept(survey, plan),
@@ -172,32 +174,26 @@ impl PlanReport {
     }
 }
 
-/// What runs first: of the first group that has anything left, the free steps of the lowest rank.
-fn first_move(plan: &Plan, waits: &[GroupWaits]) -> NextReport {
-    let none = |action| NextReport { action, steps: Vec::new(), waiting: Vec::new() };
-    let mut number = 0;
-    for (index, (group, needs)) in plan.groups.iter().zip(waits).enumerate() {
-        let does = |step: &Step| !matches!(step.action, Action::Keep | Action::AwaitGone);
-        let free: Vec<usize> =
-            (0..group.steps.len()).filter(|step| does(&group.steps[*step]) && needs.is_free(*step)).collect();
-        if !free.is_empty() {
-            let ranks = || free.iter().map(|step| group.steps[*step].rank);
-            let first = match group.work {
-                Work::Apply => ranks().min(),
-                Work::Prune => ranks().max(),
-            };
-            let run = free.iter().filter(|step| Some(group.steps[**step].rank) == first);
-            return NextReport { steps: run.map(|step| number + step + 1).collect(), ..none("run") };
+/// What a sync that starts now would do first, by the very code that decides it.
+fn first_move(survey: &Survey, plan: &Plan) -> NextReport {
+    let none = |action| NextReport { action, steps: Vec::new(), waiting: Vec::new(), message: String::new() };
+    match &survey.next {
+        None | Some(Next::Done) => none("done"),
+        Some(Next::Run(moves)) => {
+            let steps = plan.groups.iter().chain(&plan.on_failure).flat_map(|group| &group.steps).zip(1..);
+            let run = steps.filter(|(step, _)| moves.iter().any(|one| one.id == step.id));
+            NextReport { steps: run.map(|(_, number)| number).collect(), ..none("run") }
         }
-        let holding = |need: &Prerequisite| need.holding.iter().map(holding).collect::<Vec<_>>();
-        let after = waits.get(index + 1).filter(|_| index + 1 < plan.groups.len());
-        let waiting = after.and_then(|after| after.group.as_ref()).map(holding).unwrap_or_default();
-        if !waiting.is_empty() {
-            return NextReport { waiting, ..none("wait") };
+        Some(Next::Wait { waiting, until: _ }) => {
+            let holding = waiting
+                .iter()
+                .map(|one| HoldingReport { object: ObjectName::of(&one.key), message: one.message.clone() });
+            NextReport { waiting: holding.collect(), ..none("wait") }
         }
-        number += group.steps.len();
+        Some(Next::Failed { reason, message }) => {
+            NextReport { message: format!("{reason}: {message}"), ..none("fail") }
+        }
     }
-    none("done")
 }
 
 fn step_report(
@@ -283,10 +279,6 @@ fn wait(survey: &Survey, plan: &Plan, need: &Prerequisite) -> WaitReport {
         count: need.holding.len(),
         objects: need.holding.iter().take(NAMED).map(named).collect(),
     }
-}
-
-fn holding(waiting: &Holding) -> HoldingReport {
-    HoldingReport { object: ObjectName::of(&waiting.key), message: waiting.message.clone() }
 }
 
 fn kept(survey: &Survey, plan: &Plan) -> Vec<ObjectName> {

@@ -75,7 +75,7 @@ fn condition(wait: &WaitReport) -> String {
 }
 
 fn now(next: &NextReport) -> String {
-    let NextReport { action, steps, waiting } = next;
+    let NextReport { action, steps, waiting, message } = next;
     let listed = |waiting: &[HoldingReport]| named(waiting, waiting.len());
     match *action {
         "run" => match (steps.first(), steps.last()) {
@@ -89,6 +89,7 @@ fn now(next: &NextReport) -> String {
             }
             _ => "next: nothing".to_owned(),
         },
+        "fail" => format!("next: fails: {message}"),
         "wait" => format!("next: waits for {}", listed(waiting)),
         _ => "next: nothing; all is done".to_owned(),
     }

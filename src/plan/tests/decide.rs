@@ -72,8 +72,8 @@ impl Situation {
     }
 }
 
-fn differing(items: impl IntoIterator<Item = Item>) -> Differences {
-    Case::of(items).differences
+fn differing(objects: impl IntoIterator<Item = (ObjectKey, Difference)>) -> Differences {
+    Differences { objects: objects.into_iter().collect(), ..Differences::default() }
 }
 
 const SYNC: Decision = Decision::Sync { prune: true, dry_run: false, heal: false };
@@ -82,14 +82,14 @@ const SYNC_WITHOUT_PRUNE: Decision = Decision::Sync { prune: false, dry_run: fal
 
 #[test]
 fn what_is_synced_without_being_asked() {
-    let new = differing([wanted(config("a"), 0, absent())]);
-    let drift = differing([wanted(config("a"), 0, Difference::Changed(Cause::Live))]);
+    let new = differing([(config("a"), absent())]);
+    let drift = differing([(config("a"), Difference::Changed(Cause::Live))]);
     let both = differing([
-        wanted(config("a"), 0, Difference::Changed(Cause::Live)),
-        wanted(config("b"), 0, Difference::Changed(Cause::Desired)),
+        (config("a"), Difference::Changed(Cause::Live)),
+        (config("b"), Difference::Changed(Cause::Desired)),
     ]);
-    let in_sync = differing([wanted(config("a"), 0, Difference::InSync)]);
-    let conflict = differing([wanted(config("a"), 0, Difference::Conflict { application: "x/y".into() })]);
+    let in_sync = differing([(config("a"), Difference::InSync)]);
+    let conflict = differing([(config("a"), Difference::Conflict { application: "x/y".into() })]);
     let nothing = Differences::default();
     let automated = Situation::automated;
     for (situation, decision, what) in [
@@ -131,7 +131,7 @@ fn a_person_is_obeyed_at_once_whatever_policy_and_failures_say() {
 
 #[test]
 fn a_failure_is_tried_again_after_a_pause_that_grows_and_a_used_up_limit_only_slows_it() {
-    let new = differing([wanted(config("a"), 0, absent())]);
+    let new = differing([(config("a"), absent())]);
     let failed =
         |seconds_ago, failures, limit| Situation::automated(&new).failed(seconds_ago, failures, limit).decide();
     assert_eq!(failed(0, 1, None), Decision::Later(in_seconds(5)));
@@ -152,7 +152,7 @@ fn a_failure_is_tried_again_after_a_pause_that_grows_and_a_used_up_limit_only_sl
 
 #[test]
 fn healing_that_does_not_last_is_held_back_and_a_commit_is_not() {
-    let drift = differing([wanted(config("a"), 0, Difference::Changed(Cause::Replaced))]);
+    let drift = differing([(config("a"), Difference::Changed(Cause::Replaced))]);
     let mut situation = Situation::automated(&drift);
     situation.heal_not_before = Some(in_seconds(30));
     assert_eq!(situation.decide(), Decision::Later(in_seconds(30)));
@@ -194,7 +194,7 @@ fn the_pause_follows_what_the_retry_states() {
 #[test]
 fn what_holds_a_start_back_is_told_and_holds_only_what_would_start() {
     let hold = |reason| Hold { reason, message: "closed until tomorrow".into(), until: Some(in_seconds(60)) };
-    let new = differing([wanted(config("a"), 0, absent())]);
+    let new = differing([(config("a"), absent())]);
     let mut situation = Situation::automated(&new);
     situation.automated_blocked_by = Some(hold(Reason::WindowClosed));
     assert_eq!(situation.decide(), Decision::Blocked(hold(Reason::WindowClosed)));
@@ -205,7 +205,7 @@ fn what_holds_a_start_back_is_told_and_holds_only_what_would_start() {
     situation.request = Some(Request { prune: false, dry_run: true });
     assert_eq!(situation.decide(), Decision::Sync { prune: false, dry_run: true, heal: false });
     situation.request = None;
-    situation.differences = differing([wanted(config("a"), 0, Difference::InSync)]);
+    situation.differences = differing([(config("a"), Difference::InSync)]);
     assert_eq!(situation.decide(), Decision::Hold);
 }
 

@@ -236,7 +236,7 @@ fn flicker_fails_no_wave_and_lasting_degradation_does() {
         Next::Failed {
             reason: Reason::HealthDegraded,
             message:
-                "apps/Deployment/shop/a has been Degraded: pod crashed for longer than 30 s (gate.degradedGracePeriod)"
+                "apps/Deployment/shop/a has been Degraded for longer than 30 s (gate.degradedGracePeriod): pod crashed"
                     .into(),
         }
     );

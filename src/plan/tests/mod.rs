@@ -19,33 +19,6 @@ use crate::diff::{Difference, Differences, Extra};
 use crate::live::{LiveRecord, LiveView};
 use crate::model::{GroupVersionKind, Hash64, Health, HealthStatus, InstanceId, Marks, ObjectKey, Origin};
 
-/// One object of a case: what is wanted of it and what is there.
-#[derive(Clone, Debug)]
-struct Item {
-    key: ObjectKey,
-    wave: i32,
-    state: State,
-    health: Option<Health>,
-}
-
-#[derive(Clone, Debug)]
-enum State {
-    Wanted(Difference),
-    Extra(Extra),
-}
-
-fn item(key: ObjectKey, wave: i32, state: State) -> Item {
-    Item { key, wave, state, health: None }
-}
-
-fn wanted(key: ObjectKey, wave: i32, difference: Difference) -> Item {
-    item(key, wave, State::Wanted(difference))
-}
-
-fn extra(key: ObjectKey, wave: i32, extra: Extra) -> Item {
-    item(key, wave, State::Extra(extra))
-}
-
 fn prunable() -> Extra {
     Extra::Prunable { uid: "u1".into() }
 }
@@ -109,47 +82,6 @@ fn record(wave: i32, health: Option<Health>) -> LiveRecord {
         by_hand: None,
         health_ignored: false,
         wave,
-    }
-}
-
-/// Everything that a plan is made from.
-#[derive(Clone, Debug, Default)]
-struct Case {
-    desired: DesiredSet,
-    differences: Differences,
-    live: LiveView,
-}
-
-impl Case {
-    fn of(items: impl IntoIterator<Item = Item>) -> Self {
-        let mut case = Self::default();
-        for Item { key, wave, state, health } in items {
-            let mut found = record(wave, health);
-            let seen = match &state {
-                State::Wanted(Difference::Absent { .. }) | State::Extra(Extra::Unseen) => false,
-                State::Wanted(difference) => {
-                    found.deleting = *difference == Difference::Terminating;
-                    true
-                }
-                State::Extra(extra) => {
-                    found.deleting = *extra == Extra::Terminating;
-                    true
-                }
-            };
-            if seen {
-                case.live.objects.insert(key.clone(), Arc::new(found));
-            }
-            match state {
-                State::Wanted(difference) => {
-                    case.desired.objects.insert(key.clone(), Arc::new(object(&key, wave)));
-                    case.differences.objects.insert(key, difference);
-                }
-                State::Extra(extra) => {
-                    case.differences.extras.insert(key, extra);
-                }
-            }
-        }
-        case
     }
 }
 

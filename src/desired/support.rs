@@ -151,6 +151,9 @@ mod tests {
             permit_only_project_scoped_clusters: true,
             ..AppProjectSpec::default()
         };
-        assert_eq!(unsupported_project_fields(&spec), ["spec.sourceNamespaces", "spec.permitOnlyProjectScopedClusters"]);
+        assert_eq!(
+            unsupported_project_fields(&spec),
+            ["spec.sourceNamespaces", "spec.permitOnlyProjectScopedClusters"]
+        );
     }
 }

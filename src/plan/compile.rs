@@ -216,8 +216,13 @@ pub(super) fn groups(mut nodes: Vec<Node<'_>>) -> Result<Vec<Group>, PlanError> 
             needs: std::mem::take(&mut needs[number]),
         });
     }
-    let group =
-        |(place, steps): (Place, Vec<Step>)| Group { phase: place.phase, wave: place.wave, work: Work::Apply, steps };
+    let group = |(place, steps): (Place, Vec<Step>)| Group {
+        phase: place.phase,
+        wave: place.wave,
+        work: Work::Apply,
+        layer: 0,
+        steps,
+    };
     Ok(groups.into_iter().map(group).collect())
 }
 

@@ -91,9 +91,8 @@ impl Driver {
         healing: &BTreeSet<ObjectKey>,
         now: Timestamp,
     ) -> Vec<Culprit> {
-        let changed = |key: &&ObjectKey| {
-            matches!(compared.differences.objects.get(*key), Some(Difference::Changed(Cause::Live)))
-        };
+        let changed =
+            |key: &&ObjectKey| matches!(compared.differences.objects.get(*key), Some(Difference::Changed(Cause::Live)));
         let again: Vec<ObjectKey> = healing
             .iter()
             .filter(changed)

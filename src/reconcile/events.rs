@@ -9,8 +9,7 @@ use tokio::sync::mpsc;
 use tracing::warn;
 
 use crate::api::{ApplicationStatus, ConditionStatus, OperationPhase};
-use crate::model::HealthStatus;
-use crate::model::shorten;
+use crate::model::{HealthStatus, Reason, shorten};
 use crate::status::READY;
 
 /// Longest note of an event: the API server refuses more than 1024 bytes.

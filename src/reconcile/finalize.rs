@@ -30,7 +30,8 @@ const RETRY: Duration = Duration::from_secs(15);
 
 /// Finalizers that Argo CD puts on an Application with hooks around its deletion. Our own record of such hooks does their
 /// work; a manifest that was exported with them must not hang.
-const HOOK_FINALIZERS: [&str; 2] = ["pre-delete-finalizer.argocd.argoproj.io", "post-delete-finalizer.argocd.argoproj.io"];
+const HOOK_FINALIZERS: [&str; 2] =
+    ["pre-delete-finalizer.argocd.argoproj.io", "post-delete-finalizer.argocd.argoproj.io"];
 
 /// Whether a finalizer is ours to take off once the deletion is done.
 fn is_taken_off(finalizer: &str) -> bool {
@@ -87,7 +88,8 @@ impl Driver {
             Ok(None) => {
                 // Losing interest opens nothing, so it can't fail.
                 let _ = self.sources.set_interest(&owner.name, &[]).await;
-                let remaining: Vec<String> = finalizers.into_iter().filter(|finalizer| !is_taken_off(finalizer)).collect();
+                let remaining: Vec<String> =
+                    finalizers.into_iter().filter(|finalizer| !is_taken_off(finalizer)).collect();
                 match self.reporter.set_finalizers(application, &remaining).await {
                     Ok(()) => None,
                     Err(_) => Some(RETRY),

@@ -20,12 +20,12 @@ use super::requests::{Asked, Wish, refused_attempt, selected, take_termination, 
 use crate::api::{Application, OperationPhase, OperationState, Supersede, SyncOperation};
 use crate::desired::{DesiredSet, SyncOptions};
 use crate::model::{Hash64, Owner};
-use crate::plan::{Plan, Work};
 use crate::plan::Progress;
 use crate::plan::{
     DecideInput, Decision, HookNaming, PlanError, Policy, Request, Running, Takeover, decide, is_within_limit,
     runs_hooks, supersede,
 };
+use crate::plan::{Plan, Work};
 use crate::status::{Assessment, Comparison, Failure, HOOK_RUNNING};
 
 /// Pause before objects that were recorded a moment ago are looked at again.
@@ -86,7 +86,8 @@ impl Driver {
             Err(failure) => return Some(self.failed(application, memory, &failure).await),
         };
         let mut due = holds.look_again.and_then(|time| until(time, now));
-        let soon = |due: &mut Option<Duration>, pause: Duration| *due = Some(due.map_or(pause, |known| known.min(pause)));
+        let soon =
+            |due: &mut Option<Duration>, pause: Duration| *due = Some(due.map_or(pause, |known| known.min(pause)));
 
         let asked = match wish {
             Wish::None | Wish::Pending => None,
@@ -143,9 +144,15 @@ impl Driver {
                 if !goes_on {
                     let choices = Choices { prune, dry_run, heal, ..standing.clone() };
                     let started = match asked {
-                        Some((asked, of_operation)) => {
-                            self.begin_asked(application, memory, held, &compared, *asked, of_operation.map(|held| *held), now)
-                        }
+                        Some((asked, of_operation)) => self.begin_asked(
+                            application,
+                            memory,
+                            held,
+                            &compared,
+                            *asked,
+                            of_operation.map(|held| *held),
+                            now,
+                        ),
                         None if retried => self.begin_again(application, memory, held, now),
                         None => {
                             let mut choices = choices;
@@ -343,7 +350,13 @@ impl Driver {
     }
 
     /// Another attempt at an operation of a person that failed.
-    fn begin_again(&self, application: &Application, memory: &mut Memory, held: &Held, now: Timestamp) -> AttemptMemory {
+    fn begin_again(
+        &self,
+        application: &Application,
+        memory: &mut Memory,
+        held: &Held,
+        now: Timestamp,
+    ) -> AttemptMemory {
         memory.retry_at = None;
         let failures = memory.last_failure.as_ref().map_or(0, |failure| failure.failures);
         match memory.attempt.take() {
@@ -442,7 +455,10 @@ impl Driver {
                 revisions: state.revisions.clone(),
                 ..state.operation.clone().and_then(|operation| operation.sync).unwrap_or_default()
             };
-            let sync = SyncOperation { revision: if sync.revisions.is_empty() { sync.revision } else { String::new() }, ..sync };
+            let sync = SyncOperation {
+                revision: if sync.revisions.is_empty() { sync.revision } else { String::new() },
+                ..sync
+            };
             if memory.overriding.is_none() {
                 memory.overriding = Overriding::of(&application.spec, &sync).ok().flatten();
             }
@@ -495,8 +511,7 @@ fn goes_on(application: &Application, memory: &Memory, held: &Held) -> bool {
     let Some(attempt) = memory.attempt.as_ref().filter(|attempt| attempt.is_running() && !attempt.deletes) else {
         return false;
     };
-    attempt.phase == OperationPhase::Terminating
-        || takeover(application, memory, attempt, held.hash) != Takeover::Now
+    attempt.phase == OperationPhase::Terminating || takeover(application, memory, attempt, held.hash) != Takeover::Now
 }
 
 /// Whether an operation that failed with an older target is tried again with that before anything newer.
@@ -533,11 +548,7 @@ fn note_heals(memory: &mut Memory, culprits: Vec<Culprit>, now: Timestamp) {
 
 impl Choices {
     /// What a sync does that nobody asked for.
-    pub(super) fn standing(
-        application: &Application,
-        policy: Policy,
-        held: BTreeSet<crate::model::ObjectKey>,
-    ) -> Self {
+    pub(super) fn standing(application: &Application, policy: Policy, held: BTreeSet<crate::model::ObjectKey>) -> Self {
         let options = application.spec.sync_policy.iter().flat_map(|policy| &policy.sync_options);
         Self {
             prune: policy.prune,

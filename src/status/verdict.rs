@@ -66,7 +66,9 @@ impl Verdict {
                 reason: Reason::Pending,
                 message: "spec.suspend is set: nothing is synced or healed until it is unset".to_owned(),
             }
-        } else if let Some(failure) = observed.attempt.as_ref().filter(|_| !(synced && is_well(health))).and_then(attempt_failure) {
+        } else if let Some(failure) =
+            observed.attempt.as_ref().filter(|_| !(synced && is_well(health))).and_then(attempt_failure)
+        {
             Self { reconciling: true, stalled: true, ..Self::failed(&failure) }
         } else if let Some(first) = observed.attempt.as_ref().and_then(|attempt| attempt.waiting.first()) {
             let message = format!("{} must become {}: {}", first.key, first.condition, first.message);

@@ -145,12 +145,17 @@ fn objects<'a>(
                 continue;
             }
             _ if input.held.contains(key) => {
+                let what = match difference {
+                    Difference::Absent { .. } | Difference::Terminating => "deleted in the cluster and is not made again",
+                    Difference::InSync | Difference::Changed(_) | Difference::Conflict { .. } => {
+                        "changed in the cluster and is left as it is"
+                    }
+                };
                 blocked.push(Blocked {
                     key: key.clone(),
                     reason: Reason::OutOfSync,
                     message: format!(
-                        "{key} was changed in the cluster and is left as it is (driftPolicy: hold); sync by hand to \
-                         correct it, or change git"
+                        "{key} was {what} (driftPolicy: hold); sync by hand to correct it, or change git"
                     ),
                 });
                 continue;

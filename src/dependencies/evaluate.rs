@@ -94,7 +94,7 @@ impl Dependencies {
                 condition: "ready",
                 message: format!("the Applications wait for each other: {}", path.join(" → ")),
                 reason: Reason::DependencyCycle,
-                release: "take one of these out of the spec.dependsOn before it".to_owned(),
+                release: "take one of these out of the spec.dependsOn of the one before it".to_owned(),
             }];
         }
         self.entries.iter().enumerate().filter_map(|(index, entry)| self.wait(index, entry, sights)).collect()
@@ -175,14 +175,14 @@ impl Dependencies {
                 "ready",
                 Reason::WaitingForDependency,
                 format!("Application `{id}`: `{}` is false", predicate.text()),
-                format!("the change of `{id}` that makes it true"),
+                format!("goes on with the change of `{id}` that makes it true"),
             ),
             // What fails today may hold tomorrow: a field that is not there yet is the commonest cause.
             Err(error) => waiting(
                 "ready",
                 Reason::WaitingForDependency,
                 format!("spec.dependsOn[{index}].when has no value for Application `{id}`: {error}"),
-                format!("the change of `{id}` that gives it one, or a correction of the expression"),
+                format!("goes on with the change of `{id}` that gives it one; or correct the expression"),
             ),
         }
     }
@@ -197,7 +197,7 @@ impl Dependencies {
         };
         Some(Hold {
             reason: gravest.reason,
-            message: format!("{}: {}{others}", gravest.message, gravest.release),
+            message: format!("{}; {}{others}", gravest.message, gravest.release),
             until: None,
             manual_allowed: false,
         })
@@ -223,27 +223,27 @@ fn not_yet(entry: &Entry, seen: &Application) -> Option<(&'static str, String, R
     };
     let wait = |message: String, release| Some((condition, message, Release::Time(release)));
     if seen.metadata.deletion_timestamp.is_some() {
-        return wait(format!("Application `{id}` is being deleted"), "its deletion, and its creation anew");
+        return wait(format!("Application `{id}` is being deleted"), "goes on when it was deleted and is made anew");
     }
     if status.observed_generation < seen.metadata.generation {
         return wait(
             format!("Application `{id}` was changed and its status does not tell of it yet"),
-            "the operator that looks after it",
+            "goes on when the operator that looks after it tells of the change",
         );
     }
     if status.sync.status != SyncState::Synced {
-        return wait(format!("Application `{id}` is {}", status.sync.status.as_str()), "its next sync that succeeds");
+        return wait(format!("Application `{id}` is {}", status.sync.status.as_str()), "goes on after its next sync that succeeds");
     }
     match status.operation_state.as_ref() {
         Some(OperationState { phase: OperationPhase::Running | OperationPhase::Terminating, .. }) => {
-            return wait(format!("Application `{id}` is being synced"), "the end of its sync");
+            return wait(format!("Application `{id}` is being synced"), "goes on when its sync ends");
         }
         Some(OperationState { phase: OperationPhase::Failed | OperationPhase::Error, message, .. })
             if entry.condition == DependencyCondition::Synced =>
         {
             return wait(
                 format!("the last sync of Application `{id}` failed: {message}"),
-                "its next sync that succeeds",
+                "goes on after its next sync that succeeds",
             );
         }
         Some(OperationState {
@@ -269,7 +269,7 @@ fn not_yet(entry: &Entry, seen: &Application) -> Option<(&'static str, String, R
         if !reached {
             return wait(
                 format!("Application `{id}` is at revision `{}`, not at `{}`", status.sync.revision, entry.revision),
-                "its sync to that revision",
+                "goes on when it is synced to that revision",
             );
         }
     }
@@ -278,7 +278,7 @@ fn not_yet(entry: &Entry, seen: &Application) -> Option<(&'static str, String, R
         (DependencyCondition::Healthy, health) => {
             let cause =
                 if status.health.message.is_empty() { String::new() } else { format!(": {}", status.health.message) };
-            wait(format!("Application `{id}` is {}{cause}", health.as_str()), "its health")
+            wait(format!("Application `{id}` is {}{cause}", health.as_str()), "goes on when it is Healthy")
         }
     }
 }

@@ -224,7 +224,7 @@ fn the_shortest_circle_is_printed_and_only_its_members_are_refused() {
             condition: "ready",
             message: "the Applications wait for each other: t/a → t/b → t/c → t/a".into(),
             reason: Reason::DependencyCycle,
-            release: "take one of these out of the spec.dependsOn before it".into(),
+            release: "take one of these out of the spec.dependsOn of the one before it".into(),
         }]
     );
 }

@@ -145,6 +145,12 @@ fn objects<'a>(
                 continue;
             }
             _ if input.held.contains(key) => {
+                let what = match difference {
+                    Difference::Absent { .. } | Difference::Terminating => "deleted in the cluster and is not made again",
+                    Difference::InSync | Difference::Changed(_) | Difference::Conflict { .. } => {
+                        "changed in the cluster and is left as it is"
+                    }
+                };
                 blocked.push(Blocked {
                     key: key.clone(),
                     reason: Reason::OutOfSync,

@@ -92,10 +92,10 @@ impl Verdict {
                     reconciling: false,
                     stalled: false,
                     reason: Reason::Succeeded,
-                    message: format!(
-                        "{} objects are as revision {revision} wants them",
-                        comparison.desired.objects.len()
-                    ),
+                    message: match comparison.desired.objects.len() {
+                        1 => format!("1 object is as revision {revision} wants it"),
+                        count => format!("{count} objects are as revision {revision} wants them"),
+                    },
                 },
                 HealthStatus::Degraded => Self {
                     reconciling: false,
@@ -103,7 +103,11 @@ impl Verdict {
                     ..Self::working(Reason::HealthDegraded, health.message.clone())
                 },
                 HealthStatus::Progressing | HealthStatus::Missing | HealthStatus::Unknown => {
-                    Self::working(Reason::Progressing, health.message.clone())
+                    // Nothing differs, so nothing is tried again: that the wait was given up must not be lost.
+                    observed.attempt.as_ref().and_then(attempt_failure).map_or_else(
+                        || Self::working(Reason::Progressing, health.message.clone()),
+                        |failure| Self { reconciling: true, stalled: true, ..Self::failed(&failure) },
+                    )
                 }
             }
         };
@@ -137,7 +141,8 @@ fn out_of_sync(comparison: Comparison<'_>, revision: &str) -> String {
         .collect();
     let count = differing.len();
     differing.truncate(3);
-    format!("{count} objects differ from revision {revision}: {}", differing.join(", "))
+    let objects = if count == 1 { "object differs" } else { "objects differ" };
+    format!("{count} {objects} from revision {revision}: {}", differing.join(", "))
 }
 
 pub(super) fn attempt_failure(attempt: &Attempt<'_>) -> Option<Failure> {

@@ -155,8 +155,7 @@ fn objects<'a>(
                     key: key.clone(),
                     reason: Reason::OutOfSync,
                     message: format!(
-                        "{key} was changed in the cluster and is left as it is (driftPolicy: hold); ask for a sync to \
-                         correct it, or bring git in line with it"
+                        "{key} was {what} (driftPolicy: hold); ask for a sync to correct it, or bring git in line with it"
                     ),
                 });
                 continue;

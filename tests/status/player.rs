@@ -239,6 +239,7 @@ fn look(
         now: moment.at,
         assessment: Assessment::Compared {
             comparison: Comparison {
+                by_hand: &BTreeMap::new(),
                 revision: REVISION,
                 revisions: &[],
                 described: &REVISION[..7],
@@ -436,6 +437,7 @@ fn desired(case: &Case, owner: &Owner) -> DesiredSet {
             destination: &case.application.spec.destination,
             surface: &surface(),
             project: &ProjectRules::new("shop", &project, &[]),
+            skip_missing: false,
         },
     )
     .unwrap()

@@ -71,8 +71,17 @@ async fn a_wave_of_child_applications_is_waited_for() {
         ),
         ("child/web.yaml", file(Deployment::named("web").env("NOT_READY", "1").yaml())),
     ]);
+    // Applications are power over the cluster: only a project that names the operator's namespace may bring them.
+    installation
+        .apply(json!({
+            "apiVersion": "tidelock.dev/v1alpha1", "kind": "AppProject", "metadata": {"name": "parents"},
+            "spec": {"sourceRepos": ["*"], "destinations": [
+                {"namespace": installation.namespace, "server": "*"}, {"namespace": target, "server": "*"},
+            ]},
+        }))
+        .await;
     let parent = Application::named("parent", &repository.url, "parent", &installation.namespace);
-    installation.declare(parent).await;
+    installation.declare(parent.spec("project", json!("parents"))).await;
     installation
         .wait_application("parent", "waits for its child", |object| {
             object["status"]["waitingOn"][0]["object"] == format!("tidelock.dev/Application/{}/child", installation.namespace)

@@ -25,8 +25,8 @@ use tidelock::live::{LiveRecord, LiveView};
 use tidelock::model::{
     ApiSurface, GroupKind, Hash64, Health, Inventory, InventoryEntry, KindInfo, Manifest, Marks, Origin, Owner,
 };
-use tidelock::plan::{GatePolicy, Progress};
 use tidelock::plan::{CompileInput, Consents, HookNaming, MovesInput, compile, next_moves, observe};
+use tidelock::plan::{GatePolicy, Progress};
 
 #[global_allocator]
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
@@ -126,8 +126,9 @@ fn desired(owner: &Owner) -> DesiredSet {
     };
     let project = ProjectRules::new("default", &spec, &[]);
     let destination = Destination { namespace: Some("shop".into()), ..Destination::default() };
-    assemble(manifests, AssembleInput { owner, destination: &destination, surface: &surface, project: &project })
-        .expect("a desired set")
+    let input =
+        AssembleInput { owner, destination: &destination, surface: &surface, project: &project, skip_missing: false };
+    assemble(manifests, input).expect("a desired set")
 }
 
 /// One of a Deployment, its ServiceAccount, its Service and two ConfigMaps.

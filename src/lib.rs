@@ -9,11 +9,15 @@
 //!               │ git::snapshot(revision)           → Files         (I/O: bare object store, no checkout)
 //!               │ render(files, spec)               → Manifests     (pure, or a jailed tool)
 //!               │ desired::assemble(manifests, …)   → DesiredSet    (pure)
-//!               │ live::view(desired)               → LiveView      (from the index)
+//!               │ live::cache                       → LiveView      (from the index)
 //!               │ diff::compare(desired, live, …)   → Differences   (pure)
-//!               │ plan::plan(input)                 → Plan, Report  (pure, clock passed in)
-//!               │ apply::run(step)                  → Outcome       (I/O, decides nothing)
-//!               │ plan::gate::next(outcomes, health)→ Next          (pure)
+//!               │ windows, dependencies             → Hold          (pure)
+//!               │ plan::compile(differences, …)     → Plan          (pure)
+//!               │ plan::decide(policy, request, …)  → Decision      (pure, clock passed in)
+//!               │ preflight(answers to a trial)     → report        (pure)
+//!               │ ┌ plan::observe(live)             → Progress      (pure)
+//!               │ │ plan::next_moves(progress)      → Next          (pure)
+//!               │ └ apply(step)                     → Outcome       (I/O, decides nothing)
 //!               ▼ status::derive(all of the above)  → status, events, metrics
 //! ```
 

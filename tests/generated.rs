@@ -1,10 +1,11 @@
-//! Files that are made from the types are what the types make of them.
+//! Files that are made from the types are what the types make of them, and pages that list them list all.
 
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 
 use tidelock::cli::crd_documents;
+use tidelock::model::Reason;
 
 /// Where the definitions are kept, and what brings a folder up to date.
 const FOLDERS: [&str; 2] = ["crds", "charts/tidelock-crds/files"];
@@ -29,4 +30,15 @@ fn definitions_in_the_repository_are_those_of_the_types() {
             assert!(wanted.contains(name.as_str()), "{folder}/{name} belongs to no kind: delete it");
         }
     }
+}
+
+#[test]
+fn the_page_of_reasons_has_a_row_for_each() {
+    let page = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/reasons.md"))
+        .expect("docs/reasons.md can be read");
+    let (reasons, _events) = page.split_once("\n## Events\n").expect("the page ends with the events");
+    let rows: BTreeSet<&str> =
+        reasons.lines().filter_map(|line| line.strip_prefix("| `")?.split_once("` |")).map(|(name, _)| name).collect();
+    let known: BTreeSet<&str> = Reason::ALL.iter().map(|reason| reason.as_str()).collect();
+    assert_eq!(rows, known, "docs/reasons.md has not one row for each reason");
 }

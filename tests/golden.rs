@@ -1,6 +1,7 @@
-//! Each folder of `tests/golden` is a case that reads as a specification: what git wants, what the cluster holds, and what
-//! `tidelock plan` and `tidelock diff` say. Each folder of `tests/health` is one of `tidelock health`: live objects, rules, and
-//! the verdicts. `UPDATE_GOLDEN=1 cargo test --test golden` writes down what they say now.
+//! Each folder of `tests/golden`, and each example of `docs/examples`, is a case that reads as a specification: what git
+//! wants, what the cluster holds, and what `tidelock plan` and `tidelock diff` say. Each folder of `tests/health` is one of
+//! `tidelock health`: live objects, rules, and the verdicts. `UPDATE_GOLDEN=1 cargo test --test golden` writes down what they
+//! say now.
 
 #![allow(
     clippy::unwrap_used,
@@ -15,9 +16,10 @@ use std::process::Command;
 /// Hidden in every Secret of the cases; no output may show it.
 const CANARIES: [&str; 2] = ["canary", "Y2FuYXJ5LW"];
 
-fn cases(folder: &str) -> Vec<PathBuf> {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join(folder);
-    let mut cases: Vec<PathBuf> = fs::read_dir(root).unwrap().map(|entry| entry.unwrap().path()).collect();
+fn cases(folders: &[&str]) -> Vec<PathBuf> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let entries = folders.iter().flat_map(|folder| fs::read_dir(root.join(folder)).unwrap());
+    let mut cases: Vec<PathBuf> = entries.map(|entry| entry.unwrap().path()).collect();
     cases.sort();
     cases
 }
@@ -25,7 +27,9 @@ fn cases(folder: &str) -> Vec<PathBuf> {
 /// What a verb prints about a case, and how it ends.
 fn said(case: &Path, verb: &str, output: &str) -> String {
     let mut command = Command::new(env!("CARGO_BIN_EXE_tidelock"));
-    command.current_dir(case).args([verb, "--desired", "desired", "--output", output]);
+    // Examples are laid out as a repository whose folder the Application names.
+    let desired = if case.join("desired").exists() { "desired" } else { "." };
+    command.current_dir(case).args([verb, "--desired", desired, "--output", output]);
     for (flag, file) in
         [("--live", "live.yaml"), ("--application", "application.yaml"), ("--customizations", "customizations.yaml")]
     {
@@ -60,7 +64,7 @@ fn check(file: &Path, text: &str) -> Option<String> {
 #[test]
 fn every_case_is_told_as_written_down() {
     let mut wrong = Vec::new();
-    for case in cases("tests/golden") {
+    for case in cases(&["tests/golden", "docs/examples"]) {
         wrong.extend(check(&case.join("plan.txt"), &said(&case, "plan", "text")));
         if case.join("live.yaml").exists() {
             wrong.extend(check(&case.join("diff.txt"), &said(&case, "diff", "text")));
@@ -72,7 +76,7 @@ fn every_case_is_told_as_written_down() {
 #[test]
 fn every_verdict_is_as_written_down() {
     let mut wrong = Vec::new();
-    for case in cases("tests/health") {
+    for case in cases(&["tests/health"]) {
         let arguments = fs::read_to_string(case.join("arguments")).unwrap();
         let mut command = Command::new(env!("CARGO_BIN_EXE_tidelock"));
         command.current_dir(&case).args(["health", "-f", "live.yaml"]).args(arguments.split_whitespace());

@@ -125,7 +125,16 @@ const RULES: &[Rule] = &[
     rule(
         PURE,
         "reconcile::overriding",
-        &["model", "api", "desired", "git::RepositoryUrl", "render::manifests", "render::yaml", "status", "reconcile::memory"],
+        &[
+            "model",
+            "api",
+            "desired",
+            "git::RepositoryUrl",
+            "render::manifests",
+            "render::yaml",
+            "status",
+            "reconcile::memory",
+        ],
     ),
     rule(TOP, "server", &["model", "api", "clock", "metrics", "reconcile"]),
     rule(TOP, "cli", &["*"]),

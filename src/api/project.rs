@@ -103,22 +103,27 @@ pub struct ResourceRule {
     pub name: String,
 }
 
-/// When syncs may run.
+/// When syncs may run. `kind`, `schedule` and `duration` are demanded by rules and not by the type: a project that lacks
+/// one must still be readable, since it was stored before the rule or while it was off, and a window that can't be read
+/// closes.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 #[x_kube(
-    validation = Rule::new("self.kind in ['allow', 'deny']").message("kind must be allow or deny"),
-    validation = Rule::new("self.schedule != ''").message("schedule must be a cron expression of five fields, such as '0 22 * * 1-5'"),
-    validation = Rule::new("self.duration.matches('^([0-9]+([.][0-9]+)?(ms|s|m|h))+$')").message("duration must be one such as 30m, 8h or 1h30m")
+    validation = Rule::new("has(self.kind) && self.kind in ['allow', 'deny']").message("kind must be allow or deny"),
+    validation = Rule::new("has(self.schedule) && self.schedule != ''").message("schedule must be a cron expression of five fields, such as '0 22 * * 1-5'"),
+    validation = Rule::new("has(self.duration) && self.duration.matches('^([0-9]+([.][0-9]+)?(ms|s|m|h))+$')").message("duration must be one such as 30m, 8h or 1h30m")
 )]
 pub struct SyncWindow {
     /// `allow` or `deny`.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
     #[schemars(length(max = 5))]
     pub kind: String,
     /// Cron expression of five fields: minute, hour, day of month, month, day of week.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
     #[schemars(length(max = 256))]
     pub schedule: String,
     /// How long the window stays open (`1h`), in elapsed time.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
     #[schemars(length(max = 32))]
     pub duration: String,
     /// Globs of Applications.
@@ -157,4 +162,18 @@ pub struct AppProjectStatus {
     /// `UnsupportedField` when a field is set that this version does not act on.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub conditions: Vec<Condition>,
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_window_that_lacks_what_the_rules_demand_is_read_all_the_same() {
+        let spec: AppProjectSpec = serde_json::from_value(json!({"syncWindows": [{"kind": "deny"}]})).unwrap();
+        let window = SyncWindow { kind: "deny".to_owned(), ..SyncWindow::default() };
+        assert_eq!(spec, AppProjectSpec { sync_windows: vec![window], ..AppProjectSpec::default() });
+    }
 }

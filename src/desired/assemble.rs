@@ -32,6 +32,9 @@ pub struct AssembleInput<'a> {
     pub surface: &'a ApiSurface,
     /// What the project allows.
     pub project: &'a ProjectRules,
+    /// Whether an object of a kind that nobody serves yet is let through (`SkipDryRunOnMissingResource`), unless it says
+    /// otherwise itself.
+    pub skip_missing: bool,
 }
 
 /// Why the set can't be assembled.
@@ -206,8 +209,22 @@ fn assemble_body(
             message: format!("{origin}: {} has no metadata.name; generateName works for hooks only", gvk.kind),
         });
     }
-    let (namespaced, kind_is_new) = scope_of(&gvk, input.surface, coming)
-        .map_err(|(reason, why)| Problem { reason, message: format!("{origin}: {} `{told_name}`: {why}", gvk.kind) })?;
+    let mut options = object_options(&manifest);
+    let skips_missing = options.skip_dry_run_on_missing_resource.unwrap_or(input.skip_missing);
+    let (namespaced, kind_is_new) = match scope_of(&gvk, input.surface, coming) {
+        Ok(scope) => scope,
+        // Held to the rules for namespaced kinds; one that turns out to be cluster-wide is not applied as if it were.
+        Err((Reason::KindNotFound, _)) if skips_missing && !input.surface.kinds.contains_key(&gvk.group_kind()) => {
+            options.warnings.push(format!(
+                "the cluster does not serve the kind {gvk} yet (SkipDryRunOnMissingResource=true); it is taken as namespaced \
+                 and applied once the kind is served"
+            ));
+            (true, true)
+        }
+        Err((reason, why)) => {
+            return Err(Problem { reason, message: format!("{origin}: {} `{told_name}`: {why}", gvk.kind) });
+        }
+    };
     let namespace = match (namespaced, manifest.namespace()) {
         (false, _) => String::new(),
         (true, "") => input.destination.namespace.clone().unwrap_or_default(),
@@ -232,7 +249,6 @@ fn assemble_body(
         input.project.permits_namespace(input.destination, &name).map_err(denied)?;
     }
     let wave = if is_hook { hook_wave(&manifest) } else { sync_wave(&manifest) };
-    let options = object_options(&manifest);
     let Value::Object(mut object) = manifest.object else {
         return Err(Problem { reason: Reason::InvalidManifest, message: format!("{origin}: not an object") });
     };
@@ -446,8 +462,30 @@ mod tests {
         let (surface, project) = (surface(), permissive());
         assemble(
             manifests,
-            AssembleInput { owner: &owner, destination: &destination, surface: &surface, project: &project },
+            AssembleInput {
+                owner: &owner,
+                destination: &destination,
+                surface: &surface,
+                project: &project,
+                skip_missing: false,
+            },
         )
+    }
+
+    #[test]
+    fn an_object_of_a_kind_that_is_not_served_yet_passes_only_by_option_and_is_held_to_the_rules_for_namespaces() {
+        let widget = |options: &str| {
+            json!({
+                "apiVersion": "example.com/v1", "kind": "Widget",
+                "metadata": {"name": "w", "annotations": {"tidelock.dev/sync-options": options}},
+            })
+        };
+        let refused = assembled(vec![manifest(1, widget("Validate=false"))]).unwrap_err();
+        assert_eq!(refused[0].reason, Reason::KindNotFound);
+        let set = assembled(vec![manifest(1, widget("SkipDryRunOnMissingResource=true"))]).unwrap();
+        let key = ObjectKey::new("example.com", "Widget", "shop", "w");
+        assert!(set.objects[&key].kind_is_new);
+        assert_eq!(set.warnings.len(), 1);
     }
 
     #[test]

@@ -30,16 +30,12 @@ pub fn unsupported_fields(application: &Application) -> Vec<String> {
             fields.push(text.to_owned());
         }
     };
-    if let Some(SyncPolicy { automated: _, sync_options, retry, supersede: _, managed_namespace_metadata: _ }) =
+    if let Some(SyncPolicy { automated: _, sync_options, retry: _, supersede: _, managed_namespace_metadata: _ }) =
         sync_policy
     {
         for warning in SyncOptions::parse(sync_options.iter().map(String::as_str)).warnings {
             note(true, &format!("spec.syncPolicy.syncOptions: {warning}"));
         }
-        note(
-            retry.as_ref().is_some_and(|retry| retry.refresh),
-            "spec.syncPolicy.retry.refresh (a newer commit always supersedes)",
-        );
     }
     let several = !sources.is_empty();
     for (index, source) in application.spec.all_sources().iter().enumerate() {
@@ -122,10 +118,7 @@ mod tests {
         });
         assert_eq!(
             unsupported_fields(&application),
-            [
-                "spec.syncPolicy.syncOptions: sync option `Replica=true` is not known and has no effect",
-                "spec.syncPolicy.retry.refresh (a newer commit always supersedes)",
-            ]
+            ["spec.syncPolicy.syncOptions: sync option `Replica=true` is not known and has no effect"]
         );
         assert!(unsupported_fields(&Application::default()).is_empty());
     }
@@ -158,6 +151,9 @@ mod tests {
             permit_only_project_scoped_clusters: true,
             ..AppProjectSpec::default()
         };
-        assert_eq!(unsupported_project_fields(&spec), ["spec.sourceNamespaces", "spec.permitOnlyProjectScopedClusters"]);
+        assert_eq!(
+            unsupported_project_fields(&spec),
+            ["spec.sourceNamespaces", "spec.permitOnlyProjectScopedClusters"]
+        );
     }
 }

@@ -15,7 +15,8 @@ pub fn infer_inventory(
     changes: &BTreeMap<ObjectKey, ObjectChanges>,
     owner: &Owner,
 ) -> Inventory {
-    let recorded = live.objects.iter().filter(|(key, record)| record.hook_attempt.is_none() && record.marks.prove(owner, key));
+    let recorded =
+        live.objects.iter().filter(|(key, record)| record.hook_attempt.is_none() && record.marks.prove(owner, key));
     let entries = recorded.map(|(key, record)| {
         let wanted = desired.objects.get(key).filter(|_| changes.get(key).is_some_and(ObjectChanges::is_empty));
         let entry = InventoryEntry::Applied {

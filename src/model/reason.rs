@@ -9,6 +9,9 @@ macro_rules! reasons {
         pub enum Reason { $($(#[doc = $doc])+ $name),+ }
 
         impl Reason {
+            /// All of them.
+            pub const ALL: &'static [Self] = &[$(Self::$name),+];
+
             /// The name as it stands in conditions.
             pub const fn as_str(self) -> &'static str {
                 match self { $(Self::$name => stringify!($name)),+ }
@@ -165,8 +168,6 @@ reasons! {
     DriftFight,
     /// A rule of the user (health, ignored differences) can't be used.
     InvalidRule,
-    /// Part of the change was tried on the server and refused, so nothing was written.
-    PreflightRefused,
 
     // Good and neutral states.
     /// Everything is as git wants it and healthy.

@@ -156,7 +156,9 @@ fn objects<'a>(
                 blocked.push(Blocked {
                     key: key.clone(),
                     reason: Reason::OutOfSync,
-                    message: format!("{key} was {what} (driftPolicy: hold); sync by hand to correct it, or change git"),
+                    message: format!(
+                        "{key} was {what} (driftPolicy: hold); ask for a sync to correct it, or bring git in line with it"
+                    ),
                 });
                 continue;
             }
@@ -221,8 +223,13 @@ pub(super) fn groups(mut nodes: Vec<Node<'_>>) -> Result<Vec<Group>, PlanError> 
             needs: std::mem::take(&mut needs[number]),
         });
     }
-    let group =
-        |(place, steps): (Place, Vec<Step>)| Group { phase: place.phase, wave: place.wave, work: Work::Apply, steps };
+    let group = |(place, steps): (Place, Vec<Step>)| Group {
+        phase: place.phase,
+        wave: place.wave,
+        work: Work::Apply,
+        layer: 0,
+        steps,
+    };
     Ok(groups.into_iter().map(group).collect())
 }
 

@@ -66,8 +66,8 @@ pub fn compile_deletion(input: DeletionInput<'_>) -> Result<Plan, PlanError> {
         last.entry(key).or_insert(None);
     }
     let first = dependents(input.desired);
-    let prune = |going: &Going| -> Vec<Group> { in_reverse(going, input.live, &first) };
-    let groups = [hooks, prune(&going), post_delete, prune(&last)].concat();
+    let prune = |phase: Phase, going: &Going| -> Vec<Group> { in_reverse(phase, going, input.live, &first) };
+    let groups = [hooks, prune(Phase::Sync, &going), post_delete, prune(Phase::PostDelete, &last)].concat();
     Ok(Plan { groups, on_failure: Vec::new(), blocked: Vec::new() })
 }
 

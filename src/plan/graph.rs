@@ -107,6 +107,9 @@ pub struct Group {
     pub wave: i32,
     /// Whether it brings or takes away.
     pub work: Work,
+    /// How many groups of the same phase, wave and work come after it. Counted from the end, so that it stays the same when
+    /// groups before it are done with and a plan that is made anew has them no more.
+    pub layer: u16,
     /// The steps, in the order in which they would run if nothing held them.
     pub steps: Vec<Step>,
 }

@@ -122,12 +122,14 @@ pub struct GroupId {
     pub wave: i32,
     /// Whether it brings or takes away.
     pub work: Work,
+    /// Its place among groups of the same phase, wave and work.
+    pub layer: u16,
 }
 
 impl GroupId {
     /// The identity of a group of `Plan::groups`, or of `Plan::on_failure`.
     pub const fn of(group: &Group, on_failure: bool) -> Self {
-        Self { on_failure, phase: group.phase, wave: group.wave, work: group.work }
+        Self { on_failure, phase: group.phase, wave: group.wave, work: group.work, layer: group.layer }
     }
 }
 

@@ -70,7 +70,7 @@ pub(super) fn prunes(input: CompileInput<'_>) -> Pruned {
             }
         }
     }
-    pruned.groups = in_reverse(&going, input.live, &BTreeMap::new());
+    pruned.groups = in_reverse(Phase::Sync, &going, input.live, &BTreeMap::new());
     pruned
 }
 
@@ -167,7 +167,12 @@ fn is_plural_of(plural: &str, kind: &str) -> bool {
 
 /// Groups of prunes: later waves first, in a wave the kinds that come last first. A Namespace and a definition outlive what
 /// depends on them, as they came before it; so does what others depend on by annotation (`first`: objects that go before a key).
-pub(super) fn in_reverse(going: &Going, live: &LiveView, first: &BTreeMap<&ObjectKey, Vec<&ObjectKey>>) -> Vec<Group> {
+pub(super) fn in_reverse(
+    phase: Phase,
+    going: &Going,
+    live: &LiveView,
+    first: &BTreeMap<&ObjectKey, Vec<&ObjectKey>>,
+) -> Vec<Group> {
     let wave_of = |key: &ObjectKey| live.objects.get(key).map_or(0, |record| record.wave);
     let (mut in_namespace, mut in_group) = (BTreeMap::<&str, i32>::new(), BTreeMap::<&str, i32>::new());
     for key in going.keys() {
@@ -191,7 +196,9 @@ pub(super) fn in_reverse(going: &Going, live: &LiveView, first: &BTreeMap<&Objec
     }
     let mut groups = Vec::new();
     for (wave, keys) in waves.into_iter().rev() {
-        for mut keys in layers(keys, first) {
+        let layers = layers(keys, first);
+        let after = layers.len();
+        for (index, mut keys) in layers.into_iter().enumerate() {
             keys.sort_by_key(|key| (Reverse(kind_rank(&key.group, &key.kind)), *key));
             let step = |key: &ObjectKey| Step {
                 id: StepId { phase: Phase::Sync, key: key.clone() },
@@ -200,9 +207,10 @@ pub(super) fn in_reverse(going: &Going, live: &LiveView, first: &BTreeMap<&Objec
                 needs: Vec::new(),
             };
             groups.push(Group {
-                phase: Phase::Sync,
+                phase,
                 wave,
                 work: Work::Prune,
+                layer: u16::try_from(after - 1 - index).unwrap_or(u16::MAX),
                 steps: keys.into_iter().map(step).collect(),
             });
         }

@@ -62,8 +62,13 @@ pub(super) fn reopen_drifted(
         );
         differs && id.phase == Phase::Sync && !matches!(outcome, Outcome::Failed { .. })
     };
-    let found: Vec<StepId> =
-        attempt.progress.outcomes.iter().filter(|(id, outcome)| drifted(id, outcome)).map(|(id, _)| id.clone()).collect();
+    let found: Vec<StepId> = attempt
+        .progress
+        .outcomes
+        .iter()
+        .filter(|(id, outcome)| drifted(id, outcome))
+        .map(|(id, _)| id.clone())
+        .collect();
     let mut earliest: Option<Timestamp> = None;
     for id in found {
         match memory.heals.not_before(&id.key, now).filter(|time| *time > now) {

@@ -16,9 +16,9 @@ use crate::apply::Propagation;
 use crate::desired::DesiredSet;
 use crate::live::LiveView;
 use crate::model::{ObjectKey, Owner};
-use crate::plan::{Plan, Step};
 use crate::plan::{Act, GatePolicy, Next};
 use crate::plan::{MovesInput, Outcome, OutsideState, next_moves, observe};
+use crate::plan::{Plan, Step};
 use crate::status::Failure;
 
 /// How soon objects outside the Application that a step needs are looked at again: no watch shows them.

@@ -148,11 +148,8 @@ impl Driver {
                 .unwrap_or(options.skip_dry_run_on_missing_resource),
             is_made_anew,
         };
-        let trials = written
-            .iter()
-            .map(|object| trial(object, false))
-            .chain(hooks.map(|object| trial(object, true)))
-            .collect();
+        let trials =
+            written.iter().map(|object| trial(object, false)).chain(hooks.map(|object| trial(object, true))).collect();
         let keys: std::collections::BTreeSet<&ObjectKey> = written.iter().map(|object| &object.key).collect();
         let change = Change::of(
             attempt.desired.objects.values().map(AsRef::as_ref),

@@ -91,9 +91,8 @@ impl Driver {
         healing: &BTreeSet<ObjectKey>,
         now: Timestamp,
     ) -> Vec<Culprit> {
-        let changed = |key: &&ObjectKey| {
-            matches!(compared.differences.objects.get(*key), Some(Difference::Changed(Cause::Live)))
-        };
+        let changed =
+            |key: &&ObjectKey| matches!(compared.differences.objects.get(*key), Some(Difference::Changed(Cause::Live)));
         let again: Vec<ObjectKey> = healing
             .iter()
             .filter(changed)
@@ -130,21 +129,14 @@ fn culprit(examination: &Examination) -> Option<(String, String)> {
     })
 }
 
-/// Objects whose differences an automated sync leaves as they are: drift that the policy holds, and what people added
-/// where that is only reported.
+/// Objects whose differences an automated sync leaves as they are: drift that the policy holds.
 pub(super) fn held_objects(
     policy: Policy,
     memory: &Memory,
     desired: &DesiredSet,
     compared: &Compared,
 ) -> BTreeSet<ObjectKey> {
-    let reported = compared
-        .differences
-        .objects
-        .iter()
-        .filter(|(_, difference)| matches!(difference, Difference::Changed(Cause::Extra)))
-        .map(|(key, _)| key.clone());
-    let mut held: BTreeSet<ObjectKey> = reported.collect();
+    let mut held = BTreeSet::new();
     if policy.hold_drifted {
         held.extend(drifted(&compared.differences).cloned());
         // A change of git besides does not make the drift undone.

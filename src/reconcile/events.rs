@@ -9,8 +9,7 @@ use tokio::sync::mpsc;
 use tracing::warn;
 
 use crate::api::{ApplicationStatus, ConditionStatus, OperationPhase};
-use crate::model::HealthStatus;
-use crate::model::shorten;
+use crate::model::{HealthStatus, Reason, shorten};
 use crate::status::READY;
 
 /// Longest note of an event: the API server refuses more than 1024 bytes.
@@ -112,7 +111,17 @@ pub(super) fn events(before: &ApplicationStatus, after: &ApplicationStatus) -> V
         (condition.status == ConditionStatus::False).then(|| (condition.reason.clone(), condition.message.clone()))
     };
     let failing = ready(after).filter(|(reason, _)| ready(before).is_none_or(|(former, _)| former != *reason));
-    let quiet = ["Progressing", "OutOfSync", "Pending", "WaitingForHealth"];
+    let quiet = [
+        Reason::Progressing,
+        Reason::OutOfSync,
+        Reason::Pending,
+        Reason::WaitingForHealth,
+        Reason::WaitingForHook,
+        Reason::WaitingForDependency,
+        Reason::WindowClosed,
+        Reason::PruneWaiting,
+    ]
+    .map(Reason::as_str);
     if let Some((reason, message)) = failing.filter(|(reason, _)| !quiet.contains(&reason.as_str())) {
         events.push(event(EventType::Warning, &reason, "Reconcile", &message));
     }

@@ -28,6 +28,19 @@ const LIST_DEADLINE: Duration = Duration::from_mins(1);
 /// Pause before a deletion that can't go on is tried again.
 const RETRY: Duration = Duration::from_secs(15);
 
+/// Finalizers that Argo CD puts on an Application with hooks around its deletion. Our own record of such hooks does their
+/// work; a manifest that was exported with them must not hang.
+const HOOK_FINALIZERS: [&str; 2] =
+    ["pre-delete-finalizer.argocd.argoproj.io", "post-delete-finalizer.argocd.argoproj.io"];
+
+/// Whether a finalizer is ours to take off once the deletion is done.
+fn is_taken_off(finalizer: &str) -> bool {
+    let hooks = HOOK_FINALIZERS
+        .iter()
+        .any(|ours| finalizer == *ours || finalizer.strip_prefix(ours).is_some_and(|rest| rest.starts_with('/')));
+    hooks || is_ours(finalizer)
+}
+
 fn is_ours(finalizer: &str) -> bool {
     FINALIZERS
         .iter()
@@ -57,6 +70,12 @@ impl Driver {
     ) -> Option<Duration> {
         let finalizers = application.metadata.finalizers.clone().unwrap_or_default();
         if !finalizers.iter().any(|finalizer| is_ours(finalizer)) {
+            // Without a finalizer that asks for it nothing is deleted; those of hooks alone would keep it for ever.
+            let remaining: Vec<String> =
+                finalizers.iter().filter(|finalizer| !is_taken_off(finalizer)).cloned().collect();
+            if remaining.len() < finalizers.len() {
+                return self.reporter.set_finalizers(application, &remaining).await.err().map(|_| RETRY);
+            }
             return None;
         }
         let dependents = self.dependencies.deletion_waits(&owner.name, application);
@@ -69,7 +88,8 @@ impl Driver {
             Ok(None) => {
                 // Losing interest opens nothing, so it can't fail.
                 let _ = self.sources.set_interest(&owner.name, &[]).await;
-                let remaining: Vec<String> = finalizers.into_iter().filter(|finalizer| !is_ours(finalizer)).collect();
+                let remaining: Vec<String> =
+                    finalizers.into_iter().filter(|finalizer| !is_taken_off(finalizer)).collect();
                 match self.reporter.set_finalizers(application, &remaining).await {
                     Ok(()) => None,
                     Err(_) => Some(RETRY),
@@ -130,7 +150,7 @@ impl Driver {
                     condition: "confirmed",
                     message: blocked.message.clone(),
                     reason: blocked.reason,
-                    release: String::new(),
+                    release: "the annotation tidelock.dev/approve-deletion on the Application".to_owned(),
                 })
                 .collect();
             tracing::info!(object = %first.key, "the deletion waits for consent");
@@ -255,6 +275,9 @@ mod tests {
         assert!(is_ours("resources-finalizer.argocd.argoproj.io/background"));
         assert!(!is_ours("example.com/tidelock.dev/resources-finalizer"));
         assert!(!is_ours("tidelock.dev/resources-finalizer-of-another"));
+        assert!(!is_ours("post-delete-finalizer.argocd.argoproj.io/cleanup"));
+        assert!(is_taken_off("post-delete-finalizer.argocd.argoproj.io/cleanup"));
+        assert!(!is_taken_off("example.com/finalizer"));
         let options = SyncOptions::default();
         assert_eq!(spreads(&["tidelock.dev/resources-finalizer".into()], &options), Propagation::Foreground);
         assert_eq!(spreads(&["tidelock.dev/resources-finalizer/background".into()], &options), Propagation::Background);

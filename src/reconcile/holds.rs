@@ -51,7 +51,13 @@ impl Driver {
     }
 
     /// Whether a sync that has started may go on although windows have closed since.
-    pub(super) fn may_continue(&self, application: &Application, started: Timestamp, manual: bool, now: Timestamp) -> bool {
+    pub(super) fn may_continue(
+        &self,
+        application: &Application,
+        started: Timestamp,
+        manual: bool,
+        now: Timestamp,
+    ) -> bool {
         let project = self.projects.get(&application.spec.project).and_then(Result::ok);
         project.is_none_or(|project| {
             self.windows.of(&project).may_continue(&Subject::of(application), started, manual, now)

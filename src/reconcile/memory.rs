@@ -7,12 +7,12 @@ use std::sync::Arc;
 use jiff::Timestamp;
 
 use super::attempt::AttemptMemory;
-use super::requests::Asked;
 use super::overriding::Overriding;
+use super::requests::Asked;
 use crate::api::{ApplicationStatus, SyncWindowStatus};
 use crate::desired::DesiredSet;
-use crate::model::{Hash64, Inventory, ObjectKey, Revision};
 use crate::diff::{IgnoreRules, Verdict};
+use crate::model::{Hash64, Inventory, ObjectKey, Revision};
 use crate::plan::Waiting;
 use crate::plan::{Heals, LastAttempt};
 use crate::render::RenderInputs;

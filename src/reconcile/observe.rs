@@ -8,7 +8,7 @@ use super::overriding::OverridingOrigin;
 use super::produce::{Pinned, Wanted, allows_empty, hash_of, project_name};
 use super::sources::{DEFAULT_INTERVAL, Interest, SourceState};
 use crate::api::{Application, ApplicationSource, IN_CLUSTER_NAME, IN_CLUSTER_SERVER};
-use crate::desired::{ProjectRules, about_source, check_references, source_label};
+use crate::desired::{ProjectRules, SyncOptions, about_source, check_references, source_label};
 use crate::git::{RepositoryUrl, Target};
 use crate::model::{Hash64, Owner, Reason, parse_duration};
 use crate::status::Failure;
@@ -319,6 +319,12 @@ fn created_namespace_is_permitted(application: &Application, project: &ProjectRu
     }
 }
 
+/// Whether an option lets objects through whose kind nobody serves yet.
+pub(super) fn skips_missing(application: &Application) -> bool {
+    let options = application.spec.sync_policy.iter().flat_map(|policy| &policy.sync_options);
+    SyncOptions::parse(options.map(String::as_str)).skip_dry_run_on_missing_resource
+}
+
 fn parameters(
     application: &Application,
     sources: &[ApplicationSource],
@@ -333,6 +339,7 @@ fn parameters(
         "project": project.to_string(),
         "projectName": application.spec.project,
         "excluded": excluded.to_string(),
+        "skipsMissing": skips_missing(application),
         "allowEmpty": allows_empty(application),
     }))
 }

@@ -10,7 +10,8 @@ use tracing::{info, warn};
 use super::driver::Driver;
 use super::memory::Seen;
 use crate::apply::{
-    self, ApplyError, ApplyOptions, DeleteProof, Deleted, FieldsRemoved, Force, HookStart, Mode, Propagation, Validation,
+    self, ApplyError, ApplyOptions, DeleteProof, Deleted, FieldsRemoved, Force, HookStart, Mode, Propagation,
+    Validation,
 };
 use crate::desired::{DesiredObject, DesiredSet, SyncOptions};
 use crate::diff::IgnoreRules;
@@ -235,6 +236,17 @@ impl Driver {
             {
                 tokio::time::sleep(DISCOVERY_PAUSE).await;
             }
+        }
+        let is_namespaced = self.surface.current().resolve(&object.gvk).is_none_or(|info| info.namespaced);
+        if is_namespaced == object.key.namespace.is_empty() {
+            let scope = if is_namespaced { "namespaced" } else { "cluster-wide" };
+            return Err(Outcome::Failed {
+                reason: Reason::KindNotFound,
+                message: format!(
+                    "{}: the kind {} is {scope}, which was not known when the sync began; the next one goes by it",
+                    object.origin, object.gvk
+                ),
+            });
         }
         let kinds = std::iter::once(object.key.group_kind()).collect();
         self.cache

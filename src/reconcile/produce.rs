@@ -225,7 +225,13 @@ impl Driver {
             surface
         };
         let destination = &wanted.application.spec.destination;
-        let input = AssembleInput { owner: wanted.owner, destination, surface: &surface, project: wanted.project };
+        let input = AssembleInput {
+            owner: wanted.owner,
+            destination,
+            surface: &surface,
+            project: wanted.project,
+            skip_missing: super::observe::skips_missing(wanted.application),
+        };
         let desired = assemble(manifests, input).map_err(|problems| failure_of(&problems))?;
         let fleet = self.fleet.current();
         Ok(leave_out(desired, |key| fleet.customizations.excludes(&key.group, &key.kind)))

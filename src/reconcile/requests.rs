@@ -86,9 +86,10 @@ impl Driver {
         let options = options.unwrap_or_default();
         if let Some(operation) = &application.operation {
             let read = SyncRequest::read(operation, options).and_then(|request| {
-                let busy = memory.attempt.as_ref().is_some_and(|attempt| {
-                    attempt.is_running() && (!attempt.automated || attempt.hook_is_running())
-                });
+                let busy = memory
+                    .attempt
+                    .as_ref()
+                    .is_some_and(|attempt| attempt.is_running() && (!attempt.automated || attempt.hook_is_running()));
                 if busy { Err(RequestRefused::InProgress) } else { Ok(request) }
             });
             // What is only tried changes nothing that a window protects.

@@ -14,17 +14,19 @@ use super::drift::{Culprit, drifted, held_objects};
 use super::driver::Driver;
 use super::holds::Holds;
 use super::memory::{Held, Memory};
-use super::requests::{Asked, Wish, refused_attempt, selected, take_termination};
-use crate::api::{Application, OperationPhase, Supersede};
+use super::observe::Desired;
+use super::overriding::Overriding;
+use super::requests::{Asked, Wish, refused_attempt, selected, take_termination, was_ended_by_a_person};
+use crate::api::{Application, OperationPhase, OperationState, Supersede, SyncOperation};
 use crate::desired::{DesiredSet, SyncOptions};
 use crate::model::{Hash64, Owner};
-use crate::plan::{Plan, Work};
 use crate::plan::Progress;
 use crate::plan::{
     DecideInput, Decision, HookNaming, PlanError, Policy, Request, Running, Takeover, decide, is_within_limit,
     runs_hooks, supersede,
 };
-use crate::status::{Assessment, Comparison, Failure};
+use crate::plan::{Plan, Work};
+use crate::status::{Assessment, Comparison, Failure, HOOK_RUNNING};
 
 /// Pause before objects that were recorded a moment ago are looked at again.
 const RECORDED_PAUSE: Duration = Duration::from_secs(2);
@@ -76,13 +78,16 @@ impl Driver {
         let mut compared = self.compare_closely(application, owner, memory, &held.desired).await;
         settle_reported_revision(memory, &compared.differences);
         let held = &memory.held.clone().unwrap_or_else(|| held.clone());
-        self.resume(application, memory, held);
+        if !self.resume(application, owner, memory, held).await {
+            return None;
+        }
         let wish = match self.wish(application, owner, memory, policy, &holds).await {
             Ok(wish) => wish,
             Err(failure) => return Some(self.failed(application, memory, &failure).await),
         };
         let mut due = holds.look_again.and_then(|time| until(time, now));
-        let soon = |due: &mut Option<Duration>, pause: Duration| *due = Some(due.map_or(pause, |known| known.min(pause)));
+        let soon =
+            |due: &mut Option<Duration>, pause: Duration| *due = Some(due.map_or(pause, |known| known.min(pause)));
 
         let asked = match wish {
             Wish::None | Wish::Pending => None,
@@ -139,9 +144,15 @@ impl Driver {
                 if !goes_on {
                     let choices = Choices { prune, dry_run, heal, ..standing.clone() };
                     let started = match asked {
-                        Some((asked, of_operation)) => {
-                            self.begin_asked(application, memory, held, &compared, *asked, of_operation.map(|held| *held), now)
-                        }
+                        Some((asked, of_operation)) => self.begin_asked(
+                            application,
+                            memory,
+                            held,
+                            &compared,
+                            *asked,
+                            of_operation.map(|held| *held),
+                            now,
+                        ),
                         None if retried => self.begin_again(application, memory, held, now),
                         None => {
                             let mut choices = choices;
@@ -165,6 +176,15 @@ impl Driver {
                 let now = self.clock.now();
                 if let Some(pause) = conclude(application, memory, self.failure_target(memory, held, target), now) {
                     soon(&mut due, pause);
+                }
+                // What is newer and had to wait for the end begins now.
+                if memory.attempt.as_ref().is_some_and(|attempt| {
+                    !attempt.is_running()
+                        && attempt.automated
+                        && attempt.spec_target != held.hash
+                        && !is_retried(application, memory, attempt, held.hash)
+                }) {
+                    soon(&mut due, Duration::ZERO);
                 }
                 note_heals(memory, culprits, now);
                 if memory.attempt.as_ref().is_none_or(|attempt| !attempt.is_running() && memory.retry_at.is_none()) {
@@ -204,7 +224,14 @@ impl Driver {
         let planned = self.plan_unless_synced(application, memory, held, &compared, &standing, now);
         let described = memory.held.as_ref().map(Held::described).unwrap_or_default();
         let blocked = planned.as_ref().map(|plan| plan.blocked.clone()).unwrap_or_default();
+        let by_hand = memory
+            .examined
+            .iter()
+            .filter(|(_, seen)| !seen.extras.is_empty())
+            .map(|(key, seen)| (key.clone(), seen.extras.clone()))
+            .collect();
         let comparison = Comparison {
+            by_hand: &by_hand,
             revision: &held.reported,
             described: &described,
             revisions: &held.reported_revisions,
@@ -284,11 +311,7 @@ impl Driver {
         let last = memory.last_failure.as_ref().filter(|failure| failure.target == target);
         let retries = last.map_or(0, |failure| failure.failures);
         // With `supersede: never` the retries of an operation bring what it began with.
-        let pinned = memory.attempt.as_ref().filter(|attempt| {
-            attempt.phase == OperationPhase::Failed
-                && attempt.spec_target != held.hash
-                && takeover(application, memory, attempt, held.hash) == Takeover::AfterOperation
-        });
+        let pinned = memory.attempt.as_ref().filter(|attempt| is_retried(application, memory, attempt, held.hash));
         let brought = pinned.map_or_else(|| Brought::of(held), Brought::again);
         info!(prune = choices.prune, heal = choices.heal, retries, revision = %brought.revision, "sync starts");
         AttemptMemory { retries, ..self.begin(application, held, brought, choices, now) }
@@ -327,7 +350,13 @@ impl Driver {
     }
 
     /// Another attempt at an operation of a person that failed.
-    fn begin_again(&self, application: &Application, memory: &mut Memory, held: &Held, now: Timestamp) -> AttemptMemory {
+    fn begin_again(
+        &self,
+        application: &Application,
+        memory: &mut Memory,
+        held: &Held,
+        now: Timestamp,
+    ) -> AttemptMemory {
         memory.retry_at = None;
         let failures = memory.last_failure.as_ref().map_or(0, |failure| failure.failures);
         match memory.attempt.take() {
@@ -411,28 +440,55 @@ impl Driver {
         self.plan(application, memory, &held.desired, compared, standing, naming)
     }
 
-    /// Takes up the operation that was under way when the operator stopped.
-    fn resume(&self, application: &Application, memory: &mut Memory, held: &Held) {
+    /// Takes up the operation that was under way when the operator stopped. One whose hook ran is taken up at its own
+    /// revision, although git has moved on: a hook that runs is never cut. False while that revision is being looked for.
+    async fn resume(&self, application: &Application, owner: &Owner, memory: &mut Memory, held: &Held) -> bool {
         if memory.attempt.is_some() {
-            return;
+            return true;
         }
-        let Some((started, progress)) = under_way(&memory.status, &held.reported) else { return };
-        let Some(state) = memory.status.operation_state.clone() else { return };
+        let Some(state) = memory.status.operation_state.clone() else { return true };
+        let brought = if state.revision == held.reported {
+            held.clone()
+        } else if memory.asked.is_none() && runs_hook(&state) {
+            let sync = SyncOperation {
+                revision: state.revision.clone(),
+                revisions: state.revisions.clone(),
+                ..state.operation.clone().and_then(|operation| operation.sync).unwrap_or_default()
+            };
+            let sync = SyncOperation {
+                revision: if sync.revisions.is_empty() { sync.revision } else { String::new() },
+                ..sync
+            };
+            if memory.overriding.is_none() {
+                memory.overriding = Overriding::of(&application.spec, &sync).ok().flatten();
+            }
+            match self.observe_operation(application, owner, memory).await {
+                Desired::Pending => return false,
+                Desired::Failed(failure) => {
+                    tracing::warn!(message = %failure.message, "the operation that was under way can't be taken up");
+                    memory.overriding = None;
+                    return true;
+                }
+                Desired::Known { held, .. } => Held { reported: state.revision.clone(), ..*held },
+            }
+        } else {
+            return true;
+        };
+        let Some((started, progress)) = under_way(&memory.status, &state.revision) else { return true };
         let policy = Policy::new(application.spec.sync_policy.as_ref().and_then(|policy| policy.automated.as_ref()));
         let standing = Choices::standing(application, policy, BTreeSet::new());
         let sync = state.operation.as_ref().and_then(|operation| operation.sync.as_ref());
+        // What was chosen can't be told any more from what was not.
+        if sync.is_some_and(|sync| !sync.resources.is_empty()) {
+            return true;
+        }
         let choices = Choices {
             prune: sync.map_or(standing.prune, |sync| sync.prune),
             dry_run: sync.is_some_and(|sync| sync.dry_run),
-            hooks: sync.is_none_or(|sync| sync.resources.is_empty()),
             ..standing
         };
-        // What was chosen can't be told any more from what was not.
-        if sync.is_some_and(|sync| !sync.resources.is_empty()) {
-            return;
-        }
-        info!(revision = %held.reported, "the operation that was under way goes on");
-        let begun = self.begin(application, held, Brought::of(held), choices, started);
+        info!(revision = %state.revision, "the operation that was under way goes on");
+        let begun = self.begin(application, &brought, Brought::of(&brought), choices, started);
         memory.attempt = Some(AttemptMemory {
             automated: state.initiated_by.automated,
             operation: state.operation,
@@ -440,7 +496,14 @@ impl Driver {
             progress,
             ..begun
         });
+        true
     }
+}
+
+/// Whether a hook ran when a status was written.
+fn runs_hook(state: &OperationState) -> bool {
+    let running = matches!(state.phase, OperationPhase::Running | OperationPhase::Terminating);
+    running && state.resources.iter().any(|result| result.hook_phase == HOOK_RUNNING)
 }
 
 /// Whether the attempt that is under way goes on; otherwise what is newer takes its place.
@@ -448,8 +511,18 @@ fn goes_on(application: &Application, memory: &Memory, held: &Held) -> bool {
     let Some(attempt) = memory.attempt.as_ref().filter(|attempt| attempt.is_running() && !attempt.deletes) else {
         return false;
     };
-    attempt.phase == OperationPhase::Terminating
-        || takeover(application, memory, attempt, held.hash) != Takeover::Now
+    attempt.phase == OperationPhase::Terminating || takeover(application, memory, attempt, held.hash) != Takeover::Now
+}
+
+/// Whether an operation that failed with an older target is tried again with that before anything newer.
+fn is_retried(application: &Application, memory: &Memory, attempt: &AttemptMemory, newer: Hash64) -> bool {
+    let failures = memory.last_failure.as_ref().map_or(0, |failure| failure.failures);
+    attempt.phase == OperationPhase::Failed
+        && attempt.automated
+        && attempt.spec_target != newer
+        && !was_ended_by_a_person(attempt)
+        && is_within_limit(failures, retry_of(application))
+        && takeover(application, memory, attempt, newer) == Takeover::AfterOperation
 }
 
 fn takeover(application: &Application, memory: &Memory, attempt: &AttemptMemory, newer: Hash64) -> Takeover {
@@ -475,11 +548,7 @@ fn note_heals(memory: &mut Memory, culprits: Vec<Culprit>, now: Timestamp) {
 
 impl Choices {
     /// What a sync does that nobody asked for.
-    pub(super) fn standing(
-        application: &Application,
-        policy: Policy,
-        held: BTreeSet<crate::model::ObjectKey>,
-    ) -> Self {
+    pub(super) fn standing(application: &Application, policy: Policy, held: BTreeSet<crate::model::ObjectKey>) -> Self {
         let options = application.spec.sync_policy.iter().flat_map(|policy| &policy.sync_options);
         Self {
             prune: policy.prune,

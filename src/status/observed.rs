@@ -8,7 +8,7 @@ use crate::api::{ApplicationStatus, Operation, OperationPhase, SyncWindowStatus}
 use crate::desired::DesiredSet;
 use crate::diff::Differences;
 use crate::live::LiveView;
-use crate::model::Reason;
+use crate::model::{ObjectKey, Reason};
 use crate::plan::Outcome;
 use crate::plan::{Blocked, StepId};
 use crate::plan::{HookState, Waiting};
@@ -25,6 +25,8 @@ pub struct Failure {
 /// Live state compared with git.
 #[derive(Clone, Copy, Debug)]
 pub struct Comparison<'a> {
+    /// Fields that people added, as JSON pointers, where they were looked for.
+    pub by_hand: &'a BTreeMap<ObjectKey, Vec<String>>,
     /// The revision compared with.
     pub revision: &'a str,
     /// The revisions compared with, of several sources.

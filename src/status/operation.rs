@@ -10,9 +10,9 @@ use crate::api::{
     ApplicationStatus, InitiatedBy, OperationPhase, OperationState, ResourceResult, RevisionHistory, WaitingOn,
 };
 use crate::model::shorten;
+use crate::plan::HookState;
 use crate::plan::Outcome;
 use crate::plan::StepId;
-use crate::plan::HookState;
 
 /// A hook's phase while it runs, as Argo CD writes it.
 pub const HOOK_RUNNING: &str = "Running";

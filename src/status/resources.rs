@@ -7,6 +7,9 @@ use crate::diff::{Cause, Difference, Extra};
 use crate::health;
 use crate::model::{Health, HealthStatus, ObjectKey, shorten};
 
+/// How many fields a message names.
+const FIELDS_SHOWN: usize = 3;
+
 /// How well the Application does: as its worst object.
 pub(super) fn application_health(comparison: Comparison<'_>) -> Health {
     let verdicts: Vec<(&ObjectKey, Health)> = comparison
@@ -35,7 +38,7 @@ pub(super) fn resources(comparison: Comparison<'_>) -> (Vec<ResourceStatus>, i64
         let blocked =
             comparison.blocked.iter().find(|blocked| blocked.key == *key).map(|blocked| blocked.message.clone());
         let message = blocked
-            .or_else(|| describe(difference))
+            .or_else(|| describe(difference, comparison.by_hand.get(key).map_or(&[], Vec::as_slice)))
             .or_else(|| health.as_ref().map(|health| health.message.clone()))
             .unwrap_or_default();
         all.push(ResourceStatus {
@@ -80,7 +83,7 @@ pub(super) fn resources(comparison: Comparison<'_>) -> (Vec<ResourceStatus>, i64
     (within(all, RESOURCES_BYTES), count)
 }
 
-fn describe(difference: &Difference) -> Option<String> {
+fn describe(difference: &Difference, by_hand: &[String]) -> Option<String> {
     Some(match difference {
         Difference::InSync => return None,
         Difference::Absent { drift: true } => "it was deleted in the cluster".to_owned(),
@@ -89,7 +92,12 @@ fn describe(difference: &Difference) -> Option<String> {
         Difference::Changed(Cause::Live) => "a field that git sets was changed in the cluster".to_owned(),
         Difference::Changed(Cause::Replaced) => "it was deleted and made again in the cluster".to_owned(),
         Difference::Changed(Cause::Marks) => "its ownership marks were changed in the cluster".to_owned(),
-        Difference::Changed(Cause::Extra | Cause::ExtraToRemove) => "people added fields to it in the cluster".to_owned(),
+        Difference::Changed(Cause::Extra | Cause::ExtraToRemove) => {
+            let shown = by_hand.iter().take(FIELDS_SHOWN).map(String::as_str).collect::<Vec<_>>().join(", ");
+            let more = by_hand.len().saturating_sub(FIELDS_SHOWN);
+            let more = if more == 0 { String::new() } else { format!(" and {more} more") };
+            format!("people added fields to it in the cluster: {shown}{more}")
+        }
         Difference::Terminating => "it is being deleted".to_owned(),
         Difference::Conflict { application } => format!("it belongs to the Application {application}"),
     })

@@ -66,7 +66,9 @@ impl Verdict {
                 reason: Reason::Pending,
                 message: "spec.suspend is set: nothing is synced or healed until it is unset".to_owned(),
             }
-        } else if let Some(failure) = observed.attempt.as_ref().filter(|_| !synced).and_then(attempt_failure) {
+        } else if let Some(failure) =
+            observed.attempt.as_ref().filter(|_| !(synced && is_well(health))).and_then(attempt_failure)
+        {
             Self { reconciling: true, stalled: true, ..Self::failed(&failure) }
         } else if let Some(first) = observed.attempt.as_ref().and_then(|attempt| attempt.waiting.first()) {
             let message = format!("{} must become {}: {}", first.key, first.condition, first.message);
@@ -101,15 +103,16 @@ impl Verdict {
                     ..Self::working(Reason::HealthDegraded, health.message.clone())
                 },
                 HealthStatus::Progressing | HealthStatus::Missing | HealthStatus::Unknown => {
-                    // Nothing differs, so nothing is tried again: that the wait was given up must not be lost.
-                    observed.attempt.as_ref().and_then(attempt_failure).map_or_else(
-                        || Self::working(Reason::Progressing, health.message.clone()),
-                        |failure| Self { reconciling: true, stalled: true, ..Self::failed(&failure) },
-                    )
+                    Self::working(Reason::Progressing, health.message.clone())
                 }
             }
         };
     }
+}
+
+/// Whether a failure of the past has been overtaken: the objects came round by themselves.
+const fn is_well(health: &Health) -> bool {
+    matches!(health.status, HealthStatus::Healthy | HealthStatus::Suspended)
 }
 
 pub(super) fn short(revision: &str) -> String {

@@ -48,11 +48,11 @@ async fn degraded_in_passing_fails_no_wave_and_degraded_for_good_does() {
     installation.healthy("app", &commit).await;
 
     // A status about an older generation says nothing about the new one.
-    let changed = repository.commit([
+    repository.commit([
         ("app/one.yaml", file(custom(&installation.group(), "Flicker", "one", 2, 0))),
         ("app/next.yaml", file(config_map_in_wave("next", "2", 1))),
     ]);
-    installation.follow("app", &changed).await;
+    installation.ask_refresh(APPLICATION, "app").await;
     installation
         .wait_application("app", "waits for the new generation", |object| {
             object["status"]["waitingOn"][0]["object"] == format!("{}/Flicker/{target}/one", installation.group())

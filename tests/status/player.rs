@@ -245,6 +245,7 @@ fn look(stage: Stage<'_>, live: &mut LiveView, memory: &mut Memory) -> Applicati
         now: moment.at,
         assessment: Assessment::Compared {
             comparison: Comparison {
+                by_hand: &BTreeMap::new(),
                 revision: REVISION,
                 revisions: &[],
                 described: &REVISION[..7],
@@ -434,6 +435,7 @@ fn desired(case: &Case, owner: &Owner) -> DesiredSet {
             destination: &case.application.spec.destination,
             surface: &surface(),
             project: &ProjectRules::new("shop", &project, &[]),
+            skip_missing: false,
         },
     )
     .unwrap()

@@ -79,7 +79,9 @@ pub fn survey(arguments: &OfflineArguments, live: Option<&Path>, now: jiff::Time
         notes.extend(kinds::assume_namespaced(&mut surface, &manifests).iter().map(unknown_kind_note));
     }
     let (destination, project) = (&application.spec.destination, permissive());
-    let input = AssembleInput { owner: &owner, destination, surface: &surface, project: &project };
+    let listed = application.spec.sync_policy.iter().flat_map(|policy| &policy.sync_options).map(String::as_str);
+    let skip_missing = SyncOptions::parse(listed).skip_dry_run_on_missing_resource;
+    let input = AssembleInput { owner: &owner, destination, surface: &surface, project: &project, skip_missing };
     let desired = leave_out(assemble(manifests, input).map_err(OfflineError::Desired)?, is_excluded);
     notes.extend(desired.warnings.iter().cloned());
 

@@ -49,7 +49,8 @@ impl Situation {
     }
 
     fn failed(mut self, seconds_ago: i64, failures: u32, limit: Option<i64>) -> Self {
-        self.last_failure = Some(LastAttempt { target: TARGET, ended: in_seconds(-seconds_ago), failures, terminated: false });
+        self.last_failure =
+            Some(LastAttempt { target: TARGET, ended: in_seconds(-seconds_ago), failures, terminated: false });
         self.retry = limit.map(|limit| Retry { limit: Some(limit), ..Retry::default() });
         self
     }

@@ -54,7 +54,7 @@ pub(super) fn step(phase: Phase, key: ObjectKey, action: Action, rank: u16) -> S
 }
 
 pub(super) fn group(phase: Phase, wave: i32, work: Work, steps: Vec<Step>) -> Group {
-    Group { phase, wave, work, steps }
+    Group { phase, wave, work, layer: 0, steps }
 }
 
 pub(super) fn hook(key: &ObjectKey, policies: &[HookDeletePolicy]) -> Hook {

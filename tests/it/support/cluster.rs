@@ -116,11 +116,12 @@ impl Cluster {
 
     /// An object, if it is there.
     pub async fn get(&self, kind: Kind, namespace: &str, name: &str) -> Option<Value> {
-        self.api(kind, namespace)
-            .get_opt(name)
-            .await
-            .unwrap_or_else(|error| panic!("cannot get {kind:?} {namespace}/{name}: {error}"))
-            .map(to_value)
+        match self.api(kind, namespace).get_opt(name).await {
+            Ok(found) => found.map(to_value),
+            // Its kind is not served.
+            Err(kube::Error::Api(status)) if status.code == 404 => None,
+            Err(error) => panic!("cannot get {kind:?} {namespace}/{name}: {error}"),
+        }
     }
 
     /// An object that must be there.

@@ -109,6 +109,16 @@ impl Driver {
                 Ok(overriding) => overriding,
                 Err(failure) => return Ok(Some(Wish::Refused(failure, Some(operation.clone())))),
             };
+            if memory.overriding.is_some() && policy.automated && !request.dry_run {
+                memory.overriding = None;
+                let failure = Failure {
+                    reason: Reason::InvalidSpec,
+                    message: "the requested operation was refused: it brings something else than the spec, which automation \
+                              would bring back at once; set syncPolicy.automated.enabled to false first"
+                        .to_owned(),
+                };
+                return Ok(Some(Wish::Refused(failure, Some(operation.clone()))));
+            }
             memory.asked = Some(Asked { request, operation: Some(operation.clone()) });
             return Ok(None);
         }

@@ -100,7 +100,7 @@ impl Driver {
         let standing = Choices::standing(application, policy, held_objects(policy, memory, &held.desired, &compared));
         let planned = self.plan_unless_synced(application, memory, held, &compared, &standing, now);
         let target = target_of(held.hash, &compared.differences, policy.prune);
-        let retried = memory.retry_at.is_some_and(|time| time <= now);
+        let retried = memory.retry_at.is_some_and(|time| time <= now) && holds.manual.is_none();
         let goes_on = asked.is_none() && goes_on(application, memory, held);
         let healing = memory.heals.hold_back(drifted(&compared.differences), now);
         let requested = memory.attempt.as_ref().is_some_and(|attempt| goes_on && !attempt.automated);

@@ -18,6 +18,7 @@
 mod support;
 
 mod engine_gate;
+mod engine_health;
 mod engine_hooks;
 mod engine_options;
 mod proof_01_egress;

@@ -596,7 +596,7 @@ fn a_deletion_goes_in_reverse_between_its_hooks_and_leaves_no_hook_behind() {
             "Sync 0 prune: ConfigMap a",
             "Sync 0 prune: ConfigMap b",
             "PostDelete 0: Job after",
-            "Sync 0 prune: Job after, Namespace shop",
+            "PostDelete 0 prune: Job after, Namespace shop",
         ]
     );
 }

@@ -116,7 +116,7 @@ fn reset_peak() {
 }
 
 fn desired(owner: &Owner) -> DesiredSet {
-    let manifests = (0..OBJECTS).map(|number| manifest(number)).collect();
+    let manifests = (0..OBJECTS).map(manifest).collect();
     let surface = surface();
     let spec = AppProjectSpec {
         source_repos: vec!["*".into()],

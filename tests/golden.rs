@@ -1,5 +1,7 @@
 //! Each folder of `tests/golden`, and each example of `docs/examples`, is a case that reads as a specification: what git
-//! wants, what the cluster holds, and what `tidelock plan` and `tidelock diff` say. `UPDATE_GOLDEN=1 cargo test --test golden` writes down what they say now.
+//! wants, what the cluster holds, and what `tidelock plan` and `tidelock diff` say. Each folder of `tests/health` is one of
+//! `tidelock health`: live objects, rules, and the verdicts. `UPDATE_GOLDEN=1 cargo test --test golden` writes down what they
+//! say now.
 
 #![allow(
     clippy::unwrap_used,
@@ -14,10 +16,10 @@ use std::process::Command;
 /// Hidden in every Secret of the cases; no output may show it.
 const CANARIES: [&str; 2] = ["canary", "Y2FuYXJ5LW"];
 
-fn cases() -> Vec<PathBuf> {
-    let roots = ["tests/golden", "docs/examples"].map(|root| Path::new(env!("CARGO_MANIFEST_DIR")).join(root));
-    let folders = roots.iter().flat_map(|root| fs::read_dir(root).unwrap());
-    let mut cases: Vec<PathBuf> = folders.map(|entry| entry.unwrap().path()).collect();
+fn cases(folders: &[&str]) -> Vec<PathBuf> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let entries = folders.iter().flat_map(|folder| fs::read_dir(root.join(folder)).unwrap());
+    let mut cases: Vec<PathBuf> = entries.map(|entry| entry.unwrap().path()).collect();
     cases.sort();
     cases
 }
@@ -35,6 +37,11 @@ fn said(case: &Path, verb: &str, output: &str) -> String {
             command.args([flag, file]);
         }
     }
+    output_of(&mut command)
+}
+
+/// All that a command prints, and how it ends.
+fn output_of(command: &mut Command) -> String {
     let done = command.output().unwrap();
     let text = [done.stdout, done.stderr].map(|bytes| String::from_utf8(bytes).unwrap()).concat();
     format!("{text}\nexit code {}\n", done.status.code().unwrap())
@@ -57,11 +64,23 @@ fn check(file: &Path, text: &str) -> Option<String> {
 #[test]
 fn every_case_is_told_as_written_down() {
     let mut wrong = Vec::new();
-    for case in cases() {
+    for case in cases(&["tests/golden", "docs/examples"]) {
         wrong.extend(check(&case.join("plan.txt"), &said(&case, "plan", "text")));
         if case.join("live.yaml").exists() {
             wrong.extend(check(&case.join("diff.txt"), &said(&case, "diff", "text")));
         }
+    }
+    assert!(wrong.is_empty(), "{}\n(UPDATE_GOLDEN=1 accepts)", wrong.join("\n\n"));
+}
+
+#[test]
+fn every_verdict_is_as_written_down() {
+    let mut wrong = Vec::new();
+    for case in cases(&["tests/health"]) {
+        let arguments = fs::read_to_string(case.join("arguments")).unwrap();
+        let mut command = Command::new(env!("CARGO_BIN_EXE_tidelock"));
+        command.current_dir(&case).args(["health", "-f", "live.yaml"]).args(arguments.split_whitespace());
+        wrong.extend(check(&case.join("health.txt"), &output_of(&mut command)));
     }
     assert!(wrong.is_empty(), "{}\n(UPDATE_GOLDEN=1 accepts)", wrong.join("\n\n"));
 }

@@ -1,5 +1,6 @@
 //! `tidelock health`: the verdict on objects as a cluster returned them, by the rules of the controller.
 
+use std::collections::BTreeMap;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
@@ -94,11 +95,14 @@ pub(super) fn run(arguments: &HealthArguments, clock: &Clock, output: &mut impl 
 fn rules(arguments: &HealthArguments) -> Result<Rules, HealthError> {
     let mut found = Customizations::default();
     let mut broken = Vec::new();
+    let mut keys = BTreeMap::new();
     if let Some(file) = &arguments.customizations {
         let name = input::name(file);
-        let (customizations, problems) = customizations::parse(&input::config_map(file)?);
+        let data = input::config_map(file)?;
+        let (customizations, problems) = customizations::parse(&data);
         broken.extend(problems.iter().map(|problem| format!("{name}: {}: {}", problem.key, problem.message)));
         found = customizations;
+        keys = data.into_keys().map(|key| (key.clone(), format!("{name}: {key}"))).collect();
     }
     if let Some(file) = &arguments.cel {
         let (origin, text) = (input::name(file), input::read(file)?);
@@ -122,7 +126,9 @@ fn rules(arguments: &HealthArguments) -> Result<Rules, HealthError> {
         found.health_scripts = vec![HealthScript { kinds, origin, source, open_libraries: arguments.use_open_libs }];
     }
     let (fleet, problems) = FleetRules::compile(&found);
-    broken.extend(problems.iter().map(|problem| format!("{}: {}", problem.key, problem.message)));
+    // What is from a file of its own has that file for a key.
+    let place = |key: &String| keys.get(key).unwrap_or(key).clone();
+    broken.extend(problems.iter().map(|problem| format!("{}: {}", place(&problem.key), problem.message)));
     if !broken.is_empty() {
         return Err(HealthError::Broken(broken));
     }

@@ -43,9 +43,6 @@ pub enum SourcesError {
         /// What may be written.
         known: String,
     },
-    /// A place for the tools' private files could not be made.
-    #[error("cannot make a private directory for the rendering tools: {0}")]
-    MakeScratch(#[source] io::Error),
     /// The files of a source do not render.
     #[error("{}", about_source(label, &source.to_string()))]
     Render {
@@ -62,11 +59,9 @@ impl SourcesError {
         match self {
             Self::Render { source, .. } => Some(source.reason),
             Self::TellApart(_) => Some(Reason::InvalidSpec),
-            Self::LocateTools(_)
-            | Self::OpenFolder { .. }
-            | Self::NotAFolder { .. }
-            | Self::AssignFolder { .. }
-            | Self::MakeScratch(_) => None,
+            Self::LocateTools(_) | Self::OpenFolder { .. } | Self::NotAFolder { .. } | Self::AssignFolder { .. } => {
+                None
+            }
         }
     }
 }
@@ -123,9 +118,10 @@ pub(super) fn render(
 ) -> Result<(Vec<Manifest>, Vec<String>), SourcesError> {
     let located = settings::Tools::locate(tools, &Environment::read())?;
     let tools = Tools { helm: located.helm_path(), kustomize: located.kustomize_path() };
-    let scratch = Scratch::make()?;
+    // The renderer makes a directory of its own in the first of these that will do, and other renders leave it alone.
+    let scratch = [PathBuf::from("/dev/shm"), std::env::temp_dir()];
     let alone = |source| SourcesError::Render { label: String::new(), source };
-    let renderer = Renderer::new(tools, std::slice::from_ref(&scratch.path)).map_err(alone)?;
+    let renderer = Renderer::new(tools, &scratch).map_err(alone)?;
     for warning in renderer.warnings() {
         tracing::warn!("{warning}");
     }
@@ -161,26 +157,4 @@ pub(super) fn render(
     let (manifests, shadowed) = join_sources(rendered, &job.namespace, surface);
     warnings.extend(shadowed);
     Ok((manifests, warnings))
-}
-
-/// A private directory that goes away with the verb. Two renders at a time must not clear each other's.
-struct Scratch {
-    path: PathBuf,
-}
-
-impl Scratch {
-    fn make() -> Result<Self, SourcesError> {
-        use std::os::unix::fs::DirBuilderExt;
-        let memory = Path::new("/dev/shm");
-        let parent = if memory.is_dir() { memory.to_owned() } else { std::env::temp_dir() };
-        let path = parent.join(format!("tidelock-render-{}-{:016x}", std::process::id(), fastrand::u64(..)));
-        fs::DirBuilder::new().mode(0o700).create(&path).map_err(SourcesError::MakeScratch)?;
-        Ok(Self { path })
-    }
-}
-
-impl Drop for Scratch {
-    fn drop(&mut self) {
-        let _ = fs::remove_dir_all(&self.path);
-    }
 }

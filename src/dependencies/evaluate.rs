@@ -232,7 +232,10 @@ fn not_yet(entry: &Entry, seen: &Application) -> Option<(&'static str, String, R
         );
     }
     if status.sync.status != SyncState::Synced {
-        return wait(format!("Application `{id}` is {}", status.sync.status.as_str()), "goes on after its next sync that succeeds");
+        return wait(
+            format!("Application `{id}` is {}", status.sync.status.as_str()),
+            "goes on after its next sync that succeeds",
+        );
     }
     match status.operation_state.as_ref() {
         Some(OperationState { phase: OperationPhase::Running | OperationPhase::Terminating, .. }) => {

@@ -163,7 +163,7 @@ fn another_namespace_must_grant_it() {
     ] {
         let other = application(|value| {
             value["metadata"]["annotations"] =
-                granted.map_or(Value::Null, |granted| json!({ ALLOW_DEPENDENTS_ANNOTATION: granted }))
+                granted.map_or(Value::Null, |granted| json!({ ALLOW_DEPENDENTS_ANNOTATION: granted }));
         });
         let waiting = evaluate(&far, Sight::Present(other));
         assert_eq!(waiting.is_none(), allowed, "{granted:?}");

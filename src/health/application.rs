@@ -41,16 +41,8 @@ pub fn application(object: Object<'_>, _context: &AssessContext) -> Health {
         }
     }
     let message = object.text("/status/health/message");
-    let statuses = [
-        HealthStatus::Healthy,
-        HealthStatus::Suspended,
-        HealthStatus::Progressing,
-        HealthStatus::Missing,
-        HealthStatus::Degraded,
-        HealthStatus::Unknown,
-    ];
     let reported = object.text("/status/health/status");
-    match statuses.into_iter().find(|status| status.as_str() == reported) {
+    match HealthStatus::named(reported) {
         Some(HealthStatus::Healthy) => Health::healthy(),
         Some(status) => Health::new(status, message),
         None => progressing("its health is not reported yet"),

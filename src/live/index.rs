@@ -214,20 +214,10 @@ mod tests {
 
     fn record(instance: &str, uid: &str, resource_version: u64) -> LiveRecord {
         LiveRecord {
-            uid: uid.to_owned(),
             resource_version,
-            generation: 0,
             marks: Marks { instance: InstanceId::from_label(instance), tracking_id: String::new() },
             owned: Some(Hash64(1)),
-            health: None,
-            deleting: false,
-            prune: None,
-            delete: None,
-            extraneous_ignored: false,
-            hook_attempt: None,
-            by_hand: None,
-            health_ignored: false,
-            wave: 0,
+            ..LiveRecord::plain(uid)
         }
     }
 

@@ -36,3 +36,27 @@ pub struct LiveRecord {
     /// Its sync wave, by which a deletion goes in reverse.
     pub wave: i32,
 }
+
+#[cfg(test)]
+impl LiveRecord {
+    /// A record of an object that nothing is to be said of.
+    pub(crate) fn plain(uid: &str) -> Self {
+        let marks = Marks { instance: crate::model::InstanceId::from_label(""), tracking_id: String::new() };
+        Self {
+            uid: uid.to_owned(),
+            resource_version: 1,
+            generation: 0,
+            marks,
+            owned: None,
+            health: None,
+            deleting: false,
+            prune: None,
+            delete: None,
+            extraneous_ignored: false,
+            hook_attempt: None,
+            by_hand: None,
+            health_ignored: false,
+            wave: 0,
+        }
+    }
+}

@@ -12,7 +12,7 @@ use std::fmt::Write as _;
 use serde_json::{Map, Value};
 use thiserror::Error;
 
-use super::Hash64;
+use super::{Hash64, json_type};
 pub use owned::Owned;
 
 /// How deep a tree may be. Deeper objects are refused by the API server long before.
@@ -199,7 +199,7 @@ fn parse_node(value: &Value, path: &mut Vec<Step>) -> Result<Node, FieldSetError
         return Err(FieldSetError::TooDeep);
     }
     let Value::Object(map) = value else {
-        return Err(FieldSetError::NotAnObject { path: text_of(path), found: type_name(value) });
+        return Err(FieldSetError::NotAnObject { path: text_of(path), found: json_type(value) });
     };
     if map.is_empty() {
         return Ok(Node { is_owned: true, children: Box::default() });
@@ -318,17 +318,6 @@ fn join(path: &str, step: &Step) -> String {
 fn is_plain(name: &str) -> bool {
     !name.is_empty()
         && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'-' || byte == b'$')
-}
-
-const fn type_name(value: &Value) -> &'static str {
-    match value {
-        Value::Null => "null",
-        Value::Bool(_) => "a boolean",
-        Value::Number(_) => "a number",
-        Value::String(_) => "a string",
-        Value::Array(_) => "a list",
-        Value::Object(_) => "an object",
-    }
 }
 
 #[cfg(test)]

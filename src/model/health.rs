@@ -25,6 +25,15 @@ pub enum HealthStatus {
 }
 
 impl HealthStatus {
+    /// All of them, from best to worst.
+    pub const ALL: [Self; 6] =
+        [Self::Healthy, Self::Suspended, Self::Progressing, Self::Missing, Self::Degraded, Self::Unknown];
+
+    /// The one of a name, as [`Self::as_str`] writes it.
+    pub fn named(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|status| status.as_str() == name)
+    }
+
     /// The name as it stands in status fields and on the command line.
     pub const fn as_str(self) -> &'static str {
         match self {

@@ -146,7 +146,9 @@ fn objects<'a>(
             }
             _ if input.held.contains(key) => {
                 let what = match difference {
-                    Difference::Absent { .. } | Difference::Terminating => "deleted in the cluster and is not made again",
+                    Difference::Absent { .. } | Difference::Terminating => {
+                        "deleted in the cluster and is not made again"
+                    }
                     Difference::InSync | Difference::Changed(_) | Difference::Conflict { .. } => {
                         "changed in the cluster and is left as it is"
                     }

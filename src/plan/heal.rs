@@ -224,7 +224,7 @@ mod tests {
             count: 4,
             next: at(2),
         };
-        assert_eq!(heals.fights(at(0)), [fight.clone()]);
+        assert_eq!(heals.fights(at(0)), std::slice::from_ref(&fight));
         assert_eq!(
             fight.to_string(),
             "apps/Deployment/shop/web: hpa keeps undoing what git says: it changes .spec.replicas; put back 4 times, next \

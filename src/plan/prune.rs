@@ -80,10 +80,9 @@ fn verdict(input: CompileInput<'_>, hooks: &BTreeSet<&ObjectKey>, key: &ObjectKe
         return Verdict::Stays;
     }
     let uid = match extra {
-        Extra::Kept => return Verdict::Stays,
         // On its way out already: the step stands for waiting until it is gone.
         Extra::Terminating if input.prune => return Verdict::Goes(None),
-        Extra::Terminating => return Verdict::Stays,
+        Extra::Kept | Extra::Terminating => return Verdict::Stays,
         // An object that is recorded but not seen is only struck off the record once a live read finds it gone, so
         // no switch concerns it.
         Extra::Unseen => return Verdict::Goes(None),

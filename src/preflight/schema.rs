@@ -10,6 +10,8 @@ use std::fmt;
 
 use serde_json::{Map, Value};
 
+use crate::model::json_type;
+
 /// The deepest object that is looked into. The API server refuses deeper ones.
 const MAX_DEPTH: usize = 128;
 
@@ -55,7 +57,7 @@ impl Check {
     /// A whole object with `apiVersion`, `kind` and `metadata`, which a schema need not declare.
     fn resource(&mut self, schema: &Value, object: &Value, path: &str, depth: usize) {
         let Value::Object(fields) = object else {
-            self.complain(path, format!("must be an object, is {}", name_of_type(object)));
+            self.complain(path, format!("must be an object, is {}", json_type(object)));
             return;
         };
         for field in ["apiVersion", "kind"] {
@@ -86,7 +88,7 @@ impl Check {
             return;
         }
         if !fits_type(schema, value) {
-            self.complain(path, format!("must be {}, is {}", wanted_type(schema), name_of_type(value)));
+            self.complain(path, format!("must be {}, is {}", wanted_type(schema), json_type(value)));
             return;
         }
         if let Some(message) = scalars::complaint(schema, value) {
@@ -240,17 +242,6 @@ fn wanted_type(schema: &Value) -> &str {
         Some("number") => "a number",
         Some(other) => other,
         None => "a value",
-    }
-}
-
-const fn name_of_type(value: &Value) -> &'static str {
-    match value {
-        Value::Null => "null",
-        Value::Bool(_) => "a boolean",
-        Value::Number(_) => "a number",
-        Value::String(_) => "a string",
-        Value::Array(_) => "a list",
-        Value::Object(_) => "an object",
     }
 }
 

@@ -103,11 +103,7 @@ impl Verdict {
                     ..Self::working(Reason::HealthDegraded, health.message.clone())
                 },
                 HealthStatus::Progressing | HealthStatus::Missing | HealthStatus::Unknown => {
-                    // Nothing differs, so nothing is tried again: that the wait was given up must not be lost.
-                    observed.attempt.as_ref().and_then(attempt_failure).map_or_else(
-                        || Self::working(Reason::Progressing, health.message.clone()),
-                        |failure| Self { reconciling: true, stalled: true, ..Self::failed(&failure) },
-                    )
+                    Self::working(Reason::Progressing, health.message.clone())
                 }
             }
         };

@@ -224,7 +224,7 @@ fn windows_that_cannot_be_read_are_named_and_close() {
         change(&mut window);
         window
     };
-    let cases: [(SyncWindow, &str, Option<(bool, bool)>); 9] = [
+    let cases = [
         (
             broken(|window| window.schedule = "0 8 * *".into(), "deny"),
             "spec.syncWindows[0].schedule: schedule `0 8 * *` is no cron expression of five fields",

@@ -108,6 +108,7 @@ pub(super) fn play(text: &str) -> String {
     let mut before = BTreeMap::new();
     for (index, moment) in case.moments.iter().enumerate() {
         let mut live = live(moment, &owner);
+        let stage = Stage { case: &case, moment, owner: &owner, desired: &desired };
         if index == 0 {
             for (key, record) in &live.objects {
                 let wanted = desired.objects.get(key).map_or(Hash64(0), |object| object.hash);
@@ -117,7 +118,7 @@ pub(super) fn play(text: &str) -> String {
         }
         let gone = |key: &ObjectKey| !desired.objects.contains_key(key) && !live.objects.contains_key(key);
         memory.inventory.entries.retain(|key, _| !gone(key));
-        memory.status = look(&case, moment, &owner, &desired, &mut live, &mut memory);
+        memory.status = look(stage, &mut live, &mut memory);
         let fields = fields(&memory.status);
         let changed: BTreeMap<_, _> = fields.iter().filter(|(name, value)| before.get(*name) != Some(*value)).collect();
         let cleared: Vec<&String> = before.keys().filter(|name| !fields.contains_key(*name)).collect();
@@ -151,14 +152,17 @@ fn fields(status: &ApplicationStatus) -> BTreeMap<String, Value> {
     serde_json::from_value(status).unwrap()
 }
 
-fn look(
-    case: &Case,
-    moment: &Moment,
-    owner: &Owner,
-    desired: &DesiredSet,
-    live: &mut LiveView,
-    memory: &mut Memory,
-) -> ApplicationStatus {
+/// What a moment is played with.
+#[derive(Clone, Copy)]
+struct Stage<'a> {
+    case: &'a Case,
+    moment: &'a Moment,
+    owner: &'a Owner,
+    desired: &'a DesiredSet,
+}
+
+fn look(stage: Stage<'_>, live: &mut LiveView, memory: &mut Memory) -> ApplicationStatus {
+    let Stage { case, moment, owner, desired } = stage;
     let application = &case.application;
     let sync_policy = application.spec.sync_policy.as_ref();
     let options = sync_policy.map(|policy| policy.sync_options.as_slice()).unwrap_or_default();
@@ -225,12 +229,14 @@ fn look(
     }
     if memory.attempt.as_ref().is_some_and(|attempt| attempt.ended.is_none()) {
         let plan = compiled(&differences, live, number.max(1));
-        carry_out(case, moment, owner, desired, live, memory, &plan, options.delete_hooks_after_sync);
+        carry_out(stage, live, memory, &plan, options.delete_hooks_after_sync);
         differences = compare(desired, live, &memory.inventory, owner);
     }
     let plan = compiled(&differences, live, number.max(1));
-    let source_failure =
-        moment.source_failure.as_ref().map(|message| Failure { reason: Reason::ProxyAuthRequired, message: message.clone() });
+    let source_failure = moment
+        .source_failure
+        .as_ref()
+        .map(|message| Failure { reason: Reason::ProxyAuthRequired, message: message.clone() });
     let fights: Vec<String> = memory.heals.fights(moment.at).iter().map(ToString::to_string).collect();
     let failures = memory.last_failure.as_ref().map_or(0, |failure| failure.failures);
     derive(&Observed {
@@ -281,16 +287,8 @@ fn held(policy: Policy, differences: &Differences) -> BTreeSet<ObjectKey> {
     drifted.map(|(key, _)| key.clone()).collect()
 }
 
-fn carry_out(
-    case: &Case,
-    moment: &Moment,
-    owner: &Owner,
-    desired: &DesiredSet,
-    live: &mut LiveView,
-    memory: &mut Memory,
-    plan: &Plan,
-    delete_hooks_after_sync: bool,
-) {
+fn carry_out(stage: Stage<'_>, live: &mut LiveView, memory: &mut Memory, plan: &Plan, delete_hooks_after_sync: bool) {
+    let Stage { case, moment, owner: _, desired } = stage;
     let Memory { inventory, attempt, last_failure, .. } = memory;
     let attempt = attempt.as_mut().unwrap();
     let name = attempt.number.to_string();
@@ -310,7 +308,7 @@ fn carry_out(
         match next_moves(&attempt.progress, &input) {
             Next::Run(moves) => {
                 for one in moves {
-                    act(&one, (owner, &name), moment, desired, live, &mut attempt.progress, inventory);
+                    act(stage, &one, &name, live, &mut attempt.progress, inventory);
                 }
             }
             Next::Wait { waiting, until: _ } => {
@@ -336,14 +334,14 @@ fn carry_out(
 }
 
 fn act(
+    stage: Stage<'_>,
     one: &Move,
-    (owner, attempt): (&Owner, &str),
-    moment: &Moment,
-    desired: &DesiredSet,
+    attempt: &str,
     live: &mut LiveView,
     progress: &mut Progress,
     inventory: &mut Inventory,
 ) {
+    let Stage { case: _, moment, owner, desired } = stage;
     let Move { id, act } = one;
     let uid = uid_of(&id.key.kind, &id.key.name);
     if let Some(message) = moment.refused.get(&id.key.name) {
@@ -359,12 +357,11 @@ fn act(
             let entry = InventoryEntry::Applied { uid: uid.clone(), desired: wanted.hash, owned: OWNED };
             inventory.entries.insert(id.key.clone(), entry);
             // The answer to the apply shows it as it is now.
-            match live.objects.get_mut(&id.key) {
-                Some(record) => Arc::make_mut(record).owned = Some(OWNED),
-                None => {
-                    let (key, record) = seen(serde_json::from_slice(&wanted.body).unwrap(), moment, None);
-                    live.objects.insert(key, record);
-                }
+            if let Some(record) = live.objects.get_mut(&id.key) {
+                Arc::make_mut(record).owned = Some(OWNED);
+            } else {
+                let (key, record) = seen(serde_json::from_slice(&wanted.body).unwrap(), moment, None);
+                live.objects.insert(key, record);
             }
         }
         Act::Prune { .. } => progress.note_outcome(id, Outcome::Pruned { gone: false }, None),
@@ -393,15 +390,16 @@ fn holds(case: &Case, now: Timestamp) -> Holds {
     let subject = Subject::of(application);
     let closed = windows.hold(&subject, false, now);
     let own = id_of(application);
-    let edges: Edges = case.others.iter().chain([application]).map(|one| (id_of(one), dependencies_of(one).ids())).collect();
+    let edges: Edges =
+        case.others.iter().chain([application]).map(|one| (id_of(one), dependencies_of(one).ids())).collect();
     let sights = dependencies_of(application).ids().into_iter().map(|id| {
         let other = case.others.iter().find(|other| id_of(other) == id);
         let sight = other.map_or(Sight::Missing, |other| Sight::Present(Arc::new(other.clone())));
         (id, sight)
     });
     let waits = dependencies_of(application).evaluate(&sights.collect(), circle(&own, &edges).as_deref());
-    let awaited = Dependencies::hold(&waits)
-        .map(|hold| Hold { reason: hold.reason, message: hold.message, until: hold.until });
+    let awaited =
+        Dependencies::hold(&waits).map(|hold| Hold { reason: hold.reason, message: hold.message, until: hold.until });
     Holds {
         hold: closed.map(|hold| Hold { reason: hold.reason, message: hold.message, until: hold.until }).or(awaited),
         waits,

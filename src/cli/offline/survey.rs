@@ -80,7 +80,8 @@ pub fn survey(arguments: &OfflineArguments, live: Option<&Path>, now: jiff::Time
     }
     let (destination, project) = (&application.spec.destination, permissive());
     let listed = application.spec.sync_policy.iter().flat_map(|policy| &policy.sync_options).map(String::as_str);
-    let skip_missing = SyncOptions::parse(listed).skip_dry_run_on_missing_resource;
+    let options = SyncOptions::parse(listed);
+    let skip_missing = options.skip_dry_run_on_missing_resource;
     let input = AssembleInput { owner: &owner, destination, surface: &surface, project: &project, skip_missing };
     let desired = leave_out(assemble(manifests, input).map_err(OfflineError::Desired)?, is_excluded);
     notes.extend(desired.warnings.iter().cloned());
@@ -95,11 +96,8 @@ pub fn survey(arguments: &OfflineArguments, live: Option<&Path>, now: jiff::Time
     let accepted = verdicts(&desired, &live, &changes, (&rules, extra_fields));
     let examined = Examined { rules: &rules, extra_fields, accepted: &accepted };
     let differences = compare_examined(&desired, &live, &inventory, &owner, &examined);
-    notes.extend(namespace_note(&application, &desired, &live).into_iter().chain(hold_note(&application)));
+    notes.extend(namespace_note(&application, &options, &desired, &live).into_iter().chain(hold_note(&application)));
     let consent = has_consent(&application, arguments.revision.as_deref());
-    let options =
-        application.spec.sync_policy.as_ref().map(|policy| policy.sync_options.as_slice()).unwrap_or_default();
-    let options = SyncOptions::parse(options.iter().map(String::as_str));
     let held = held(&application, &differences);
     let plan = compile(CompileInput {
         desired: &desired,
@@ -229,13 +227,16 @@ fn hold_note(application: &Application) -> Option<String> {
 }
 
 /// `CreateNamespace=true` is carried out beside the plan, before its first write.
-fn namespace_note(application: &Application, desired: &DesiredSet, live: &LiveView) -> Option<String> {
-    let options =
-        application.spec.sync_policy.as_ref().map(|policy| policy.sync_options.as_slice()).unwrap_or_default();
+fn namespace_note(
+    application: &Application,
+    options: &SyncOptions,
+    desired: &DesiredSet,
+    live: &LiveView,
+) -> Option<String> {
     let namespace = application.spec.destination.namespace.as_deref().filter(|name| !name.is_empty())?;
     let key = ObjectKey::new("", "Namespace", "", namespace);
-    let asked = options.iter().any(|option| option.trim() == "CreateNamespace=true");
-    (asked && !desired.objects.contains_key(&key) && !live.objects.contains_key(&key)).then(|| {
+    let is_made = options.create_namespace && !desired.objects.contains_key(&key) && !live.objects.contains_key(&key);
+    is_made.then(|| {
         format!("the namespace `{namespace}` is made before the first write if it is missing (CreateNamespace=true)")
     })
 }

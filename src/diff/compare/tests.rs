@@ -32,20 +32,9 @@ fn desired(hash: u64) -> DesiredSet {
 
 fn record() -> LiveRecord {
     LiveRecord {
-        uid: "u1".into(),
-        resource_version: 1,
-        generation: 0,
         marks: Marks { instance: owner().instance, tracking_id: owner().tracking_id(&key()) },
         owned: Some(Hash64(7)),
-        health: None,
-        deleting: false,
-        prune: None,
-        delete: None,
-        extraneous_ignored: false,
-        hook_attempt: None,
-        by_hand: None,
-        health_ignored: false,
-        wave: 0,
+        ..LiveRecord::plain("u1")
     }
 }
 

@@ -196,17 +196,9 @@ fn verdict(returned: &LuaValue) -> Result<Option<Health>, String> {
     let field = |name: &str| table.raw_get::<LuaValue>(name).map_err(|error| explain(&error));
     let status = field("status")?;
     let status_text = status.as_string().map(LuaString::to_string_lossy).unwrap_or_default();
-    let statuses = [
-        HealthStatus::Healthy,
-        HealthStatus::Suspended,
-        HealthStatus::Progressing,
-        HealthStatus::Missing,
-        HealthStatus::Degraded,
-        HealthStatus::Unknown,
-    ];
-    let Some(known) = statuses.into_iter().find(|known| known.as_str() == status_text) else {
+    let Some(known) = HealthStatus::named(&status_text) else {
         let returned = if status.is_string() { format!("`{status_text}`") } else { status.type_name().to_owned() };
-        let names = statuses.map(HealthStatus::as_str).join(", ");
+        let names = HealthStatus::ALL.map(HealthStatus::as_str).join(", ");
         return Err(cut(format!("it returned an invalid health status: {returned} is none of {names}")));
     };
     let message = match field("message")? {

@@ -32,20 +32,10 @@ pub(super) fn job(name: &str) -> ObjectKey {
 
 pub(super) fn record(uid: &str, generation: i64, health: Option<Health>) -> LiveRecord {
     LiveRecord {
-        uid: uid.into(),
-        resource_version: 1,
         generation,
         marks: Marks { instance: InstanceId::from_label("aaaaaaaaaaaa"), tracking_id: String::new() },
-        owned: None,
         health,
-        deleting: false,
-        prune: None,
-        delete: None,
-        extraneous_ignored: false,
-        hook_attempt: None,
-        by_hand: None,
-        health_ignored: false,
-        wave: 0,
+        ..LiveRecord::plain(uid)
     }
 }
 

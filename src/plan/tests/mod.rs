@@ -17,7 +17,7 @@ use super::*;
 use crate::desired::{DesiredObject, DesiredSet, ObjectOptions};
 use crate::diff::{Difference, Differences, Extra};
 use crate::live::{LiveRecord, LiveView};
-use crate::model::{GroupVersionKind, Hash64, Health, HealthStatus, InstanceId, Marks, ObjectKey, Origin};
+use crate::model::{GroupVersionKind, Hash64, Health, HealthStatus, Marks, ObjectKey, Origin};
 
 fn prunable() -> Extra {
     Extra::Prunable { uid: "u1".into() }
@@ -67,22 +67,7 @@ fn object(key: &ObjectKey, wave: i32) -> DesiredObject {
 }
 
 fn record(wave: i32, health: Option<Health>) -> LiveRecord {
-    LiveRecord {
-        uid: "u1".into(),
-        resource_version: 1,
-        generation: 0,
-        marks: Marks { instance: InstanceId::from_label(""), tracking_id: String::new() },
-        owned: None,
-        health,
-        deleting: false,
-        prune: None,
-        delete: None,
-        extraneous_ignored: false,
-        hook_attempt: None,
-        by_hand: None,
-        health_ignored: false,
-        wave,
-    }
+    LiveRecord { health, wave, ..LiveRecord::plain("u1") }
 }
 
 #[expect(clippy::unnecessary_wraps, reason = "the form that a record wants it in")]

@@ -120,6 +120,7 @@ impl AttemptMemory {
             retries: self.retries,
             outcomes: &self.progress.outcomes,
             hooks: &self.progress.hooks,
+            unverified: &self.unverified,
             waiting: &self.waiting,
             failure: self.failure.as_ref(),
         }

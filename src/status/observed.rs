@@ -91,6 +91,8 @@ pub struct Attempt<'a> {
     pub outcomes: &'a BTreeMap<StepId, Outcome>,
     /// How its hooks stand.
     pub hooks: &'a BTreeMap<StepId, HookState>,
+    /// Objects that the trial on the server could not judge, each with why.
+    pub unverified: &'a BTreeMap<ObjectKey, String>,
     /// What it waits for.
     pub waiting: &'a [Waiting],
     /// Why it failed, when no single object is to blame.

@@ -232,18 +232,34 @@ async fn a_definition_goes_before_its_objects_although_its_wave_says_otherwise()
     let installation = Installation::start("contradict").await;
     let target = installation.target("t").await;
     let repository = installation.repository("contradict");
-    let commit = repository.commit([
+    repository.commit([
         ("app/kind.yaml", file(definition(&installation.group(), "Contrary", "contraries", 5))),
-        ("app/one.yaml", file(custom(&installation.group(), "Contrary", "one", 1, -2))),
+        ("app/one.yaml", file(custom(&installation.group(), "Contrary", "one", 0, -2))),
         ("app/settings.yaml", file(config_map("settings", "1"))),
     ]);
     let gate = json!({"lastWave": false});
     let mut application = Application::named("app", &repository.url, "app", &target).spec("gate", gate).object();
+    application["spec"]["preflight"] = json!("always");
     application["spec"]["healthCheckExprs"] =
         json!([{"apiVersion": format!("{}/v1", installation.group()), "kind": "Contrary", "current": "spec.size > 0"}]);
+    let audit = installation.audit();
     installation.apply(application).await;
+    let object = installation
+        .wait_application("app", "is refused by the schema that comes with the change", |object| {
+            object["status"]["operationState"]["phase"] == "Failed"
+        })
+        .await;
+    let message = ready_message(&object);
+    assert!(message.contains("spec.size") && message.contains("nothing was written"), "{message}");
+    assert_eq!(lines(&audit.writes_in(&target)), Vec::<String>::new());
+    let commit =
+        repository.commit([("app/one.yaml", file(custom(&installation.group(), "Contrary", "one", 1, -2)))]);
+    installation.follow("app", &commit).await;
     let object = installation.healthy("app", &commit).await;
     assert_eq!(sync_state(&object), "Synced");
+    let results = object["status"]["operationState"]["resources"].as_array().cloned().unwrap_or_default();
+    let one = results.iter().find(|result| result["name"] == "one").expect("the object's result");
+    assert!(one["message"].as_str().is_some_and(|message| message.starts_with("not verified by admission")), "{one:#}");
 
     // Dependencies against the waves are refused with the circle, and nothing is written.
     let audit = installation.audit();

@@ -239,6 +239,7 @@ fn look(stage: Stage<'_>, live: &mut LiveView, memory: &mut Memory) -> Applicati
         .map(|message| Failure { reason: Reason::ProxyAuthRequired, message: message.clone() });
     let fights: Vec<String> = memory.heals.fights(moment.at).iter().map(ToString::to_string).collect();
     let failures = memory.last_failure.as_ref().map_or(0, |failure| failure.failures);
+    let unverified = BTreeMap::new();
     derive(&Observed {
         previous: &memory.status,
         generation: application.metadata.generation,
@@ -268,6 +269,7 @@ fn look(stage: Stage<'_>, live: &mut LiveView, memory: &mut Memory) -> Applicati
             retries: failures.saturating_sub(u32::from(attempt.ended.is_some() && attempt.failure.is_some())),
             outcomes: &attempt.progress.outcomes,
             hooks: &attempt.progress.hooks,
+            unverified: &unverified,
             waiting: &attempt.waiting,
             failure: attempt.failure.as_ref(),
         }),

@@ -9,6 +9,7 @@
 mod access;
 mod attempt;
 mod attempts;
+mod begin;
 mod carry_out;
 mod clear;
 mod compare;
@@ -35,9 +36,11 @@ mod projects;
 mod queue;
 mod report;
 mod requests;
+mod resume;
 mod secrets;
 mod sources;
 mod sync;
+mod takeover;
 mod tracker;
 mod windows;
 

@@ -1,63 +1,27 @@
 //! Whether to sync, the start of an attempt, and how it goes on.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use tracing::info;
 
-use super::attempt::{AttemptMemory, Choices, attempt_id, under_way};
+use super::attempt::{AttemptMemory, Choices};
 use super::attempts::{conclude, reopen_drifted, retry_of, settle_reported_revision, target_of, until};
 use super::compare::Compared;
 use super::drift::{Culprit, drifted, held_objects};
 use super::driver::Driver;
 use super::holds::Holds;
 use super::memory::{Held, Memory};
-use super::observe::Desired;
-use super::overriding::Overriding;
-use super::requests::{Asked, Wish, refused_attempt, selected, take_termination, was_ended_by_a_person};
-use crate::api::{Application, OperationPhase, OperationState, Supersede, SyncOperation};
-use crate::desired::{DesiredSet, SyncOptions};
+use super::requests::{Wish, take_termination};
+use super::takeover::{goes_on, is_retried};
+use crate::api::{Application, OperationPhase};
 use crate::model::{Hash64, Owner};
-use crate::plan::Progress;
-use crate::plan::{
-    DecideInput, Decision, HookNaming, PlanError, Policy, Request, Running, Takeover, decide, is_within_limit,
-    runs_hooks, supersede,
-};
-use crate::plan::{Plan, Work};
-use crate::status::{Assessment, Comparison, Failure, HOOK_RUNNING};
+use crate::plan::{DecideInput, Decision, HookNaming, Plan, PlanError, Policy, Request, Work, decide, runs_hooks};
+use crate::status::{Assessment, Comparison, Failure};
 
 /// Pause before objects that were recorded a moment ago are looked at again.
 const RECORDED_PAUSE: Duration = Duration::from_secs(2);
-
-/// What an attempt brings.
-struct Brought {
-    desired: Arc<DesiredSet>,
-    target: Hash64,
-    revision: String,
-    revisions: Vec<String>,
-}
-
-impl Brought {
-    fn of(held: &Held) -> Self {
-        Self {
-            desired: Arc::clone(&held.desired),
-            target: held.hash,
-            revision: held.reported.clone(),
-            revisions: held.reported_revisions.clone(),
-        }
-    }
-
-    fn again(attempt: &AttemptMemory) -> Self {
-        Self {
-            desired: Arc::clone(&attempt.desired),
-            target: attempt.target,
-            revision: attempt.revision.clone(),
-            revisions: attempt.revisions.clone(),
-        }
-    }
-}
 
 impl Driver {
     /// Compares, decides, goes on with an attempt, and reports. Returns how long until the Application is due again.
@@ -146,7 +110,6 @@ impl Driver {
                     let started = match asked {
                         Some((asked, of_operation)) => self.begin_asked(
                             application,
-                            memory,
                             held,
                             &compared,
                             *asked,
@@ -267,126 +230,6 @@ impl Driver {
         hold.clone().map(Decision::Blocked)
     }
 
-    fn begin(
-        &self,
-        application: &Application,
-        held: &Held,
-        brought: Brought,
-        choices: Choices,
-        now: Timestamp,
-    ) -> AttemptMemory {
-        let Brought { desired, target, revision, revisions } = brought;
-        AttemptMemory {
-            id: attempt_id(application.metadata.uid.as_deref(), now),
-            target,
-            spec_target: held.hash,
-            desired,
-            revision,
-            revisions,
-            operation: None,
-            automated: true,
-            deletes: false,
-            choices,
-            cleared: false,
-            phase: OperationPhase::Running,
-            started: now,
-            ended: None,
-            retries: 0,
-            progress: Progress::default(),
-            waiting: Vec::new(),
-            unverified: BTreeMap::new(),
-            failure: None,
-        }
-    }
-
-    fn begin_automated(
-        &self,
-        application: &Application,
-        memory: &Memory,
-        held: &Held,
-        target: Hash64,
-        choices: Choices,
-        now: Timestamp,
-    ) -> AttemptMemory {
-        let last = memory.last_failure.as_ref().filter(|failure| failure.target == target);
-        let retries = last.map_or(0, |failure| failure.failures);
-        // With `supersede: never` the retries of an operation bring what it began with.
-        let pinned = memory.attempt.as_ref().filter(|attempt| is_retried(application, memory, attempt, held.hash));
-        let brought = pinned.map_or_else(|| Brought::of(held), Brought::again);
-        info!(prune = choices.prune, heal = choices.heal, retries, revision = %brought.revision, "sync starts");
-        AttemptMemory { retries, ..self.begin(application, held, brought, choices, now) }
-    }
-
-    #[expect(clippy::too_many_arguments, reason = "what is asked, what it brings, and what it is compared with")]
-    fn begin_asked(
-        &self,
-        application: &Application,
-        memory: &Memory,
-        held: &Held,
-        compared: &Compared,
-        asked: Asked,
-        of_operation: Option<Held>,
-        now: Timestamp,
-    ) -> AttemptMemory {
-        let brought = Brought::of(of_operation.as_ref().unwrap_or(held));
-        let only = selected(&asked, &compared.differences);
-        let request = asked.request;
-        let choices = Choices {
-            prune: request.prune,
-            dry_run: request.dry_run,
-            heal: false,
-            hooks: request.hooks,
-            only: only.clone().unwrap_or_default(),
-            held: BTreeSet::new(),
-            options: SyncOptions { force: request.force, ..request.options },
-        };
-        info!(prune = choices.prune, dry_run = choices.dry_run, revision = %brought.revision, "a requested sync starts");
-        let begun = self.begin(application, held, brought, choices, now);
-        let _ = memory;
-        match only {
-            Ok(_) => AttemptMemory { operation: asked.operation, automated: false, ..begun },
-            Err(failure) => refused_attempt(begun, failure, asked.operation),
-        }
-    }
-
-    /// Another attempt at an operation of a person that failed.
-    fn begin_again(
-        &self,
-        application: &Application,
-        memory: &mut Memory,
-        held: &Held,
-        now: Timestamp,
-    ) -> AttemptMemory {
-        memory.retry_at = None;
-        let failures = memory.last_failure.as_ref().map_or(0, |failure| failure.failures);
-        match memory.attempt.take() {
-            Some(last) => {
-                let brought = Brought::again(&last);
-                let begun = self.begin(application, held, brought, last.choices, now);
-                AttemptMemory { operation: last.operation, automated: false, retries: failures, ..begun }
-            }
-            None => self.begin(application, held, Brought::of(held), Choices::default(), now),
-        }
-    }
-
-    /// Notes a wish that can't be carried out as the operation that failed, unless another is under way.
-    fn refuse(
-        &self,
-        application: &Application,
-        memory: &mut Memory,
-        held: &Held,
-        failure: Failure,
-        operation: Option<crate::api::Operation>,
-        now: Timestamp,
-    ) {
-        tracing::warn!(reason = %failure.reason, message = %failure.message, "an operation is refused");
-        if memory.attempt.as_ref().is_some_and(AttemptMemory::is_running) {
-            return;
-        }
-        let begun = self.begin(application, held, Brought::of(held), Choices::default(), now);
-        memory.attempt = Some(refused_attempt(begun, failure, operation));
-    }
-
     /// Goes on with the attempt that is under way, as far as its gates are open.
     async fn go_on(
         &self,
@@ -439,103 +282,6 @@ impl Driver {
         let naming = HookNaming { revision: &held.reported, started: now };
         self.plan(application, memory, &held.desired, compared, standing, naming)
     }
-
-    /// Takes up the operation that was under way when the operator stopped. One whose hook ran is taken up at its own
-    /// revision, although git has moved on: a hook that runs is never cut. False while that revision is being looked for.
-    async fn resume(&self, application: &Application, owner: &Owner, memory: &mut Memory, held: &Held) -> bool {
-        if memory.attempt.is_some() {
-            return true;
-        }
-        let Some(state) = memory.status.operation_state.clone() else { return true };
-        let brought = if state.revision == held.reported {
-            held.clone()
-        } else if memory.asked.is_none() && runs_hook(&state) {
-            let sync = SyncOperation {
-                revision: state.revision.clone(),
-                revisions: state.revisions.clone(),
-                ..state.operation.clone().and_then(|operation| operation.sync).unwrap_or_default()
-            };
-            let sync = SyncOperation {
-                revision: if sync.revisions.is_empty() { sync.revision } else { String::new() },
-                ..sync
-            };
-            if memory.overriding.is_none() {
-                memory.overriding = Overriding::of(&application.spec, &sync).ok().flatten();
-            }
-            match self.observe_operation(application, owner, memory).await {
-                Desired::Pending => return false,
-                Desired::Failed(failure) => {
-                    tracing::warn!(message = %failure.message, "the operation that was under way can't be taken up");
-                    memory.overriding = None;
-                    return true;
-                }
-                Desired::Known { held, .. } => Held { reported: state.revision.clone(), ..*held },
-            }
-        } else {
-            return true;
-        };
-        let Some((started, progress)) = under_way(&memory.status, &state.revision) else { return true };
-        let policy = Policy::new(application.spec.sync_policy.as_ref().and_then(|policy| policy.automated.as_ref()));
-        let standing = Choices::standing(application, policy, BTreeSet::new());
-        let sync = state.operation.as_ref().and_then(|operation| operation.sync.as_ref());
-        // What was chosen can't be told any more from what was not.
-        if sync.is_some_and(|sync| !sync.resources.is_empty()) {
-            return true;
-        }
-        let choices = Choices {
-            prune: sync.map_or(standing.prune, |sync| sync.prune),
-            dry_run: sync.is_some_and(|sync| sync.dry_run),
-            ..standing
-        };
-        info!(revision = %state.revision, "the operation that was under way goes on");
-        let begun = self.begin(application, &brought, Brought::of(&brought), choices, started);
-        memory.attempt = Some(AttemptMemory {
-            automated: state.initiated_by.automated,
-            operation: state.operation,
-            retries: u32::try_from(state.retry_count).unwrap_or_default(),
-            progress,
-            ..begun
-        });
-        true
-    }
-}
-
-/// Whether a hook ran when a status was written.
-fn runs_hook(state: &OperationState) -> bool {
-    let running = matches!(state.phase, OperationPhase::Running | OperationPhase::Terminating);
-    running && state.resources.iter().any(|result| result.hook_phase == HOOK_RUNNING)
-}
-
-/// Whether the attempt that is under way goes on; otherwise what is newer takes its place.
-fn goes_on(application: &Application, memory: &Memory, held: &Held) -> bool {
-    let Some(attempt) = memory.attempt.as_ref().filter(|attempt| attempt.is_running() && !attempt.deletes) else {
-        return false;
-    };
-    attempt.phase == OperationPhase::Terminating || takeover(application, memory, attempt, held.hash) != Takeover::Now
-}
-
-/// Whether an operation that failed with an older target is tried again with that before anything newer.
-fn is_retried(application: &Application, memory: &Memory, attempt: &AttemptMemory, newer: Hash64) -> bool {
-    let failures = memory.last_failure.as_ref().map_or(0, |failure| failure.failures);
-    attempt.phase == OperationPhase::Failed
-        && attempt.automated
-        && attempt.spec_target != newer
-        && !was_ended_by_a_person(attempt)
-        && is_within_limit(failures, retry_of(application))
-        && takeover(application, memory, attempt, newer) == Takeover::AfterOperation
-}
-
-fn takeover(application: &Application, memory: &Memory, attempt: &AttemptMemory, newer: Hash64) -> Takeover {
-    let policy = application.spec.sync_policy.as_ref().and_then(|policy| policy.supersede).unwrap_or(Supersede::Always);
-    let retry = retry_of(application);
-    let failures = memory.last_failure.as_ref().map_or(0, |failure| failure.failures);
-    let running = Running {
-        target: attempt.spec_target,
-        waiting: !attempt.waiting.is_empty(),
-        hook_running: attempt.hook_is_running(),
-        retry_pending: !attempt.is_running() && is_within_limit(failures, retry),
-    };
-    supersede(policy, retry.is_some_and(|retry| retry.refresh), Some(&running), newer)
 }
 
 /// Takes note of what was put back, when it was.
@@ -543,20 +289,6 @@ fn note_heals(memory: &mut Memory, culprits: Vec<Culprit>, now: Timestamp) {
     let healed = memory.attempt.as_ref().is_some_and(|attempt| attempt.choices.heal);
     for Culprit { object, manager, field } in culprits.into_iter().filter(|_| healed) {
         memory.heals.note(&object, &manager, &field, now);
-    }
-}
-
-impl Choices {
-    /// What a sync does that nobody asked for.
-    pub(super) fn standing(application: &Application, policy: Policy, held: BTreeSet<crate::model::ObjectKey>) -> Self {
-        let options = application.spec.sync_policy.iter().flat_map(|policy| &policy.sync_options);
-        Self {
-            prune: policy.prune,
-            hooks: true,
-            held,
-            options: SyncOptions::parse(options.map(String::as_str)),
-            ..Self::default()
-        }
     }
 }
 

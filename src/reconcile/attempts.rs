@@ -71,12 +71,11 @@ pub(super) fn reopen_drifted(
         .collect();
     let mut earliest: Option<Timestamp> = None;
     for id in found {
-        match memory.heals.not_before(&id.key, now).filter(|time| *time > now) {
-            Some(time) => earliest = Some(earliest.map_or(time, |known| known.min(time))),
-            None => {
-                attempt.progress.outcomes.remove(&id);
-                memory.heals.note(&id.key, "", "", now);
-            }
+        if let Some(time) = memory.heals.not_before(&id.key, now).filter(|time| *time > now) {
+            earliest = Some(earliest.map_or(time, |known| known.min(time)));
+        } else {
+            attempt.progress.outcomes.remove(&id);
+            memory.heals.note(&id.key, "", "", now);
         }
     }
     earliest

@@ -62,7 +62,6 @@ impl Choices {
 
 impl Driver {
     pub(super) fn begin(
-        &self,
         application: &Application,
         held: &Held,
         brought: Brought,
@@ -94,7 +93,6 @@ impl Driver {
     }
 
     pub(super) fn begin_automated(
-        &self,
         application: &Application,
         memory: &Memory,
         held: &Held,
@@ -108,19 +106,18 @@ impl Driver {
         let pinned = memory.attempt.as_ref().filter(|attempt| is_retried(application, memory, attempt, held.hash));
         let brought = pinned.map_or_else(|| Brought::of(held), Brought::again);
         info!(prune = choices.prune, heal = choices.heal, retries, revision = %brought.revision, "sync starts");
-        AttemptMemory { retries, ..self.begin(application, held, brought, choices, now) }
+        AttemptMemory { retries, ..Self::begin(application, held, brought, choices, now) }
     }
 
     pub(super) fn begin_asked(
-        &self,
         application: &Application,
         held: &Held,
         compared: &Compared,
         asked: Asked,
-        of_operation: Option<Held>,
+        of_operation: Option<&Held>,
         now: Timestamp,
     ) -> AttemptMemory {
-        let brought = Brought::of(of_operation.as_ref().unwrap_or(held));
+        let brought = Brought::of(of_operation.unwrap_or(held));
         let only = selected(&asked, &compared.differences);
         let request = asked.request;
         let choices = Choices {
@@ -133,7 +130,7 @@ impl Driver {
             options: SyncOptions { force: request.force, ..request.options },
         };
         info!(prune = choices.prune, dry_run = choices.dry_run, revision = %brought.revision, "a requested sync starts");
-        let begun = self.begin(application, held, brought, choices, now);
+        let begun = Self::begin(application, held, brought, choices, now);
         match only {
             Ok(_) => AttemptMemory { operation: asked.operation, automated: false, ..begun },
             Err(failure) => refused_attempt(begun, failure, asked.operation),
@@ -142,7 +139,6 @@ impl Driver {
 
     /// Another attempt at an operation of a person that failed.
     pub(super) fn begin_again(
-        &self,
         application: &Application,
         memory: &mut Memory,
         held: &Held,
@@ -153,16 +149,15 @@ impl Driver {
         match memory.attempt.take() {
             Some(last) => {
                 let brought = Brought::again(&last);
-                let begun = self.begin(application, held, brought, last.choices, now);
+                let begun = Self::begin(application, held, brought, last.choices, now);
                 AttemptMemory { operation: last.operation, automated: false, retries: failures, ..begun }
             }
-            None => self.begin(application, held, Brought::of(held), Choices::default(), now),
+            None => Self::begin(application, held, Brought::of(held), Choices::default(), now),
         }
     }
 
     /// Notes a wish that can't be carried out as the operation that failed, unless another is under way.
     pub(super) fn refuse(
-        &self,
         application: &Application,
         memory: &mut Memory,
         held: &Held,
@@ -174,7 +169,7 @@ impl Driver {
         if memory.attempt.as_ref().is_some_and(AttemptMemory::is_running) {
             return;
         }
-        let begun = self.begin(application, held, Brought::of(held), Choices::default(), now);
+        let begun = Self::begin(application, held, Brought::of(held), Choices::default(), now);
         memory.attempt = Some(refused_attempt(begun, failure, operation));
     }
 }

@@ -67,11 +67,12 @@ impl Driver {
                     let brings = moves
                         .iter()
                         .any(|each| matches!(each.act, Act::Apply | Act::StartHook { .. } | Act::Prune { .. }));
-                    if brings && !attempt.cleared {
-                        if let Err(failure) = self.clear(application, owner, memory, &live, plan).await {
-                            self.end(memory, OperationPhase::Failed, Some(failure));
-                            return None;
-                        }
+                    if brings
+                        && !attempt.cleared
+                        && let Err(failure) = self.clear(application, owner, memory, &live, plan).await
+                    {
+                        self.end(memory, OperationPhase::Failed, Some(failure));
+                        return None;
                     }
                     let attempt = memory.attempt.as_ref()?;
                     let work = Work {

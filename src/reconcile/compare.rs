@@ -85,7 +85,6 @@ impl Driver {
 
     /// The plan that brings a desired set, as a sync with these choices would carry it out.
     pub(super) fn plan(
-        &self,
         application: &Application,
         memory: &Memory,
         desired: &DesiredSet,

@@ -478,7 +478,7 @@ async fn work_queue(driver: Arc<Driver>, queue: Arc<Queue>, shutdown: Cancellati
         // A task of its own: a panic is this Application's failure and nobody else's.
         let work = tokio::spawn({
             let (driver, name) = (Arc::clone(&driver), name.clone());
-            async move { driver.reconcile(&name).await }.instrument(span)
+            async move { Box::pin(driver.reconcile(&name)).await }.instrument(span)
         });
         let took = |driver: &Driver| driver.clock.monotonic().saturating_duration_since(started);
         if let Ok(pause) = work.await {

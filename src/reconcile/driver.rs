@@ -102,7 +102,7 @@ impl Driver {
                 if let Err(failure) = self.know(name, &held.desired, &memory).await {
                     return Some(self.failed(&application, &mut memory, &failure).await);
                 }
-                let due = self.sync(&application, &owner, &mut memory, &held, source_failure).await;
+                let due = Box::pin(self.sync(&application, &owner, &mut memory, &held, source_failure)).await;
                 memory.failures = 0;
                 due
             }

@@ -124,7 +124,7 @@ impl Driver {
         self.begin_deletion(application, memory, &desired);
         let Some(attempt) = &memory.attempt else { return Ok(Some(RETRY)) };
         let (options, started) = (attempt.choices.options.clone(), attempt.started);
-        let owned = self.owned(memory);
+        let owned = Self::owned(memory);
         let hooks = desired.hooks.iter().map(|hook| &hook.object.key);
         let live = self.cache.view(&owner.instance, owned.keys().chain(hooks));
         let owned: BTreeMap<ObjectKey, Option<String>> = owned
@@ -249,7 +249,7 @@ impl Driver {
     }
 
     /// What is recorded, each object with the uid it was last seen with.
-    fn owned(&self, memory: &Memory) -> BTreeMap<ObjectKey, Option<String>> {
+    fn owned(memory: &Memory) -> BTreeMap<ObjectKey, Option<String>> {
         memory
             .inventory
             .iter()

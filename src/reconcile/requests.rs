@@ -38,7 +38,7 @@ pub(super) enum Wish {
     /// It may begin; with what it brings, when that is not what the spec wants.
     Ready(Box<Asked>, Option<Box<Held>>),
     /// It can't be carried out as it was asked.
-    Refused(Failure, Option<Operation>),
+    Refused(Failure, Option<Box<Operation>>),
 }
 
 impl Driver {
@@ -63,7 +63,7 @@ impl Driver {
                 Desired::Failed(failure) => {
                     memory.asked = None;
                     memory.overriding = None;
-                    return Ok(Wish::Refused(failure, asked.operation));
+                    return Ok(Wish::Refused(failure, asked.operation.map(Box::new)));
                 }
                 Desired::Known { held, .. } => Some(held),
             }
@@ -102,22 +102,23 @@ impl Driver {
             self.reporter.remove_operation(application).await?;
             let request = match read {
                 Ok(request) => request,
-                Err(error) => return Ok(Some(Wish::Refused(refused(&error), Some(operation.clone())))),
+                Err(error) => return Ok(Some(Wish::Refused(refused(&error), Some(Box::new(operation.clone()))))),
             };
             let sync = operation.sync.clone().unwrap_or_default();
             memory.overriding = match Overriding::of(&application.spec, &sync) {
                 Ok(overriding) => overriding,
-                Err(failure) => return Ok(Some(Wish::Refused(failure, Some(operation.clone())))),
+                Err(failure) => return Ok(Some(Wish::Refused(failure, Some(Box::new(operation.clone()))))),
             };
             if memory.overriding.is_some() && policy.automated && !request.dry_run {
                 memory.overriding = None;
                 let failure = Failure {
                     reason: Reason::InvalidSpec,
-                    message: "the requested operation was refused: it brings something else than the spec, which automation \
+                    message:
+                        "the requested operation was refused: it brings something else than the spec, which automation \
                               would bring back at once; set syncPolicy.automated.enabled to false first"
-                        .to_owned(),
+                            .to_owned(),
                 };
-                return Ok(Some(Wish::Refused(failure, Some(operation.clone()))));
+                return Ok(Some(Wish::Refused(failure, Some(Box::new(operation.clone())))));
             }
             memory.asked = Some(Asked { request, operation: Some(operation.clone()) });
             return Ok(None);

@@ -18,7 +18,13 @@ use crate::status::HOOK_RUNNING;
 impl Driver {
     /// Takes up the operation that was under way when the operator stopped. One whose hook ran is taken up at its own
     /// revision, although git has moved on: a hook that runs is never cut. False while that revision is being looked for.
-    pub(super) async fn resume(&self, application: &Application, owner: &Owner, memory: &mut Memory, held: &Held) -> bool {
+    pub(super) async fn resume(
+        &self,
+        application: &Application,
+        owner: &Owner,
+        memory: &mut Memory,
+        held: &Held,
+    ) -> bool {
         if memory.attempt.is_some() {
             return true;
         }
@@ -64,7 +70,7 @@ impl Driver {
             ..standing
         };
         info!(revision = %state.revision, "the operation that was under way goes on");
-        let begun = self.begin(application, &brought, Brought::of(&brought), choices, started);
+        let begun = Self::begin(application, &brought, Brought::of(&brought), choices, started);
         memory.attempt = Some(AttemptMemory {
             automated: state.initiated_by.automated,
             operation: state.operation,

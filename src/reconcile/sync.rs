@@ -57,12 +57,12 @@ impl Driver {
             Wish::None | Wish::Pending => None,
             Wish::Ready(asked, held) => Some((asked, held)),
             Wish::Refused(failure, operation) => {
-                self.refuse(application, memory, held, failure, operation, now);
+                Self::refuse(application, memory, held, failure, operation.map(|operation| *operation), now);
                 None
             }
         };
         let standing = Choices::standing(application, policy, held_objects(policy, memory, &held.desired, &compared));
-        let planned = self.plan_unless_synced(application, memory, held, &compared, &standing, now);
+        let planned = Self::plan_unless_synced(application, memory, held, &compared, &standing, now);
         let target = target_of(held.hash, &compared.differences, policy.prune);
         let retried = memory.retry_at.is_some_and(|time| time <= now) && holds.manual.is_none();
         let goes_on = asked.is_none() && goes_on(application, memory, held);
@@ -108,15 +108,10 @@ impl Driver {
                 if !goes_on {
                     let choices = Choices { prune, dry_run, heal, ..standing.clone() };
                     let started = match asked {
-                        Some((asked, of_operation)) => self.begin_asked(
-                            application,
-                            held,
-                            &compared,
-                            *asked,
-                            of_operation.map(|held| *held),
-                            now,
-                        ),
-                        None if retried => self.begin_again(application, memory, held, now),
+                        Some((asked, of_operation)) => {
+                            Self::begin_asked(application, held, &compared, *asked, of_operation.as_deref(), now)
+                        }
+                        None if retried => Self::begin_again(application, memory, held, now),
                         None => {
                             let mut choices = choices;
                             choices.hooks = runs_hooks(heal, &choices.options);
@@ -128,7 +123,7 @@ impl Driver {
                                 choices.held.extend(healing.objects.keys().cloned());
                                 culprits = self.culprits(memory, &held.desired, &compared, &free, now).await;
                             }
-                            self.begin_automated(application, memory, held, target, choices, now)
+                            Self::begin_automated(application, memory, held, target, choices, now)
                         }
                     };
                     memory.attempt = Some(started);
@@ -137,7 +132,7 @@ impl Driver {
                 let look_again = self.go_on(application, owner, memory, held, &compared).await;
                 compared = self.compare_closely(application, owner, memory, &held.desired).await;
                 let now = self.clock.now();
-                if let Some(pause) = conclude(application, memory, self.failure_target(memory, held, target), now) {
+                if let Some(pause) = conclude(application, memory, Self::failure_target(memory, held, target), now) {
                     soon(&mut due, pause);
                 }
                 // What is newer and had to wait for the end begins now.
@@ -184,7 +179,7 @@ impl Driver {
             memory.kept_by = Some(Failure { reason: hold.reason, message: hold.message.clone() });
         }
         let standing = Choices::standing(application, policy, held_objects(policy, memory, &held.desired, &compared));
-        let planned = self.plan_unless_synced(application, memory, held, &compared, &standing, now);
+        let planned = Self::plan_unless_synced(application, memory, held, &compared, &standing, now);
         let described = memory.held.as_ref().map(Held::described).unwrap_or_default();
         let blocked = planned.as_ref().map(|plan| plan.blocked.clone()).unwrap_or_default();
         let by_hand = memory
@@ -209,7 +204,7 @@ impl Driver {
     }
 
     /// What an attempt's failure is counted for.
-    fn failure_target(&self, memory: &Memory, held: &Held, target: Hash64) -> Hash64 {
+    fn failure_target(memory: &Memory, held: &Held, target: Hash64) -> Hash64 {
         memory.attempt.as_ref().filter(|attempt| attempt.target != held.hash).map_or(target, |attempt| attempt.target)
     }
 
@@ -250,7 +245,7 @@ impl Driver {
             &own
         };
         let naming = HookNaming { revision: &revision, started };
-        match self.plan(application, memory, &desired, compared, &choices, naming) {
+        match Self::plan(application, memory, &desired, compared, &choices, naming) {
             Ok(plan) => {
                 let spreads = choices.options.prune_propagation.into();
                 self.carry_out(application, owner, memory, &plan, spreads).await
@@ -268,7 +263,6 @@ impl Driver {
 
     /// The plan of what a sync by policy would do; an empty one when nothing differs, which costs nothing.
     fn plan_unless_synced(
-        &self,
         application: &Application,
         memory: &Memory,
         held: &Held,
@@ -280,7 +274,7 @@ impl Driver {
             return Ok(Plan::default());
         }
         let naming = HookNaming { revision: &held.reported, started: now };
-        self.plan(application, memory, &held.desired, compared, standing, naming)
+        Self::plan(application, memory, &held.desired, compared, standing, naming)
     }
 }
 

@@ -12,8 +12,11 @@ use crate::windows::SyncWindows;
 /// What was read of each project.
 #[derive(Default)]
 pub(super) struct WindowCache {
-    projects: Mutex<BTreeMap<String, (Vec<SyncWindow>, Arc<SyncWindows>)>>,
+    projects: Mutex<BTreeMap<String, Read>>,
 }
+
+/// The windows of a project as they were stated, and as they were read.
+type Read = (Vec<SyncWindow>, Arc<SyncWindows>);
 
 impl WindowCache {
     /// The windows of a project.

@@ -252,8 +252,7 @@ async fn a_definition_goes_before_its_objects_although_its_wave_says_otherwise()
     let message = ready_message(&object);
     assert!(message.contains("spec.size") && message.contains("nothing was written"), "{message}");
     assert_eq!(lines(&audit.writes_in(&target)), Vec::<String>::new());
-    let commit =
-        repository.commit([("app/one.yaml", file(custom(&installation.group(), "Contrary", "one", 1, -2)))]);
+    let commit = repository.commit([("app/one.yaml", file(custom(&installation.group(), "Contrary", "one", 1, -2)))]);
     installation.follow("app", &commit).await;
     let object = installation.healthy("app", &commit).await;
     assert_eq!(sync_state(&object), "Synced");

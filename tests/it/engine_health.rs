@@ -30,7 +30,9 @@ async fn a_script_of_the_fleet_and_an_expression_of_the_application_decide_what_
     installation.declare(Application::named("app", &repository.url, "app", &target)).await;
     let object = installation
         .wait_application("app", "waits for what the script says", |object| {
-            object["status"]["waitingOn"][0]["message"].as_str().is_some_and(|message| message.contains("level of one is too low"))
+            object["status"]["waitingOn"][0]["message"]
+                .as_str()
+                .is_some_and(|message| message.contains("level of one is too low"))
         })
         .await;
     assert_eq!(object["status"]["waitingOn"][0]["object"], format!("{group}/Gauge/{target}/one"));
@@ -47,7 +49,9 @@ async fn a_script_of_the_fleet_and_an_expression_of_the_application_decide_what_
         .cluster
         .merge(APPLICATION, &installation.namespace, "app", json!({"spec": {"healthCheckExprs": null}}))
         .await;
-    installation.wait_application("app", "is Progressing by the script", |object| health(object) == "Progressing").await;
+    installation
+        .wait_application("app", "is Progressing by the script", |object| health(object) == "Progressing")
+        .await;
     installation.cluster.merge_status(gauge, &target, "one", json!({"status": {"level": "high"}})).await;
     installation.healthy("app", &commit).await;
     installation.finish().await;
@@ -67,7 +71,10 @@ async fn a_wave_of_child_applications_is_waited_for() {
         ("parent/child.json", file(child("child"))),
         (
             "parent/after.yaml",
-            file(config_map_in_wave("after", "1", 1).replace("metadata:\n", &format!("metadata:\n  namespace: {target}\n"))),
+            file(
+                config_map_in_wave("after", "1", 1)
+                    .replace("metadata:\n", &format!("metadata:\n  namespace: {target}\n")),
+            ),
         ),
         ("child/web.yaml", file(Deployment::named("web").env("NOT_READY", "1").yaml())),
     ]);
@@ -84,7 +91,8 @@ async fn a_wave_of_child_applications_is_waited_for() {
     installation.declare(parent.spec("project", json!("parents"))).await;
     installation
         .wait_application("parent", "waits for its child", |object| {
-            object["status"]["waitingOn"][0]["object"] == format!("tidelock.dev/Application/{}/child", installation.namespace)
+            object["status"]["waitingOn"][0]["object"]
+                == format!("tidelock.dev/Application/{}/child", installation.namespace)
         })
         .await;
     installation
@@ -119,7 +127,11 @@ async fn drift_is_reported_or_held_as_the_policy_says() {
     assert_eq!(value(&installation.cluster.must_get(CONFIG_MAP, &target, "settings").await), "by hand");
     let next = repository.commit([("app/other.yaml", file(config_map("other", "2")))]);
     installation.follow("app", &next).await;
-    assert_eq!(value(&installation.cluster.must_get(CONFIG_MAP, &target, "settings").await), "1", "put back by the next sync");
+    assert_eq!(
+        value(&installation.cluster.must_get(CONFIG_MAP, &target, "settings").await),
+        "1",
+        "put back by the next sync"
+    );
 
     installation
         .cluster
@@ -139,10 +151,7 @@ async fn drift_is_reported_or_held_as_the_policy_says() {
         })
         .await;
     assert_eq!(value(&installation.cluster.must_get(CONFIG_MAP, &target, "settings").await), "by hand", "held");
-    installation
-        .cluster
-        .merge(APPLICATION, &installation.namespace, "app", json!({"operation": {"sync": {}}}))
-        .await;
+    installation.cluster.merge(APPLICATION, &installation.namespace, "app", json!({"operation": {"sync": {}}})).await;
     installation.wait_application("app", "is in sync by request", |object| sync_state(object) == "Synced").await;
     assert_eq!(value(&installation.cluster.must_get(CONFIG_MAP, &target, "settings").await), "3");
     assert!(installation.cluster.get(DEPLOYMENT, &target, "web").await.is_none());

@@ -15,7 +15,7 @@ use crate::diff::Differences;
 use crate::model::{Owner, Reason};
 use crate::plan::Policy;
 use crate::plan::request::{RequestRefused, SyncRequest, Termination, termination};
-use crate::status::Failure;
+use crate::status::{Failure, rfc3339};
 
 /// Annotation that asks for a sync now; any new value asks again.
 const SYNC_ANNOTATION: &str = "tidelock.dev/sync";
@@ -157,13 +157,22 @@ pub(super) fn take_termination(application: &Application, memory: &mut Memory) {
             memory.handled_terminate = token;
             "the annotation `tidelock.dev/terminate`"
         }
-        Some(Termination::Status) => "status.operationState.phase",
+        // What is read here may be older than the attempt that runs now, and is about the one that it names.
+        Some(Termination::Status) if is_of_attempt_under_way(application, memory) => "status.operationState.phase",
+        Some(Termination::Status) => return,
     };
     if let Some(attempt) = memory.attempt.as_mut().filter(|attempt| attempt.is_running() && !attempt.deletes) {
         info!(by, "a person ends the operation");
         attempt.phase = crate::api::OperationPhase::Terminating;
         attempt.progress.terminate(format!("a person ended the operation by {by}; what was written stays as it is"));
     }
+}
+
+/// Whether the operation in the status as it was read is the one that runs.
+fn is_of_attempt_under_way(application: &Application, memory: &Memory) -> bool {
+    let state = application.status.as_ref().and_then(|status| status.operation_state.as_ref());
+    let running = memory.attempt.as_ref().map(|attempt| rfc3339(attempt.started));
+    running.is_some() && state.map(|state| &state.started_at) == running.as_ref()
 }
 
 /// An attempt that was refused before it began, so that the status shows what was asked and why it was not done.

@@ -53,37 +53,38 @@ pub(super) fn waiting_on(observed: &Observed<'_>) -> Vec<WaitingOn> {
 /// What was done: failures first, then hooks, whose results a later start of the operator reads back.
 fn results(attempt: &Attempt<'_>) -> Vec<ResourceResult> {
     let ids: BTreeSet<&StepId> = attempt.outcomes.keys().chain(attempt.hooks.keys()).collect();
-    let mut results: Vec<ResourceResult> =
-        ids.into_iter()
-            .map(|id| {
-                let (outcome, hook) = (attempt.outcomes.get(id), attempt.hooks.get(id));
-                let (hook_phase, hook_message) = match hook {
-                    None => ("", ""),
-                    Some(HookState::Running { .. }) => (HOOK_RUNNING, ""),
-                    Some(HookState::Succeeded) => (HOOK_SUCCEEDED, ""),
-                    Some(HookState::Failed { message }) => (HOOK_FAILED, message.as_str()),
-                };
-                let message = match outcome {
-                    Some(Outcome::Failed { message, .. } | Outcome::Skipped { message }) => message.as_str(),
-                    Some(Outcome::Created | Outcome::Configured | Outcome::Unchanged | Outcome::Pruned { .. })
-                    | None => hook_message,
-                };
-                ResourceResult {
-                    group: id.key.group.clone(),
-                    kind: id.key.kind.clone(),
-                    namespace: id.key.namespace.clone(),
-                    name: id.key.name.clone(),
-                    status: outcome.map(Outcome::as_str).unwrap_or_default().to_owned(),
-                    message: shorten(message, OBJECT_MESSAGE_BYTES),
-                    sync_phase: id.phase.to_string(),
-                    hook_phase: hook_phase.to_owned(),
-                }
-            })
-            .collect();
+    let mut results: Vec<ResourceResult> = ids.into_iter().map(|id| result(attempt, id)).collect();
     results.sort_by_key(|result| {
         (result.status != "failed" && result.hook_phase != HOOK_FAILED, result.hook_phase.is_empty())
     });
     results
+}
+
+fn result(attempt: &Attempt<'_>, id: &StepId) -> ResourceResult {
+    let outcome = attempt.outcomes.get(id);
+    let (hook_phase, hook_message) = match attempt.hooks.get(id) {
+        None => ("", ""),
+        Some(HookState::Running { .. }) => (HOOK_RUNNING, ""),
+        Some(HookState::Succeeded) => (HOOK_SUCCEEDED, ""),
+        Some(HookState::Failed { message }) => (HOOK_FAILED, message.as_str()),
+    };
+    let message = match outcome {
+        Some(Outcome::Failed { message, .. } | Outcome::Skipped { message }) => message.as_str(),
+        Some(Outcome::Created | Outcome::Configured | Outcome::Unchanged | Outcome::Pruned { .. }) | None => {
+            let unverified = attempt.unverified.get(&id.key).map(String::as_str).unwrap_or_default();
+            if hook_message.is_empty() { unverified } else { hook_message }
+        }
+    };
+    ResourceResult {
+        group: id.key.group.clone(),
+        kind: id.key.kind.clone(),
+        namespace: id.key.namespace.clone(),
+        name: id.key.name.clone(),
+        status: outcome.map(Outcome::as_str).unwrap_or_default().to_owned(),
+        message: shorten(message, OBJECT_MESSAGE_BYTES),
+        sync_phase: id.phase.to_string(),
+        hook_phase: hook_phase.to_owned(),
+    }
 }
 
 /// Records the attempt as the operation, and a success in the history.

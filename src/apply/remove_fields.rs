@@ -8,7 +8,7 @@ use super::applier::{Applied, Applier, Mode, Outcome, applied, object_is_absent}
 use super::error::ApplyError;
 use super::options::ApplyOptions;
 use crate::live::client::{ACCEPT_JSON, ACCEPT_METADATA};
-use crate::model::ObjectKey;
+use crate::model::{GroupVersionKind, ObjectKey};
 
 /// What came of removing fields.
 #[derive(Clone, Debug, PartialEq)]
@@ -25,16 +25,17 @@ pub enum FieldsRemoved {
 impl Applier {
     /// Removes fields of an object, if it still has the uid and the version that they were found in.
     ///
-    /// `fields` are JSON pointers into the object in the preferred version of its kind. Paths within one list may be given in
-    /// any order.
+    /// `fields` are JSON pointers into the object in the version of its kind that `gvk` states. Paths within one list may be
+    /// given in any order.
     pub async fn remove_fields(
         &self,
         key: &ObjectKey,
+        gvk: &GroupVersionKind,
         uid: &str,
         resource_version: u64,
         fields: &[String],
     ) -> Result<FieldsRemoved, ApplyError> {
-        let target = self.target(key)?;
+        let target = self.target_of(key, gvk)?;
         let accept = if self.wants_whole(&target.kind) { ACCEPT_JSON } else { ACCEPT_METADATA };
         let patch = removal(uid, resource_version, fields);
         let Some(answer) = self.patch_json(&target, key, &patch, accept).await? else {

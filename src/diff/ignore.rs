@@ -120,6 +120,7 @@ impl IgnoreRules {
         of_live.retain(|way| may_be_kept(way));
         of_desired.retain(|way| may_be_kept(way));
         let lists = Lists { sets: owners.all() };
+        let is_partial = live.get("kind").and_then(Value::as_str) == Some("PartialObjectMetadata");
         let mut body = desired.clone();
         // First the values: taking out moves the items of lists.
         let mut kept = BTreeSet::new();
@@ -135,6 +136,9 @@ impl IgnoreRules {
         let gone = of_desired
             .into_iter()
             .filter(|way| !kept.contains(way))
+            // Of a Secret only the metadata is read. What we hold of it still has the value that we gave it, since a change by
+            // somebody else takes it from us; not to state it any more would delete it.
+            .filter(|way| !(is_partial && owners.hold(way)))
             .filter(|way| {
                 let there = lists.translate(way, desired, live);
                 there.is_none_or(|there| location::get(live, &there).is_none())
@@ -206,6 +210,21 @@ impl Managers {
 
     fn all(&self) -> Vec<Owned<'_>> {
         self.entries.iter().map(|(_, fields)| fields.root()).collect()
+    }
+
+    /// Whether a field was applied by us, by the record alone.
+    fn hold(&self, way: &[Location]) -> bool {
+        let Some(own) = &self.own else { return false };
+        let mut owned = own.root();
+        for step in way {
+            if owned.is_whole() {
+                return true;
+            }
+            let Location::Key(name) = step else { return false };
+            let Some(below) = owned.field(name) else { return false };
+            owned = below;
+        }
+        true
     }
 
     /// Whether what is at the end of a way was applied by us, all or in part.

@@ -229,8 +229,12 @@ pub enum Termination {
     /// By a new value of the annotation `tidelock.dev/terminate`, which is remembered as acted on whether anything ran or
     /// not: an old wish must not end a later operation.
     Annotation(String),
-    /// By `status.operationState.phase: Terminating`, as Argo CD's clients write it.
-    Status,
+    /// By `status.operationState.phase: Terminating`, as Argo CD's clients write it. It is about the operation of that
+    /// status and no other: what is seen of a status may be older than the operation that runs now.
+    Status {
+        /// `startedAt` of the operation that is to end.
+        started_at: String,
+    },
 }
 
 /// Whether a person wants the operation under way to end. `handled` is the annotation's value that was last acted on.
@@ -240,7 +244,8 @@ pub fn termination(application: &Application, handled: &str) -> Option<Terminati
         return Some(Termination::Annotation(token.clone()));
     }
     let state = application.status.as_ref().and_then(|status| status.operation_state.as_ref());
-    state.is_some_and(|state| state.phase == OperationPhase::Terminating).then_some(Termination::Status)
+    let state = state.filter(|state| state.phase == OperationPhase::Terminating)?;
+    Some(Termination::Status { started_at: state.started_at.clone() })
 }
 
 #[cfg(test)]
@@ -368,7 +373,8 @@ mod tests {
         assert_eq!(termination(&application(Value::Null, "Running"), ""), None);
         assert_eq!(termination(&application(token(), "Running"), ""), Some(Termination::Annotation("1".into())));
         assert_eq!(termination(&application(token(), "Running"), "1"), None);
-        assert_eq!(termination(&application(token(), "Terminating"), "1"), Some(Termination::Status));
+        let of_status = Termination::Status { started_at: "2026-03-02T12:00:00Z".to_owned() };
+        assert_eq!(termination(&application(token(), "Terminating"), "1"), Some(of_status));
         assert_eq!(termination(&Application::default(), ""), None);
     }
 }

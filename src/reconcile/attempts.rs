@@ -5,7 +5,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use super::memory::Memory;
-use super::requests::was_ended_by_a_person;
+use super::requests::{was_ended_by_a_person, was_refused};
 use crate::api::{Application, OperationPhase, Retry, SyncState};
 use crate::diff::{Cause, Difference, Differences};
 use crate::model::{Hash64, Phase};
@@ -91,6 +91,12 @@ pub(super) fn conclude(
     let attempt = memory.attempt.as_ref()?;
     match attempt.phase {
         OperationPhase::Running | OperationPhase::Terminating => None,
+        // Neither says anything about whether what git wants can be brought, and what was refused as it was asked is not
+        // asked again by itself. What the policy wants goes on after it.
+        _ if attempt.choices.dry_run || was_refused(attempt) => {
+            memory.retry_at = None;
+            Some(Duration::ZERO)
+        }
         OperationPhase::Failed | OperationPhase::Error => {
             let terminated = was_ended_by_a_person(attempt);
             let last = memory.last_failure.as_ref().filter(|failure| failure.target == target);

@@ -23,6 +23,8 @@ use crate::status::Failure;
 
 /// How soon objects outside the Application that a step needs are looked at again: no watch shows them.
 const OUTSIDE_PAUSE: Duration = Duration::from_secs(5);
+/// How long the live view is given to show what the API server has told already.
+const VIEW_PAUSE: Duration = Duration::from_secs(1);
 /// Reads of objects outside the Application in flight.
 const READS_IN_FLIGHT: usize = 8;
 
@@ -85,12 +87,17 @@ impl Driver {
                         attempt: &attempt.id,
                         take_over: &take_over,
                         respected: attempt.choices.options.respect_ignore_differences.then_some(rules.as_ref()),
-                        removed: removes.then_some(&memory.examined),
+                        removed: removes.then_some(rules.as_ref()),
                     };
                     let done = self.perform(work, moves).await;
+                    let is_ahead = done.iter().all(Done::is_ahead_of_the_view);
                     if self.take_note(memory, done) {
                         self.end(memory, OperationPhase::Failed, None);
                         return None;
+                    }
+                    if is_ahead {
+                        // To ask again before the watch has caught up would be to ask for ever.
+                        return self.clock.now().checked_add(VIEW_PAUSE).ok();
                     }
                 }
                 Next::Wait { waiting, until } => {

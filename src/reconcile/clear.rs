@@ -65,7 +65,10 @@ impl Driver {
         if !writes.is_empty() || super::carry_out::steps(plan).any(|step| matches!(step.action, Action::Hook { .. })) {
             self.make_namespace(application, owner, memory).await?;
         }
-        let grew = memory.inventory.get_or_insert_default().intend(writes.iter().map(|step| &step.id.key));
+        // What waits for an old object to go is applied later, without another look at the record.
+        let made = super::carry_out::steps(plan)
+            .filter(|step| matches!(step.action, Action::Create | Action::Configure | Action::AwaitGone));
+        let grew = memory.inventory.get_or_insert_default().intend(made.map(|step| &step.id.key));
         if grew {
             self.write_ahead(application, memory).await?;
         }

@@ -92,13 +92,20 @@ impl Driver {
         choices: &Choices,
         naming: HookNaming<'_>,
     ) -> Result<Plan, PlanError> {
+        // Both the newest commit and the one that the status shows are meant by a person who looks. What an operation brings
+        // instead of them has been consented to only by its own revision.
+        let held = memory.held.as_ref();
+        let revisions = match held.filter(|held| std::ptr::eq(&raw const *held.desired, desired)) {
+            Some(held) => vec![held.revision.to_string(), held.reported.clone()],
+            None => vec![naming.revision.to_owned()],
+        };
         compile(CompileInput {
             desired,
             differences: &compared.differences,
             live: &compared.live,
             options: &choices.options,
             prune: choices.prune,
-            consents: consents(application, memory),
+            consents: consents(application, &revisions),
             only: choices.only.as_ref(),
             held: &choices.held,
             hooks: choices.hooks.then_some(naming),
@@ -106,15 +113,12 @@ impl Driver {
     }
 }
 
-/// What a person has consented to by annotations.
-pub(super) fn consents(application: &Application, memory: &Memory) -> Consents {
+/// What a person has consented to by annotations, for a set of one of these revisions.
+pub(super) fn consents(application: &Application, revisions: &[String]) -> Consents {
     let annotations = application.metadata.annotations.as_ref();
-    // Both the newest commit and the one that the status shows are meant by a person who looks.
-    let revisions = memory.held.as_ref().map(|held| [held.revision.to_string(), held.reported.clone()]);
     let approved = annotations.and_then(|all| all.get(APPROVE_PRUNE_ANNOTATION));
     let prune = approved.is_some_and(|approved| {
-        approved.len() >= SHORTEST_REVISION
-            && revisions.iter().flatten().any(|revision| revision.starts_with(approved.as_str()))
+        approved.len() >= SHORTEST_REVISION && revisions.iter().any(|revision| revision.starts_with(approved.as_str()))
     });
     let deletion = annotations.is_some_and(|all| {
         APPROVE_DELETION_ANNOTATIONS.iter().any(|name| all.get(*name).is_some_and(|value| !value.is_empty()))

@@ -99,7 +99,7 @@ impl Driver {
             Desired::Pending => None,
             Desired::Failed(failure) => Some(self.failed(&application, &mut memory, &failure).await),
             Desired::Known { held, source_failure } => {
-                if let Err(failure) = self.know(name, &held.desired, &memory).await {
+                if let Err(failure) = self.know(name, &memory).await {
                     return Some(self.failed(&application, &mut memory, &failure).await);
                 }
                 let due = Box::pin(self.sync(&application, &owner, &mut memory, &held, source_failure)).await;
@@ -125,12 +125,26 @@ impl Driver {
     }
 
     /// Waits until everything about the kinds that an Application uses is known. Partial knowledge is never used.
-    async fn know(&self, name: &str, desired: &DesiredSet, memory: &Memory) -> Result<(), Failure> {
+    ///
+    /// What a sync brings that is under way, or about to begin, counts besides what git wants now: a hook of it whose kind
+    /// is watched no more would seem to be gone.
+    pub(super) async fn know(&self, name: &str, memory: &Memory) -> Result<(), Failure> {
+        let running = memory.attempt.as_ref().filter(|attempt| attempt.is_running()).map(|attempt| &attempt.desired);
+        let overriding = memory.overriding.as_ref().and_then(|overriding| overriding.held.as_ref());
+        let held = memory.held.as_ref().into_iter().chain(overriding).map(|held| &held.desired);
+        let mut sets: Vec<&Arc<DesiredSet>> = Vec::new();
+        for set in held.chain(running) {
+            if !sets.iter().any(|known| Arc::ptr_eq(known, set)) {
+                sets.push(set);
+            }
+        }
         let recorded = self.served_kinds_of(memory.inventory.as_ref());
-        self.use_kinds(name, &desired.kinds().chain(recorded.iter().cloned()).collect());
-        let hooks = desired.hooks.iter().map(|hook| &hook.object);
-        let served = desired.objects.values().chain(hooks).filter(|object| !object.kind_is_new);
-        let kinds: BTreeSet<GroupKind> = served.map(|object| object.key.group_kind()).chain(recorded).collect();
+        self.use_kinds(name, &sets.iter().flat_map(|set| set.kinds()).chain(recorded.iter().cloned()).collect());
+        let objects = sets.iter().flat_map(|set| {
+            let hooks = set.hooks.iter().map(|hook| &hook.object);
+            set.objects.values().chain(hooks).filter(|object| !object.kind_is_new)
+        });
+        let kinds: BTreeSet<GroupKind> = objects.map(|object| object.key.group_kind()).chain(recorded).collect();
         self.cache
             .ensure(&kinds, LIST_DEADLINE)
             .await

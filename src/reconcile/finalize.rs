@@ -24,6 +24,8 @@ use crate::status::{Assessment, Failure};
 const FINALIZERS: [&str; 2] = ["tidelock.dev/resources-finalizer", "resources-finalizer.argocd.argoproj.io"];
 /// Annotation by which a deletion goes on without its hooks, when git can't be reached for them.
 const SKIP_HOOKS_ANNOTATION: &str = "tidelock.dev/skip-deletion-hooks";
+/// Most hooks that the status lists.
+const MOST_HOOKS_LISTED: usize = 20;
 const LIST_DEADLINE: Duration = Duration::from_mins(1);
 /// Pause before a deletion that can't go on is tried again.
 const RETRY: Duration = Duration::from_secs(15);
@@ -53,11 +55,11 @@ fn spreads(finalizers: &[String], options: &SyncOptions) -> Propagation {
     if background { Propagation::Background } else { options.prune_propagation.into() }
 }
 
-/// The phases of a deletion at which a set has hooks.
+/// Hooks of a set that run around a deletion, as many as the status lists: that there are any is what counts.
 pub(super) fn deletion_hooks(desired: &DesiredSet) -> Vec<String> {
     let at_deletion = |phase: &Phase| matches!(phase, Phase::PreDelete | Phase::PostDelete);
     let hooks = desired.hooks.iter().filter(|hook| hook.phases.iter().any(at_deletion));
-    hooks.map(|hook| hook.object.key.to_string()).collect()
+    hooks.take(MOST_HOOKS_LISTED).map(|hook| hook.object.key.to_string()).collect()
 }
 
 impl Driver {
@@ -137,7 +139,7 @@ impl Driver {
             desired: &desired,
             live: &live,
             options: &options,
-            consents: consents(application, memory),
+            consents: consents(application, &[]),
             hooks: Some(HookNaming { revision: &attempt.revision, started }),
         })
         .map_err(|error| Failure { reason: error.reason(), message: error.to_string() })?;

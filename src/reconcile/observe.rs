@@ -65,10 +65,11 @@ impl Driver {
         owner: &Owner,
         memory: &mut Memory,
     ) -> Desired {
-        match Box::pin(self.try_observe_operation(application, owner, memory)).await {
-            Ok(desired) => desired,
-            Err(failure) => Desired::Failed(failure),
-        }
+        let found = match Box::pin(self.try_observe_operation(application, owner, memory)).await {
+            Ok(found @ Desired::Known { .. }) => self.know(&owner.name, memory).await.map(|()| found),
+            found => found,
+        };
+        found.unwrap_or_else(Desired::Failed)
     }
 
     async fn try_observe(

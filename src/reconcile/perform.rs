@@ -1,6 +1,5 @@
 //! Doing what a plan's gates allow: each move is one act on one object, and its outcome.
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
 use futures::StreamExt as _;
@@ -8,16 +7,16 @@ use jiff::Timestamp;
 use tracing::{info, warn};
 
 use super::driver::Driver;
-use super::memory::Seen;
+use crate::api::ExtraFields;
 use crate::apply::{
-    self, ApplyError, ApplyOptions, DeleteProof, Deleted, FieldsRemoved, Force, HookStart, Mode, Propagation,
-    Validation,
+    self, ApplyError, ApplyOptions, DeleteProof, Deleted, FieldsRemoved, Force, HookStart, Mode, Prediction,
+    Propagation, Validation,
 };
 use crate::desired::{DesiredObject, DesiredSet, SyncOptions};
-use crate::diff::IgnoreRules;
+use crate::diff::{IgnoreRules, examine};
 use crate::live::LiveView;
 use crate::metrics::{WriteOutcome, WriteVerb};
-use crate::model::{Hash64, Inventory, InventoryEntry, ObjectKey, Owner, Reason};
+use crate::model::{Hash64, Inventory, InventoryEntry, Owner, Reason};
 use crate::plan::StepId;
 use crate::plan::{Act, Move, Progress};
 use crate::plan::{Outcome, hook_mark};
@@ -52,8 +51,8 @@ pub(super) struct Work<'a> {
     pub(super) take_over: &'a [String],
     /// Rules of differences that don't count, when a sync leaves such fields as they are.
     pub(super) respected: Option<&'a IgnoreRules>,
-    /// Fields that people added and that are to be removed.
-    pub(super) removed: Option<&'a BTreeMap<ObjectKey, Seen>>,
+    /// Fields that people added are removed, but for those that these rules are about.
+    pub(super) removed: Option<&'a IgnoreRules>,
 }
 
 /// What a move did, and what is to be remembered of it.
@@ -91,6 +90,11 @@ impl Done {
 
     fn failed(id: StepId, reason: Reason, message: String) -> Self {
         Self::new(id, Came::Outcome(Outcome::Failed { reason, message }, None))
+    }
+
+    /// Whether it changed nothing, since what is seen of the cluster is older than what the API server has.
+    pub(super) const fn is_ahead_of_the_view(&self) -> bool {
+        matches!(self.came, Came::HookInTheWay)
     }
 
     /// Whether the lease was lost over it.
@@ -194,20 +198,30 @@ impl Driver {
         Done { id, came: Came::Outcome(outcome, generation), entry: Entry::Set(entry) }
     }
 
-    /// Removes fields that people added, when that is wanted.
+    /// Removes fields that people added, when that is wanted. They are looked for in what the apply has left: it may have
+    /// moved the items of lists, and a place that was found before would be another's now.
     async fn without_extras(
         &self,
         work: Work<'_>,
         object: &DesiredObject,
         applied: apply::Applied,
     ) -> Result<apply::Applied, ApplyError> {
-        let seen = work.removed.and_then(|removed| removed.get(&object.key));
-        let Some(seen) = seen.filter(|seen| !seen.extras.is_empty()) else { return Ok(applied) };
-        let removed =
-            self.applier.remove_fields(&object.key, &applied.uid, applied.resource_version, &seen.extras).await?;
-        Ok(match removed {
+        let Some(rules) = work.removed else { return Ok(applied) };
+        let reduced = self.cache.reduce(&object.key.group_kind(), &applied.response);
+        if reduced.is_none_or(|(_, record)| record.by_hand.is_none()) {
+            return Ok(applied);
+        }
+        let predicted = self.applier.predict(&object.key, &object.gvk, &object.body).await?;
+        let Some(Prediction { live, predicted }) = predicted else { return Ok(applied) };
+        let extras = examine(&object.key, &live, &predicted, rules, ExtraFields::Remove).extras;
+        let fields: Vec<String> = extras.into_iter().map(|extra| extra.pointer).collect();
+        let version = live.pointer("/metadata/resourceVersion").and_then(serde_json::Value::as_str);
+        let Some(version) = version.and_then(|version| version.parse().ok()).filter(|_| !fields.is_empty()) else {
+            return Ok(applied);
+        };
+        Ok(match self.applier.remove_fields(&object.key, &object.gvk, &applied.uid, version, &fields).await? {
             FieldsRemoved::Removed(after) => {
-                info!(object = %object.key, fields = seen.extras.len(), "fields that people added are removed");
+                info!(object = %object.key, fields = fields.len(), "fields that people added are removed");
                 apply::Applied { outcome: apply::Outcome::Configured, ..*after }
             }
             // It changed meanwhile: it is looked at anew.
@@ -272,8 +286,15 @@ impl Driver {
                 Err(error) => return prune_failed(id, &error),
             },
         };
-        let proof = DeleteProof { owner: work.owner.clone(), uid: uid.clone() };
-        match self.applier.delete(&id.key, &proof, work.propagation).await {
+        // What an earlier sync left of a hook may still be held by the finalizer of hooks, which nobody else takes off.
+        let is_hook = work.live.objects.get(&id.key).is_some_and(|record| record.hook_attempt.is_some());
+        let deleted = if is_hook {
+            self.applier.delete_hook(&id.key, work.owner, &uid).await
+        } else {
+            let proof = DeleteProof { owner: work.owner.clone(), uid: uid.clone() };
+            self.applier.delete(&id.key, &proof, work.propagation).await
+        };
+        match deleted {
             Ok(Deleted::Requested) => {
                 self.metrics.wrote(WriteVerb::Delete, WriteOutcome::Pruned);
                 info!(object = %id.key, outcome = "pruned", "step");

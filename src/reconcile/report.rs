@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use kube::api::{Api, Patch, PatchParams};
+use kube::api::{Api, ApiResource, DynamicObject, Patch, PatchParams};
 use kube::{Client, Resource as _, ResourceExt as _};
 use serde_json::json;
 use tracing::{info, warn};
@@ -16,6 +16,8 @@ use crate::status::Failure;
 /// Writes what a reconcile reports.
 pub(super) struct Reporter {
     applications: Api<Application>,
+    /// The same as they are stored: what is left out of a typed object when it is written, such as a `false`, is in them.
+    stored: Api<DynamicObject>,
     outbox: EventOutbox,
     metrics: Arc<Metrics>,
     namespace: String,
@@ -33,6 +35,7 @@ impl Reporter {
     ) -> Self {
         Self {
             applications: Api::namespaced(client.clone(), namespace),
+            stored: Api::namespaced_with(client.clone(), namespace, &ApiResource::erase::<Application>(&())),
             outbox,
             metrics,
             namespace: namespace.to_owned(),
@@ -87,9 +90,21 @@ impl Reporter {
 
     /// Removes an operation that is being taken.
     pub(super) async fn remove_operation(&self, application: &Application) -> Result<(), Failure> {
+        let failure = |reason, message: &str| Failure { reason, message: message.to_owned() };
+        let name = application.name_any();
+        let read = self.stored.get(&name);
+        let stored = match tokio::time::timeout(crate::live::client::DEFAULT_DEADLINE, read).await {
+            Ok(Ok(stored)) => stored.data.get("operation").cloned().unwrap_or_default(),
+            Ok(Err(error)) => return Err(failure(Reason::ClusterUnreachable, &error.to_string())),
+            Err(_) => return Err(failure(Reason::ClusterUnreachable, "the API server did not answer in time")),
+        };
+        // The test compares letter by letter, and the same operation can be written in several ways.
+        if serde_json::from_value(stored.clone()).ok() != Some(application.operation.clone()) {
+            return Err(failure(Reason::ApplyFailed, "the operation was changed while it was being taken"));
+        }
         let body = json!([
             { "op": "test", "path": "/metadata/uid", "value": application.uid() },
-            { "op": "test", "path": "/operation", "value": application.operation },
+            { "op": "test", "path": "/operation", "value": stored },
             { "op": "remove", "path": "/operation" },
         ]);
         self.patch(application, body, false).await

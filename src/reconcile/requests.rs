@@ -57,6 +57,11 @@ impl Driver {
             return Ok(refused);
         }
         let Some(asked) = memory.asked.clone() else { return Ok(Wish::None) };
+        // It may have waited for its source until a window closed, or until a hook of another sync began: it is kept.
+        let is_held = holds.manual.is_some() && !asked.request.dry_run;
+        if is_held || memory.attempt.as_ref().is_some_and(AttemptMemory::hook_is_running) {
+            return Ok(Wish::Pending);
+        }
         let held = if memory.overriding.is_some() {
             match self.observe_operation(application, owner, memory).await {
                 Desired::Pending => return Ok(Wish::Pending),
@@ -85,13 +90,8 @@ impl Driver {
         let options = application.spec.sync_policy.as_ref().map(|policy| policy.sync_options.as_slice());
         let options = options.unwrap_or_default();
         if let Some(operation) = &application.operation {
-            let read = SyncRequest::read(operation, options).and_then(|request| {
-                let busy = memory
-                    .attempt
-                    .as_ref()
-                    .is_some_and(|attempt| attempt.is_running() && (!attempt.automated || attempt.hook_is_running()));
-                if busy { Err(RequestRefused::InProgress) } else { Ok(request) }
-            });
+            let read = SyncRequest::read(operation, options)
+                .and_then(|request| if is_busy(memory) { Err(RequestRefused::InProgress) } else { Ok(request) });
             // What is only tried changes nothing that a window protects.
             if let Ok(request) = &read
                 && !request.dry_run
@@ -124,8 +124,11 @@ impl Driver {
             return Ok(None);
         }
         let token = application.metadata.annotations.as_ref().and_then(|all| all.get(SYNC_ANNOTATION));
-        if let Some(token) = token.filter(|token| **token != memory.handled_sync && holds.manual.is_none()) {
+        let may_begin = holds.manual.is_none() && !is_busy(memory);
+        if let Some(token) = token.filter(|token| **token != memory.handled_sync && may_begin) {
             memory.handled_sync.clone_from(token);
+            // What an earlier operation brought is not what is asked for now.
+            memory.overriding = None;
             memory.asked = Some(Asked { request: SyncRequest::plain(policy.prune, options), operation: None });
         }
         Ok(None)
@@ -140,6 +143,12 @@ impl Driver {
     }
 }
 
+/// Whether something is under way that another wish must not cut: what a person asked for, or a hook.
+fn is_busy(memory: &Memory) -> bool {
+    let attempt = memory.attempt.as_ref().filter(|attempt| attempt.is_running());
+    attempt.is_some_and(|attempt| !attempt.automated || attempt.hook_is_running())
+}
+
 /// The objects of a selective sync, of those that the source has or that are left over from it.
 pub(super) fn selected(
     asked: &Asked,
@@ -151,28 +160,29 @@ pub(super) fn selected(
 
 /// Ends the operation under way when a person wants it to end.
 pub(super) fn take_termination(application: &Application, memory: &mut Memory) {
+    let running = memory.attempt.as_ref().filter(|attempt| attempt.is_running());
     let by = match termination(application, &memory.handled_terminate) {
         None => return,
         Some(Termination::Annotation(token)) => {
             memory.handled_terminate = token;
+            if running.is_none() {
+                // Between its attempts an operation that a person asked for is under way as well.
+                memory.retry_at = None;
+            }
             "the annotation `tidelock.dev/terminate`"
         }
-        // What is read here may be older than the attempt that runs now, and is about the one that it names.
-        Some(Termination::Status) if is_of_attempt_under_way(application, memory) => "status.operationState.phase",
-        Some(Termination::Status) => return,
+        Some(Termination::Status { started_at }) => {
+            if running.is_none_or(|attempt| rfc3339(attempt.started) != started_at) {
+                return;
+            }
+            "status.operationState.phase"
+        }
     };
     if let Some(attempt) = memory.attempt.as_mut().filter(|attempt| attempt.is_running() && !attempt.deletes) {
         info!(by, "a person ends the operation");
         attempt.phase = crate::api::OperationPhase::Terminating;
         attempt.progress.terminate(format!("a person ended the operation by {by}; what was written stays as it is"));
     }
-}
-
-/// Whether the operation in the status as it was read is the one that runs.
-fn is_of_attempt_under_way(application: &Application, memory: &Memory) -> bool {
-    let state = application.status.as_ref().and_then(|status| status.operation_state.as_ref());
-    let running = memory.attempt.as_ref().map(|attempt| rfc3339(attempt.started));
-    running.is_some() && state.map(|state| &state.started_at) == running.as_ref()
 }
 
 /// An attempt that was refused before it began, so that the status shows what was asked and why it was not done.
@@ -191,6 +201,12 @@ pub(super) fn refused_attempt(
 
 fn refused(refused: &RequestRefused) -> Failure {
     Failure { reason: refused.reason(), message: refused.to_string() }
+}
+
+/// Whether an operation failed because it can't be carried out as it was asked. That says nothing about what git wants,
+/// and the same would come of asking again.
+pub(super) fn was_refused(attempt: &AttemptMemory) -> bool {
+    attempt.failure.as_ref().is_some_and(|failure| failure.reason == Reason::InvalidSpec)
 }
 
 /// Whether an operation that failed was ended by a person, so that it is not tried again until something is new.

@@ -7,6 +7,8 @@ pub const INLINE_INVENTORY_BYTES: usize = 20 * 1024;
 pub(super) const RESOURCES_BYTES: usize = 20 * 1024;
 /// Bytes of `operationState.resources`.
 pub(super) const RESULTS_BYTES: usize = 8 * 1024;
+/// Bytes of `operationState.operation`.
+pub(super) const OPERATION_BYTES: usize = 4 * 1024;
 /// Entries of `waitingOn`.
 pub(super) const WAITING_ENTRIES: usize = 10;
 /// Bytes of one condition's message.

@@ -3,17 +3,20 @@
 use std::collections::BTreeSet;
 
 use super::conditions::rfc3339;
-use super::limits::{OBJECT_MESSAGE_BYTES, RESULTS_BYTES, WAITING_ENTRIES, within};
+use super::limits::{OBJECT_MESSAGE_BYTES, OPERATION_BYTES, RESULTS_BYTES, WAITING_ENTRIES, within};
 use super::observed::{Assessment, Attempt, Observed};
 use super::verdict::{attempt_failure, short};
 use crate::api::{
-    ApplicationStatus, InitiatedBy, OperationPhase, OperationState, ResourceResult, RevisionHistory, WaitingOn,
+    ApplicationStatus, InitiatedBy, Operation, OperationPhase, OperationState, ResourceResult, RevisionHistory,
+    SyncOperation, WaitingOn,
 };
 use crate::model::shorten;
 use crate::plan::HookState;
 use crate::plan::Outcome;
 use crate::plan::StepId;
 
+/// Stands for what of an operation is not repeated. It is no manifest, so that it can't be taken for one.
+const LEFT_OUT: &str = "(left out of the status)";
 /// A hook's phase while it runs, as Argo CD writes it.
 pub const HOOK_RUNNING: &str = "Running";
 /// A hook's phase when it ended well.
@@ -87,6 +90,29 @@ fn result(attempt: &Attempt<'_>, id: &StepId) -> ResourceResult {
     }
 }
 
+/// An operation as the status repeats it: without manifests that came with it, which may be Secrets and of any size, and
+/// without anything else of it that is large. That something was left out stays to be seen, so that nobody, this operator
+/// after a restart included, takes the rest for the whole.
+fn shown(operation: &Operation) -> Operation {
+    let mut shown = operation.clone();
+    let Some(sync) = &mut shown.sync else { return shown };
+    if !sync.manifests.is_empty() {
+        sync.manifests = vec![LEFT_OUT.to_owned()];
+    }
+    if serde_json::to_vec(&shown).is_ok_and(|text| text.len() <= OPERATION_BYTES) {
+        return shown;
+    }
+    let sync = operation.sync.as_ref();
+    let sync = SyncOperation {
+        revision: sync.map(|sync| shorten(&sync.revision, OBJECT_MESSAGE_BYTES)).unwrap_or_default(),
+        prune: sync.is_some_and(|sync| sync.prune),
+        dry_run: sync.is_some_and(|sync| sync.dry_run),
+        manifests: vec![LEFT_OUT.to_owned()],
+        ..SyncOperation::default()
+    };
+    Operation { sync: Some(sync), info: Vec::new(), ..operation.clone() }
+}
+
 /// Records the attempt as the operation, and a success in the history.
 pub(super) fn record_attempt(status: &mut ApplicationStatus, attempt: &Attempt<'_>, observed: &Observed<'_>) {
     let initiated_by = attempt
@@ -127,7 +153,7 @@ pub(super) fn record_attempt(status: &mut ApplicationStatus, attempt: &Attempt<'
     let surplus = status.history.len().saturating_sub(observed.history_limit);
     status.history.drain(..surplus);
     status.operation_state = Some(OperationState {
-        operation: attempt.operation.cloned(),
+        operation: attempt.operation.map(shown),
         initiated_by,
         phase: attempt.phase,
         message: shorten(&message, super::limits::MESSAGE_BYTES),

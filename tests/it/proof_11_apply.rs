@@ -346,8 +346,9 @@ async fn fields_are_removed_only_from_the_version_that_they_were_found_in() {
         .await;
     let version: u64 = edited["metadata"]["resourceVersion"].as_str().unwrap().parse().unwrap();
     let fields = ["/metadata/annotations/x~1y".to_owned()];
-    let remove =
-        async |uid: &str, version| direct.applier.remove_fields(&desired.key, uid, version, &fields).await.unwrap();
+    let remove = async |uid: &str, version| {
+        direct.applier.remove_fields(&desired.key, &desired.gvk, uid, version, &fields).await.unwrap()
+    };
     assert_eq!(remove(uid_of(&edited), version - 1).await, FieldsRemoved::Changed);
     assert_eq!(remove("another", version).await, FieldsRemoved::Changed);
     assert!(matches!(remove(uid_of(&edited), version).await, FieldsRemoved::Removed(_)));

@@ -12,7 +12,7 @@ use super::driver::Driver;
 use super::memory::{Held, Memory};
 use super::requests::{Asked, refused_attempt, selected};
 use super::takeover::is_retried;
-use crate::api::{Application, Operation, OperationPhase};
+use crate::api::{Application, Operation, OperationPhase, SyncOperation};
 use crate::desired::{DesiredSet, SyncOptions};
 use crate::model::{Hash64, ObjectKey};
 use crate::plan::{Policy, Progress};
@@ -106,7 +106,12 @@ impl Driver {
         let pinned = memory.attempt.as_ref().filter(|attempt| is_retried(application, memory, attempt, held.hash));
         let brought = pinned.map_or_else(|| Brought::of(held), Brought::again);
         info!(prune = choices.prune, heal = choices.heal, retries, revision = %brought.revision, "sync starts");
-        AttemptMemory { retries, ..Self::begin(application, held, brought, choices, now) }
+        let spec_target = pinned.map_or(held.hash, |attempt| attempt.spec_target);
+        // Told in the status, so that a start of the operator knows a heal again.
+        let healing =
+            || SyncOperation { auto_heal_attempts_count: Some(1), prune: choices.prune, ..SyncOperation::default() };
+        let operation = choices.heal.then(|| Operation { sync: Some(healing()), ..Operation::default() });
+        AttemptMemory { spec_target, operation, retries, ..Self::begin(application, held, brought, choices, now) }
     }
 
     pub(super) fn begin_asked(

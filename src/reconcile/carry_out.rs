@@ -84,6 +84,7 @@ impl Driver {
                         inventory: memory.inventory.as_ref(),
                         options: &attempt.choices.options,
                         propagation,
+                        deletes: attempt.deletes,
                         attempt: &attempt.id,
                         take_over: &take_over,
                         respected: attempt.choices.options.respect_ignore_differences.then_some(rules.as_ref()),

@@ -131,6 +131,7 @@ impl Driver {
             inventory: memory.inventory.as_ref(),
             options,
             propagation: options.prune_propagation.into(),
+            deletes: false,
             attempt: &attempt.id,
             take_over: &take_over,
             respected: None,

@@ -16,7 +16,7 @@ use crate::desired::{DesiredObject, DesiredSet, SyncOptions};
 use crate::diff::{IgnoreRules, examine};
 use crate::live::LiveView;
 use crate::metrics::{WriteOutcome, WriteVerb};
-use crate::model::{Hash64, Inventory, InventoryEntry, Owner, Reason};
+use crate::model::{Hash64, Inventory, InventoryEntry, Marks, Owner, Reason};
 use crate::plan::StepId;
 use crate::plan::{Act, Move, Progress};
 use crate::plan::{Outcome, hook_mark};
@@ -45,6 +45,8 @@ pub(super) struct Work<'a> {
     pub(super) options: &'a SyncOptions,
     /// How deletes spread.
     pub(super) propagation: Propagation,
+    /// Whether the Application is being deleted, so that all it owns goes.
+    pub(super) deletes: bool,
     /// The attempt that hooks are marked with.
     pub(super) attempt: &'a str,
     /// Field managers whose fields are taken over.
@@ -274,6 +276,9 @@ impl Driver {
             Some(InventoryEntry::Applied { uid, .. }) => Some(uid.clone()),
             Some(InventoryEntry::Intended) | None => None,
         });
+        if seen.is_none() && !work.deletes {
+            return self.confirm_absent(work, id).await;
+        }
         let uid = match recorded.or(seen) {
             Some(uid) => uid,
             // It was about to be applied when the record was written: whether it exists only a live read can tell, and
@@ -314,6 +319,28 @@ impl Driver {
                 prune_failed(id, &error)
             }
         }
+    }
+
+    /// Looks whether an object that is recorded and not seen is gone. Nothing is deleted: no switch and no consent was
+    /// asked for an object that was not known to be there.
+    async fn confirm_absent(&self, work: Work<'_>, id: StepId) -> Done {
+        let found = match self.applier.get_metadata(&id.key).await {
+            Ok(None) => return gone(id),
+            Ok(Some(found)) => found,
+            Err(error) => return prune_failed(id, &error),
+        };
+        if !Marks::of(&found).prove(work.owner, &id.key) {
+            let message =
+                "it carries no marks of this Application any more; it was left alone and is no longer recorded";
+            warn!(object = %id.key, outcome = "skipped", message, "step");
+            let outcome = Outcome::Skipped { message: message.to_owned() };
+            return Done { id, came: Came::Outcome(outcome, None), entry: Entry::Gone };
+        }
+        if found.pointer("/metadata/deletionTimestamp").is_some() {
+            return Done::new(id, Came::Outcome(Outcome::Pruned { gone: false }, None));
+        }
+        let message = format!("{} is there although no watch shows it; the next sync decides about it anew", id.key);
+        Done::failed(id, Reason::PruneFailed, message)
     }
 
     async fn start_hook(&self, work: Work<'_>, id: StepId, index: usize) -> Done {

@@ -20,6 +20,9 @@ use crate::status::{Failure, rfc3339};
 /// Annotation that asks for a sync now; any new value asks again.
 const SYNC_ANNOTATION: &str = "tidelock.dev/sync";
 
+/// How the message of an operation begins that a person ended. Read back after a restart.
+pub(super) const ENDED_BY_A_PERSON: &str = "a person ended the operation";
+
 /// A sync that a person asked for and that has not begun.
 #[derive(Clone)]
 pub(super) struct Asked {
@@ -181,7 +184,7 @@ pub(super) fn take_termination(application: &Application, memory: &mut Memory) {
     if let Some(attempt) = memory.attempt.as_mut().filter(|attempt| attempt.is_running() && !attempt.deletes) {
         info!(by, "a person ends the operation");
         attempt.phase = crate::api::OperationPhase::Terminating;
-        attempt.progress.terminate(format!("a person ended the operation by {by}; what was written stays as it is"));
+        attempt.progress.terminate(format!("{ENDED_BY_A_PERSON} by {by}; what was written stays as it is"));
     }
 }
 

@@ -6,18 +6,21 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use super::attempt::{AttemptMemory, Choices};
+use super::attempt::{AttemptMemory, Choices, attempt_id};
 use super::attempts::{conclude, reopen_drifted, retry_of, settle_reported_revision, target_of, until};
 use super::compare::Compared;
 use super::drift::{Culprit, drifted, held_objects};
 use super::driver::Driver;
 use super::holds::Holds;
 use super::memory::{Held, Memory};
-use super::requests::{Wish, take_termination};
+use super::requests::{ENDED_BY_A_PERSON, Wish, take_termination};
 use super::takeover::{goes_on, is_retried};
 use crate::api::{Application, OperationPhase};
-use crate::model::{Hash64, Owner};
-use crate::plan::{DecideInput, Decision, HookNaming, Plan, PlanError, Policy, Request, Work, decide, runs_hooks};
+use crate::model::{Hash64, Owner, Phase};
+use crate::plan::{
+    DecideInput, Decision, HookNaming, LastAttempt, Outcome, Plan, PlanError, Policy, Request, StepId, Work, decide,
+    runs_hooks,
+};
 use crate::status::{Assessment, Comparison, Failure};
 
 /// Pause before objects that were recorded a moment ago are looked at again.
@@ -63,9 +66,12 @@ impl Driver {
         };
         let standing = Choices::standing(application, policy, held_objects(policy, memory, &held.desired, &compared));
         let planned = Self::plan_unless_synced(application, memory, held, &compared, &standing, now);
-        let target = target_of(held.hash, &compared.differences, policy.prune);
+        let pinned = memory.attempt.as_ref().filter(|attempt| is_retried(application, memory, attempt, held.hash));
+        let target =
+            pinned.map_or_else(|| target_of(held.hash, &compared.differences, policy.prune), |attempt| attempt.target);
+        remember_termination(memory, held, target, now);
         let retried = memory.retry_at.is_some_and(|time| time <= now) && holds.manual.is_none();
-        let goes_on = asked.is_none() && goes_on(application, memory, held);
+        let goes_on = asked.is_none() && goes_on(application, memory, held, policy);
         let healing = memory.heals.hold_back(drifted(&compared.differences), now);
         let requested = memory.attempt.as_ref().is_some_and(|attempt| goes_on && !attempt.automated);
         let request = asked.as_ref().map(|(asked, _)| Request::from(&asked.request));
@@ -106,6 +112,9 @@ impl Driver {
             Decision::Sync { prune, dry_run, heal } => {
                 let mut culprits = Vec::new();
                 if !goes_on {
+                    if asked.is_some() || !retried {
+                        memory.retry_at = None;
+                    }
                     let choices = Choices { prune, dry_run, heal, ..standing.clone() };
                     let started = match asked {
                         Some((asked, of_operation)) => {
@@ -126,7 +135,10 @@ impl Driver {
                             Self::begin_automated(application, memory, held, target, choices, now)
                         }
                     };
-                    memory.attempt = Some(started);
+                    memory.attempt = Some(told_apart(application, started, memory.attempt.as_ref()));
+                }
+                if let Some(attempt) = memory.attempt.as_mut().filter(|attempt| attempt.automated && !attempt.deletes) {
+                    attempt.choices.prune &= policy.prune;
                 }
                 let heal_at = reopen_drifted(memory, &compared.differences, policy, now);
                 let look_again = self.go_on(application, owner, memory, held, &compared).await;
@@ -144,10 +156,14 @@ impl Driver {
                 }) {
                     soon(&mut due, Duration::ZERO);
                 }
-                note_heals(memory, culprits, now);
-                if memory.attempt.as_ref().is_none_or(|attempt| !attempt.is_running() && memory.retry_at.is_none()) {
-                    memory.overriding = None;
+                if memory.attempt.as_ref().is_some_and(|attempt| !attempt.is_running())
+                    && Self::wants_sync(application, memory)
+                    && holds.manual.is_none()
+                {
+                    // A wish that waited for the end.
+                    soon(&mut due, Duration::ZERO);
                 }
+                note_heals(memory, &culprits, now);
                 for time in heal_at.into_iter().chain(look_again) {
                     // Nothing else would wake it: what is missing in the cluster makes no event.
                     soon(&mut due, until(time, now).unwrap_or_default());
@@ -170,6 +186,14 @@ impl Driver {
                     memory.attempt = None;
                 }
             }
+        }
+        let is_over = memory.attempt.as_ref().is_none_or(|attempt| !attempt.is_running());
+        if is_over && memory.asked.is_none() && memory.retry_at.is_none() {
+            memory.overriding = None;
+        }
+        if let Some(pause) = memory.retry_at.and_then(|time| until(time, self.clock.now())) {
+            // Whatever woke it meanwhile has taken the place of the wake-up for this.
+            soon(&mut due, pause);
         }
         if memory.kept_by.is_none()
             && Self::wants_sync(application, memory)
@@ -278,11 +302,37 @@ impl Driver {
     }
 }
 
-/// Takes note of what was put back, when it was.
-fn note_heals(memory: &mut Memory, culprits: Vec<Culprit>, now: Timestamp) {
-    let healed = memory.attempt.as_ref().is_some_and(|attempt| attempt.choices.heal);
-    for Culprit { object, manager, field } in culprits.into_iter().filter(|_| healed) {
-        memory.heals.note(&object, &manager, &field, now);
+/// The status tells times by the second, and hooks are marked with the start of their attempt: two attempts never begin in
+/// the same second.
+fn told_apart(application: &Application, mut begun: AttemptMemory, last: Option<&AttemptMemory>) -> AttemptMemory {
+    if let Some(last) = last.filter(|last| last.started.as_second() >= begun.started.as_second())
+        && let Ok(later) = Timestamp::from_second(last.started.as_second() + 1)
+    {
+        begun.started = later;
+        begun.id = attempt_id(application.metadata.uid.as_deref(), later);
+    }
+    begun
+}
+
+/// After a restart: a sync that a person ended is not begun again by itself.
+fn remember_termination(memory: &mut Memory, held: &Held, target: Hash64, now: Timestamp) {
+    let known = memory.attempt.is_some() || memory.last_failure.is_some();
+    let Some(state) = memory.status.operation_state.as_ref().filter(|_| !known) else { return };
+    let ended = state.phase == OperationPhase::Failed && state.message.starts_with(ENDED_BY_A_PERSON);
+    if ended && state.revision == held.reported {
+        memory.last_failure = Some(LastAttempt { target, ended: now, failures: 1, terminated: true });
+    }
+}
+
+/// Takes note of what was put back. What failed, or was not begun, was not.
+fn note_heals(memory: &mut Memory, culprits: &[Culprit], now: Timestamp) {
+    let Some(attempt) = memory.attempt.as_ref().filter(|attempt| attempt.choices.heal) else { return };
+    for Culprit { object, manager, field } in culprits {
+        let id = StepId { phase: Phase::Sync, key: object.clone() };
+        let done = attempt.progress.outcomes.get(&id);
+        if matches!(done, Some(Outcome::Created | Outcome::Configured | Outcome::Unchanged)) {
+            memory.heals.note(object, manager, field, now);
+        }
     }
 }
 

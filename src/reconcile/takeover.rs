@@ -6,14 +6,17 @@ use super::memory::{Held, Memory};
 use super::requests::was_ended_by_a_person;
 use crate::api::{Application, OperationPhase, Supersede};
 use crate::model::Hash64;
-use crate::plan::{Running, Takeover, is_within_limit, supersede};
+use crate::plan::{Policy, Running, Takeover, is_within_limit, supersede};
 
 /// Whether the attempt that is under way goes on; otherwise what is newer takes its place.
-pub(super) fn goes_on(application: &Application, memory: &Memory, held: &Held) -> bool {
+pub(super) fn goes_on(application: &Application, memory: &Memory, held: &Held, policy: Policy) -> bool {
     let Some(attempt) = memory.attempt.as_ref().filter(|attempt| attempt.is_running() && !attempt.deletes) else {
         return false;
     };
-    attempt.phase == OperationPhase::Terminating || takeover(application, memory, attempt, held.hash) != Takeover::Now
+    // Without automation nothing newer would be brought in its place.
+    attempt.phase == OperationPhase::Terminating
+        || (!attempt.automated && !policy.automated)
+        || takeover(application, memory, attempt, held.hash) != Takeover::Now
 }
 
 /// Whether an operation that failed with an older target is tried again with that before anything newer.

@@ -198,50 +198,74 @@ fn compare_with(
     owner: &Owner,
     examined: Option<&Examined<'_>>,
 ) -> Differences {
-    let objects = desired
-        .objects
-        .iter()
-        .map(|(key, object)| {
-            let record = live.objects.get(key).map(AsRef::as_ref);
-            let difference = compare_one(object, record, inventory.entries.get(key), owner);
+    let mut objects = Vec::with_capacity(desired.objects.len());
+    let mut extraneous_ignored = BTreeSet::new();
+    let mut extras = Vec::new();
+    // An object that became a hook is the hook's to delete before it runs.
+    let hooks: BTreeSet<&ObjectKey> = desired.hooks.iter().map(|hook| &hook.object.key).collect();
+    for Joined { key, object, record, entry } in joined(desired, live, inventory) {
+        if let Some(object) = object {
+            let difference = compare_one(object, record, entry, owner);
             let weighed = match (examined, record) {
                 (Some(examined), Some(record)) => examined.weigh(object, record, difference),
                 (None, _) | (_, None) => difference,
             };
-            (key.clone(), weighed)
-        })
-        .collect();
-    let mut extraneous_ignored = BTreeSet::new();
-    let mut extras = BTreeMap::new();
-    // An object that became a hook is the hook's to delete before it runs.
-    let hooks: BTreeSet<&ObjectKey> = desired.hooks.iter().map(|hook| &hook.object.key).collect();
-    for (key, record) in &live.objects {
-        let is_hook = record.hook_attempt.is_some() || hooks.contains(key);
-        if desired.objects.contains_key(key) || is_hook || !record.marks.prove(owner, key) {
+            objects.push((key.clone(), weighed));
             continue;
         }
-        let extra = if record.deleting {
-            Extra::Terminating
-        } else if record.prune == Some(Consent::Refused) {
-            Extra::Kept
-        } else {
-            match inventory.entries.get(key) {
-                Some(InventoryEntry::Applied { uid, .. }) if *uid != record.uid => Extra::Unrecorded,
-                Some(_) => Extra::Prunable { uid: record.uid.clone() },
-                None => Extra::Unrecorded,
-            }
+        if hooks.contains(key) {
+            continue;
+        }
+        let ours = record.filter(|record| record.hook_attempt.is_none() && record.marks.prove(owner, key));
+        let extra = match (ours, entry) {
+            (Some(record), _) if record.deleting => Extra::Terminating,
+            (Some(record), _) if record.prune == Some(Consent::Refused) => Extra::Kept,
+            (Some(record), Some(InventoryEntry::Applied { uid, .. })) if *uid != record.uid => Extra::Unrecorded,
+            (Some(record), Some(_)) => Extra::Prunable { uid: record.uid.clone() },
+            (Some(_), None) => Extra::Unrecorded,
+            (None, Some(_)) => Extra::Unseen,
+            (None, None) => continue,
         };
-        if record.extraneous_ignored {
+        if ours.is_some_and(|record| record.extraneous_ignored) {
             extraneous_ignored.insert(key.clone());
         }
-        extras.insert(key.clone(), extra);
+        extras.push((key.clone(), extra));
     }
-    for key in inventory.entries.keys() {
-        if !desired.objects.contains_key(key) && !hooks.contains(key) {
-            extras.entry(key.clone()).or_insert(Extra::Unseen);
-        }
-    }
-    Differences { objects, extras, extraneous_ignored }
+    Differences { objects: objects.into_iter().collect(), extras: extras.into_iter().collect(), extraneous_ignored }
+}
+
+/// What is known of one object.
+struct Joined<'a> {
+    key: &'a ObjectKey,
+    object: Option<&'a DesiredObject>,
+    record: Option<&'a LiveRecord>,
+    entry: Option<&'a InventoryEntry>,
+}
+
+/// Everything that is wanted, seen or recorded, by identity. The three are sorted alike and are walked side by side: to look
+/// each object up in the others would cost many times as much.
+fn joined<'a>(
+    desired: &'a DesiredSet,
+    live: &'a LiveView,
+    inventory: &'a Inventory,
+) -> impl Iterator<Item = Joined<'a>> {
+    let mut objects = desired.objects.iter().peekable();
+    let mut records = live.objects.iter().peekable();
+    let mut entries = inventory.entries.iter().peekable();
+    std::iter::from_fn(move || {
+        let first = [
+            objects.peek().map(|(key, _)| *key),
+            records.peek().map(|(key, _)| *key),
+            entries.peek().map(|(key, _)| *key),
+        ];
+        let key = first.into_iter().flatten().min()?;
+        Some(Joined {
+            key,
+            object: objects.next_if(|(found, _)| *found == key).map(|(_, object)| object.as_ref()),
+            record: records.next_if(|(found, _)| *found == key).map(|(_, record)| record.as_ref()),
+            entry: entries.next_if(|(found, _)| *found == key).map(|(_, entry)| entry),
+        })
+    })
 }
 
 fn compare_one(

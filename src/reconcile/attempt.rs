@@ -73,6 +73,8 @@ pub(super) struct AttemptMemory {
     pub(super) progress: Progress,
     /// What it waits for.
     pub(super) waiting: Vec<Waiting>,
+    /// Since when it waits without having done anything.
+    pub(super) waiting_since: Option<Timestamp>,
     /// Objects that the trial on the server could not judge, each with why.
     pub(super) unverified: BTreeMap<ObjectKey, String>,
     /// Why it failed.
@@ -94,6 +96,7 @@ impl AttemptMemory {
     pub(super) fn end(&mut self, phase: OperationPhase, failure: Option<Failure>, now: Timestamp) {
         self.phase = phase;
         self.waiting.clear();
+        self.waiting_since = None;
         self.failure = failure;
         self.ended = Some(now);
     }
@@ -101,7 +104,7 @@ impl AttemptMemory {
     /// How much longer nothing is reported, because the attempt has just begun to wait for health.
     pub(super) fn silent_for(&self, now: Timestamp) -> Option<Duration> {
         let expected = self.waiting.iter().all(|waiting| waiting.reason == Reason::WaitingForHealth);
-        let end = self.progress.group_since?.checked_add(SILENCE_AT_GATE).ok()?;
+        let end = self.waiting_since?.checked_add(SILENCE_AT_GATE).ok()?;
         let rest = Duration::try_from(end.duration_since(now)).ok()?;
         (self.is_running() && expected && !rest.is_zero()).then_some(rest)
     }
@@ -186,7 +189,8 @@ pub(super) mod tests {
             started: at(0),
             ended: None,
             retries: 0,
-            progress: Progress { group_since: Some(at(0)), ..Progress::default() },
+            progress: Progress::default(),
+            waiting_since: Some(at(0)),
             waiting: vec![Waiting {
                 key: ObjectKey::new("apps", "Deployment", "shop", "web"),
                 condition: "healthy",

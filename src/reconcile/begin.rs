@@ -87,6 +87,7 @@ impl Driver {
             retries: 0,
             progress: Progress::default(),
             waiting: Vec::new(),
+            waiting_since: None,
             unverified: BTreeMap::new(),
             failure: None,
         }

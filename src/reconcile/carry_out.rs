@@ -66,6 +66,7 @@ impl Driver {
             match next_moves(&attempt.progress, &input) {
                 Next::Run(moves) => {
                     attempt.waiting.clear();
+                    attempt.waiting_since = None;
                     let brings = moves
                         .iter()
                         .any(|each| matches!(each.act, Act::Apply | Act::StartHook { .. } | Act::Prune { .. }));
@@ -103,6 +104,7 @@ impl Driver {
                 }
                 Next::Wait { waiting, until } => {
                     attempt.waiting = waiting;
+                    attempt.waiting_since.get_or_insert(input.now);
                     let outside = plan_needs_outside(plan, &desired).next().is_some();
                     let soon = outside.then(|| self.clock.now().checked_add(OUTSIDE_PAUSE).ok()).flatten();
                     return match (until, soon) {

@@ -245,6 +245,7 @@ impl Driver {
             retries: 0,
             progress: known.map(|(_, progress)| progress).unwrap_or_default(),
             waiting: Vec::new(),
+            waiting_since: None,
             unverified: BTreeMap::new(),
             failure: None,
         });

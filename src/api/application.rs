@@ -10,7 +10,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::operation::OperationCarrier;
-use super::{ApplicationSource, ApplicationStatus, Operation, SyncPolicy};
+use super::{ApplicationSource, ApplicationStatus, Automated, Operation, SyncPolicy};
 
 /// `destination.server` of the cluster that the operator runs in.
 pub const IN_CLUSTER_SERVER: &str = "https://kubernetes.default.svc";
@@ -177,6 +177,16 @@ impl ApplicationSpec {
     /// The sources in force: `sources` when set, else `source`.
     pub fn all_sources(&self) -> &[ApplicationSource] {
         if self.sources.is_empty() { self.source.as_slice() } else { &self.sources }
+    }
+
+    /// `syncPolicy.automated`.
+    pub fn automated(&self) -> Option<&Automated> {
+        self.sync_policy.as_ref()?.automated.as_ref()
+    }
+
+    /// `syncPolicy.syncOptions`.
+    pub fn sync_options(&self) -> &[String] {
+        self.sync_policy.as_ref().map_or(&[], |policy| &policy.sync_options)
     }
 }
 

@@ -1,5 +1,6 @@
 //! Sync options of a whole Application (`syncPolicy.syncOptions`, and `operation.sync.syncOptions` besides).
 
+use crate::api::ApplicationSpec;
 use crate::model::Consent;
 
 /// How deletions spread to owned objects.
@@ -76,6 +77,11 @@ impl Default for SyncOptions {
 }
 
 impl SyncOptions {
+    /// The options of an Application.
+    pub fn of(spec: &ApplicationSpec) -> Self {
+        Self::parse(spec.sync_options().iter().map(String::as_str))
+    }
+
     /// Reads options as `Key=Value`; later ones win. Keys and values are read as Argo CD writes them.
     pub fn parse<'a>(options: impl IntoIterator<Item = &'a str>) -> Self {
         let mut parsed = Self::default();

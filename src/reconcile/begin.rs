@@ -49,14 +49,7 @@ impl Brought {
 impl Choices {
     /// What a sync does that nobody asked for.
     pub(super) fn standing(application: &Application, policy: Policy, held: BTreeSet<ObjectKey>) -> Self {
-        let options = application.spec.sync_policy.iter().flat_map(|policy| &policy.sync_options);
-        Self {
-            prune: policy.prune,
-            hooks: true,
-            held,
-            options: SyncOptions::parse(options.map(String::as_str)),
-            ..Self::default()
-        }
+        Self { prune: policy.prune, hooks: true, held, options: SyncOptions::of(&application.spec), ..Self::default() }
     }
 }
 

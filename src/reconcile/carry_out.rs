@@ -105,8 +105,8 @@ impl Driver {
                 Next::Wait { waiting, until } => {
                     attempt.waiting = waiting;
                     attempt.waiting_since.get_or_insert(input.now);
-                    let outside = plan_needs_outside(plan, &desired).next().is_some();
-                    let soon = outside.then(|| self.clock.now().checked_add(OUTSIDE_PAUSE).ok()).flatten();
+                    let soon =
+                        (!outside.is_empty()).then(|| self.clock.now().checked_add(OUTSIDE_PAUSE).ok()).flatten();
                     return match (until, soon) {
                         (Some(until), Some(soon)) => Some(until.min(soon)),
                         (until, soon) => until.or(soon),
@@ -153,7 +153,9 @@ impl Driver {
 
     /// The state of objects outside the Application that steps need.
     async fn outside(&self, plan: &Plan, desired: &DesiredSet) -> BTreeMap<ObjectKey, OutsideState> {
-        let keys: BTreeSet<ObjectKey> = plan_needs_outside(plan, desired).cloned().collect();
+        let outside = desired.outside_dependencies();
+        let needed = steps(plan).flat_map(|step| &step.needs).map(|need| &need.on);
+        let keys: BTreeSet<ObjectKey> = needed.filter(|key| outside.contains(key)).cloned().collect();
         futures::stream::iter(keys)
             .map(|key| async move {
                 // What can't be read counts as absent: the gate says so, and it is read again.
@@ -201,11 +203,4 @@ impl Driver {
 /// All steps of a plan, those on failure included.
 pub(super) fn steps(plan: &Plan) -> impl Iterator<Item = &Step> {
     plan.groups.iter().chain(&plan.on_failure).flat_map(|group| &group.steps)
-}
-
-/// Objects that steps need and that the plan does not bring.
-fn plan_needs_outside<'a>(plan: &'a Plan, desired: &'a DesiredSet) -> impl Iterator<Item = &'a ObjectKey> {
-    let needed = steps(plan).flat_map(|step| &step.needs).map(|need| &need.on);
-    needed
-        .filter(|key| !desired.objects.contains_key(*key) && !desired.hooks.iter().any(|hook| hook.object.key == **key))
 }

@@ -7,11 +7,10 @@ use jiff::Timestamp;
 
 use super::compare::Compared;
 use super::driver::Driver;
-use super::examine::keep_wanted;
 use super::memory::{CompiledRules, Memory, Seen};
 use crate::api::{Application, ExtraFields};
 use crate::desired::DesiredSet;
-use crate::diff::{Cause, Difference, Differences, Examination, Examined, IgnoreRules, to_examine};
+use crate::diff::{Cause, Difference, Differences, Examination, Examined, IgnoreRules, Verdict, to_examine};
 use crate::model::{Hash64, InventoryEntry, ObjectKey, Owner};
 use crate::plan::{Heals, Policy};
 
@@ -44,7 +43,9 @@ impl Driver {
             return self.compare(owner, memory, desired, None);
         }
         let live = self.view_of_set(owner, memory, desired);
-        let accepted = accepted(memory);
+        memory.examined.retain(|key, _| desired.objects.contains_key(key));
+        let mut accepted: BTreeMap<ObjectKey, Verdict> =
+            memory.examined.iter().map(|(key, seen)| (key.clone(), seen.verdict.clone())).collect();
         let examined = Examined { rules: &rules, extra_fields, accepted: &accepted };
         let inventory = memory.inventory.get_or_insert_default();
         let unsettled = to_examine(desired, &live, inventory, owner, &examined);
@@ -56,12 +57,10 @@ impl Driver {
             for (key, verdict) in std::mem::take(&mut found.verdicts) {
                 let examination = found.found.remove(&key).unwrap_or_default();
                 let extras = examination.extras.into_iter().map(|extra| extra.pointer).collect();
+                accepted.insert(key.clone(), verdict.clone());
                 memory.examined.insert(key, Seen { verdict, extras });
             }
         }
-        memory.examined.retain(|key, _| desired.objects.contains_key(key));
-        let mut accepted = self::accepted(memory);
-        keep_wanted(&mut accepted, desired);
         let examined = Examined { rules: &rules, extra_fields, accepted: &accepted };
         self.compare(owner, memory, desired, Some(&examined))
     }
@@ -115,10 +114,6 @@ impl Driver {
             })
             .collect()
     }
-}
-
-fn accepted(memory: &Memory) -> BTreeMap<ObjectKey, crate::diff::Verdict> {
-    memory.examined.iter().map(|(key, seen)| (key.clone(), seen.verdict.clone())).collect()
 }
 
 /// The first field that another manager owns now.

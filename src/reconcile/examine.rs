@@ -1,7 +1,7 @@
 //! A close look at the objects that hashes alone do not settle: one read and one dry run each, and only of objects
 //! that rules are about. What it comes to is decided in [`crate::diff`].
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -86,10 +86,4 @@ impl Driver {
         };
         Ok(rules.respectful_body(&object.key, &object.body, &live))
     }
-}
-
-/// Forgets verdicts of objects that are wanted no more.
-pub(super) fn keep_wanted(verdicts: &mut BTreeMap<ObjectKey, Verdict>, desired: &DesiredSet) {
-    let wanted: BTreeSet<&ObjectKey> = desired.objects.keys().collect();
-    verdicts.retain(|key, _| wanted.contains(key));
 }

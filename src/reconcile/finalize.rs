@@ -218,9 +218,7 @@ impl Driver {
         if memory.attempt.as_ref().is_some_and(|attempt| attempt.deletes && attempt.is_running()) {
             return;
         }
-        let options = SyncOptions::parse(
-            application.spec.sync_policy.iter().flat_map(|policy| &policy.sync_options).map(String::as_str),
-        );
+        let options = SyncOptions::of(&application.spec);
         let revision = memory.held.as_ref().map(|held| held.reported.clone());
         let revision = revision.unwrap_or_else(|| memory.status.sync.revision.clone());
         // The time of the deletion, so that hooks of this deletion are known after a restart.

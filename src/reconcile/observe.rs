@@ -305,9 +305,8 @@ fn own_cluster(application: &Application) -> Result<(), Failure> {
 }
 
 /// Whether `CreateNamespace=true` is among the sync options.
-pub(super) fn creates_namespace(application: &Application) -> bool {
-    let options = application.spec.sync_policy.iter().flat_map(|policy| &policy.sync_options);
-    options.map(|option| option.trim()).any(|option| option == "CreateNamespace=true")
+fn creates_namespace(application: &Application) -> bool {
+    SyncOptions::of(&application.spec).create_namespace
 }
 
 fn created_namespace_is_permitted(application: &Application, project: &ProjectRules) -> Result<(), Failure> {
@@ -322,8 +321,7 @@ fn created_namespace_is_permitted(application: &Application, project: &ProjectRu
 
 /// Whether an option lets objects through whose kind nobody serves yet.
 pub(super) fn skips_missing(application: &Application) -> bool {
-    let options = application.spec.sync_policy.iter().flat_map(|policy| &policy.sync_options);
-    SyncOptions::parse(options.map(String::as_str)).skip_dry_run_on_missing_resource
+    SyncOptions::of(&application.spec).skip_dry_run_on_missing_resource
 }
 
 fn parameters(

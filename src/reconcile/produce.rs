@@ -365,7 +365,7 @@ fn renders_something(source: &ApplicationSource) -> bool {
 
 /// Whether an automatic sync may leave nothing.
 pub(super) fn allows_empty(application: &Application) -> bool {
-    Policy::new(application.spec.sync_policy.as_ref().and_then(|policy| policy.automated.as_ref())).allow_empty
+    Policy::new(application.spec.automated()).allow_empty
 }
 
 /// The project that an Application belongs to.

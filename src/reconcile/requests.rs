@@ -90,8 +90,7 @@ impl Driver {
         policy: Policy,
         holds: &Holds,
     ) -> Result<Option<Wish>, Failure> {
-        let options = application.spec.sync_policy.as_ref().map(|policy| policy.sync_options.as_slice());
-        let options = options.unwrap_or_default();
+        let options = application.spec.sync_options();
         if let Some(operation) = &application.operation {
             let read = SyncRequest::read(operation, options)
                 .and_then(|request| if is_busy(memory) { Err(RequestRefused::InProgress) } else { Ok(request) });

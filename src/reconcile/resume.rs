@@ -79,15 +79,14 @@ impl Driver {
 
 /// What the operation does, as it was asked, or as a sync by policy does it.
 fn choices(application: &Application, state: &OperationState, sync: &SyncOperation) -> Choices {
-    let policy = Policy::new(application.spec.sync_policy.as_ref().and_then(|policy| policy.automated.as_ref()));
+    let policy = Policy::new(application.spec.automated());
     let standing = Choices::standing(application, policy, BTreeSet::new());
     let heal = sync.auto_heal_attempts_count.is_some();
     if heal {
         let hooks = runs_hooks(true, &standing.options);
         return Choices { heal, hooks, ..standing };
     }
-    let options =
-        application.spec.sync_policy.as_ref().map(|policy| policy.sync_options.as_slice()).unwrap_or_default();
+    let options = application.spec.sync_options();
     let request = state.operation.as_ref().and_then(|operation| SyncRequest::read(operation, options).ok());
     request.map_or_else(
         || standing.clone(),

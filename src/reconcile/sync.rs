@@ -38,8 +38,7 @@ impl Driver {
     ) -> Option<Duration> {
         let now = self.clock.now();
         memory.recorded_now.clear();
-        let policy = Policy::new(application.spec.sync_policy.as_ref().and_then(|policy| policy.automated.as_ref()))
-            .with_drift_policy(application.spec.drift_policy);
+        let policy = Policy::new(application.spec.automated()).with_drift_policy(application.spec.drift_policy);
         take_termination(application, memory);
         let holds = self.holds(application, now);
         let mut compared = self.compare_closely(application, owner, memory, &held.desired).await;
@@ -65,7 +64,7 @@ impl Driver {
             }
         };
         let standing = Choices::standing(application, policy, held_objects(policy, memory, &held.desired, &compared));
-        let planned = Self::plan_unless_synced(application, memory, held, &compared, &standing, now);
+        let mut planned = Self::plan_unless_synced(application, memory, held, &compared, &standing, now);
         let pinned = memory.attempt.as_ref().filter(|attempt| is_retried(application, memory, attempt, held.hash));
         let target =
             pinned.map_or_else(|| target_of(held.hash, &compared.differences, policy.prune), |attempt| attempt.target);
@@ -171,6 +170,9 @@ impl Driver {
                 if let Some(rest) = memory.attempt.as_ref().and_then(|attempt| attempt.silent_for(now)) {
                     return Some(due.map_or(rest, |due| due.min(rest)));
                 }
+                let left = held_objects(policy, memory, &held.desired, &compared);
+                let standing = Choices::standing(application, policy, left);
+                planned = Self::plan_unless_synced(application, memory, held, &compared, &standing, now);
             }
             Decision::Later(time) => soon(&mut due, until(time, now).unwrap_or_default()),
             Decision::Blocked(hold) => {
@@ -202,8 +204,6 @@ impl Driver {
             memory.awaited.clone_from(&holds.waits);
             memory.kept_by = Some(Failure { reason: hold.reason, message: hold.message.clone() });
         }
-        let standing = Choices::standing(application, policy, held_objects(policy, memory, &held.desired, &compared));
-        let planned = Self::plan_unless_synced(application, memory, held, &compared, &standing, now);
         let described = memory.held.as_ref().map(Held::described).unwrap_or_default();
         let blocked = planned.as_ref().map(|plan| plan.blocked.clone()).unwrap_or_default();
         let by_hand = memory

@@ -70,7 +70,7 @@ pub fn survey(arguments: &OfflineArguments, live: Option<&Path>, now: jiff::Time
     let (manifests, warnings) = render(arguments, &subject, &surface)?;
     let Subject { application, warnings: about_application, .. } = subject;
     notes.extend(about_application.into_iter().chain(warnings));
-    let automated = application.spec.sync_policy.as_ref().and_then(|policy| policy.automated.as_ref());
+    let automated = application.spec.automated();
     let policy = Policy::new(automated);
     if manifests.is_empty() && !policy.allow_empty {
         return Err(OfflineError::EmptyRender { path: arguments.desired.clone() });
@@ -79,8 +79,7 @@ pub fn survey(arguments: &OfflineArguments, live: Option<&Path>, now: jiff::Time
         notes.extend(kinds::assume_namespaced(&mut surface, &manifests).iter().map(unknown_kind_note));
     }
     let (destination, project) = (&application.spec.destination, permissive());
-    let listed = application.spec.sync_policy.iter().flat_map(|policy| &policy.sync_options).map(String::as_str);
-    let options = SyncOptions::parse(listed);
+    let options = SyncOptions::of(&application.spec);
     let skip_missing = options.skip_dry_run_on_missing_resource;
     let input = AssembleInput { owner: &owner, destination, surface: &surface, project: &project, skip_missing };
     let desired = leave_out(assemble(manifests, input).map_err(OfflineError::Desired)?, is_excluded);

@@ -1,4 +1,4 @@
-//! `EgressProxy`: an HTTP proxy as an object.
+//! `EgressProxy`: a proxy as an object.
 
 use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{Condition, LocalReference};
 
-/// An HTTP proxy: its address, its credentials, its own CA, and the hosts it serves.
+/// A proxy: its address, its credentials, its own CA, and the hosts it serves.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, CustomResource, KubeSchema)]
 #[kube(
     group = "tidelock.dev",
@@ -30,10 +30,11 @@ use super::{Condition, LocalReference};
     validation = Rule::new("!self.url.contains('@')").message("url must not contain a user or password: put them into the Secret that credentialsSecretRef names")
 )]
 pub struct EgressProxySpec {
-    /// Address of the proxy: `http://host:port`.
+    /// Address of the proxy: `http://host:port` (the usual kind), `https://host:port` (TLS to the proxy itself) or
+    /// `socks5h://host:port` (SOCKS5; names are resolved by the proxy).
     #[schemars(length(min = 1, max = 2048))]
     #[x_kube(
-        validation = Rule::new("self.contains('@') || self.matches('^https?://[^/?#]+/?$')").message("url must look like http://proxy.example.com:3128")
+        validation = Rule::new("self.contains('@') || self.matches('^(https?|socks5h)://[^/?#]+/?$')").message("url must look like http://proxy.example.com:3128 (https:// and socks5h:// are possible too)")
     )]
     pub url: String,
     /// Secret in the same namespace with the keys `username` and `password`.
@@ -43,6 +44,10 @@ pub struct EgressProxySpec {
     /// with, or signs intercepted connections with. Trusted on routes through this proxy only.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ca_secret_ref: Option<LocalReference>,
+    /// Secret in the same namespace with the keys `tls.crt` and `tls.key` (type `kubernetes.io/tls`): the client certificate
+    /// that an `https://` proxy wants.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub client_certificate_secret_ref: Option<LocalReference>,
     /// Hosts that go through this proxy: `git.example.com`, `.example.com`, `*.example.com`, `10.0.0.0/8`, with or
     /// without `:port`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]

@@ -7,6 +7,7 @@
 mod application;
 mod cluster;
 mod condition;
+mod egress_policy;
 mod egress_proxy;
 mod inventory;
 mod operation;
@@ -24,6 +25,9 @@ pub use application::{
 };
 pub use cluster::{Cluster, ClusterSpec, ClusterStatus};
 pub use condition::{Condition, ConditionStatus, set_condition};
+pub use egress_policy::{
+    EGRESS_POLICY_NAME, EgressDefault, EgressPolicy, EgressPolicyRule, EgressPolicySpec, EgressPolicyStatus,
+};
 pub use egress_proxy::{EgressProxy, EgressProxySpec, EgressProxyStatus};
 pub use inventory::{Inventory, InventorySpec};
 pub use operation::{
@@ -31,7 +35,10 @@ pub use operation::{
 };
 pub use project::{AppProject, AppProjectSpec, AppProjectStatus, ProjectDestination, ResourceRule, SyncWindow};
 pub use references::LocalReference;
-pub use repository::{Repository, RepositoryEgress, RepositorySpec, RepositoryStatus, RepositoryTimeouts};
+pub use repository::{
+    Repository, RepositoryEgress, RepositoryLfs, RepositoryLimits, RepositorySpec, RepositoryStatus, RepositorySubmodules,
+    RepositoryTimeouts, RepositoryType,
+};
 pub use source::{
     ApplicationSource, CountOrText, DirectorySource, HelmFileParameter, HelmParameter, HelmSource, Jsonnet,
     JsonnetVariable, KustomizePatch, KustomizePatchTarget, KustomizeReplica, KustomizeSource, PluginEnv, PluginSource,
@@ -56,6 +63,7 @@ pub fn definitions() -> Vec<(&'static str, CustomResourceDefinition)> {
         ("applications.yaml", Application::crd()),
         ("appprojects.yaml", AppProject::crd()),
         ("clusters.yaml", Cluster::crd()),
+        ("egresspolicies.yaml", EgressPolicy::crd()),
         ("egressproxies.yaml", EgressProxy::crd()),
         ("inventories.yaml", Inventory::crd()),
         ("repositories.yaml", Repository::crd()),

@@ -29,10 +29,13 @@ use super::{Condition, LocalReference};
 #[serde(rename_all = "camelCase")]
 #[x_kube(
     validation = Rule::new("(has(self.url) && self.url != '') != (has(self.urlPrefix) && self.urlPrefix != '')").message("set either url (one repository) or urlPrefix (all repositories below it)"),
-    validation = Rule::new("[has(self.url) ? self.url : '', has(self.urlPrefix) ? self.urlPrefix : ''].all(u, u == '' || u.matches('^https?://'))").message("only https:// and http:// repositories are supported"),
-    validation = Rule::new("[has(self.url) ? self.url : '', has(self.urlPrefix) ? self.urlPrefix : ''].all(u, !u.matches('^[a-zA-Z][a-zA-Z0-9+.-]*://[^/]*@'))").message("the URL must not contain a user or password: put them into the Secret that credentialsSecretRef names")
+    validation = Rule::new("[has(self.url) ? self.url : '', has(self.urlPrefix) ? self.urlPrefix : ''].all(u, u == '' || u.matches('^(https?|ssh|oci)://') || u.matches('^[^/@:]+@[^/:]+:'))").message("the URL must begin with https://, http://, ssh:// or oci://, or look like git@host:path"),
+    validation = Rule::new("[has(self.url) ? self.url : '', has(self.urlPrefix) ? self.urlPrefix : ''].all(u, !u.matches('^[a-zA-Z][a-zA-Z0-9+.-]*://[^/]*@') || u.matches('^ssh://[^/:@]+@'))").message("the URL must not contain a user or password: put them into the Secret that credentialsSecretRef names")
 )]
 pub struct RepositorySpec {
+    /// What lies at the URL; `git` when unset. An `oci://` URL is `oci` by itself.
+    #[serde(default, rename = "type", skip_serializing_if = "Option::is_none")]
+    pub type_: Option<RepositoryType>,
     /// URL of one repository.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 2048))]
@@ -41,10 +44,14 @@ pub struct RepositorySpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 2048))]
     pub url_prefix: Option<String>,
-    /// Secret in the same namespace with the keys `username` and `password`.
+    /// Secret in the same namespace. Its keys say how to log in: `username` and `password` (Basic); `bearerToken`;
+    /// `tls.crt` and `tls.key` (client certificate, alone or beside another); `githubAppID`, `githubAppInstallationID` and
+    /// `githubAppPrivateKey`, with `githubAppEnterpriseBaseUrl` where it is not github.com; `sshPrivateKey` (or `identity`)
+    /// for `ssh://` URLs, with `known_hosts`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub credentials_secret_ref: Option<LocalReference>,
-    /// Secret in the same namespace whose key `ca.crt` holds certificates (PEM) that are trusted besides the system's.
+    /// Secret in the same namespace whose key `ca.crt` holds certificates (PEM) that are trusted for this repository besides
+    /// the system's, and for no other.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ca_secret_ref: Option<LocalReference>,
     /// Which way out to take; the EgressProxies' own rules decide when unset.
@@ -53,6 +60,82 @@ pub struct RepositorySpec {
     /// How long each part of a request may take.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub timeouts: Option<RepositoryTimeouts>,
+    /// Host keys of SSH servers, in the format of OpenSSH's `known_hosts`, besides those in the Secret. A host whose key is
+    /// not listed is refused.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    #[schemars(length(max = 65536))]
+    pub known_hosts: String,
+    /// Speak plain HTTP to an `oci://` registry.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub plain_http: bool,
+    /// Submodules; left out unless enabled.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub submodules: Option<RepositorySubmodules>,
+    /// Git LFS; a pointer file is an error unless enabled.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lfs: Option<RepositoryLfs>,
+    /// How old the newest commit (or artifact) may be before the condition `Stale` says so (`720h`): tells a mirror that no
+    /// longer moves from one that has nothing new. Not looked at when unset.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 32))]
+    #[x_kube(validation = Rule::new("self.matches('^([0-9]+([.][0-9]+)?(ms|s|m|h))+$')").message("must be a duration such as 90s, 5m or 1h30m"))]
+    pub max_age: Option<String>,
+    /// What may come from the repository at most.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub limits: Option<RepositoryLimits>,
+}
+
+/// What lies at a URL.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum RepositoryType {
+    /// A git repository.
+    #[default]
+    Git,
+    /// A Helm repository: an `index.yaml` and packaged charts, over HTTP.
+    Helm,
+    /// A registry: charts or manifests as OCI artifacts.
+    Oci,
+}
+
+/// Submodules of a git repository.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct RepositorySubmodules {
+    /// Fetch them. Each by the Repository that covers its own URL: its credentials, trust and way out, never this one's.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub enabled: bool,
+    /// Hosts that submodules may lie on (`git.example.com`, `*.example.com`). Empty allows this repository's own host only.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 64))]
+    pub allowed_hosts: Vec<String>,
+}
+
+/// Git LFS of a git repository.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct RepositoryLfs {
+    /// Fetch the content of pointer files.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub enabled: bool,
+}
+
+/// What may come from a repository at most.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct RepositoryLimits {
+    /// Mebibytes of one transfer (a pack, a chart, an artifact); 1024 when unset.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 65536))]
+    pub transfer_mebibytes: Option<u64>,
+    /// Objects of one pack; a million when unset.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1))]
+    pub objects: Option<u32>,
+    /// Mebibytes of everything that is kept of the repository; 4096 when unset.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 1048576))]
+    pub store_mebibytes: Option<u64>,
 }
 
 /// Which way out to take.
@@ -104,6 +187,11 @@ pub struct RepositoryTimeouts {
     #[schemars(length(max = 32))]
     #[x_kube(validation = Rule::new("self.matches('^([0-9]+([.][0-9]+)?(ms|s|m|h))+$')").message("must be a duration such as 90s, 5m or 1h30m"))]
     pub idle: Option<String>,
+    /// One operation (a list of refs, a fetch, a download) as a whole; 30 min when unset.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 32))]
+    #[x_kube(validation = Rule::new("self.matches('^([0-9]+([.][0-9]+)?(ms|s|m|h))+$')").message("must be a duration such as 90s, 5m or 1h30m"))]
+    pub total: Option<String>,
 }
 
 /// Whether the repository can be reached.
@@ -113,7 +201,8 @@ pub struct RepositoryStatus {
     /// The generation of the spec that this status is about.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub observed_generation: Option<i64>,
-    /// `Ready`, with the reason of the last failure.
+    /// `Ready`, with the reason of the last failure; `Stale` when the newest commit is older than `maxAge`; `Pieced` while
+    /// commits are fetched in pieces, because what lies between cuts long transfers.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub conditions: Vec<Condition>,
     /// The value of the refresh annotation that was last acted on.

@@ -11,18 +11,17 @@ use rustls::pki_types::ServerName;
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
-use url::Url;
 
 use crate::model::Reason;
 
 use super::dial::{DialError, dial, list};
 use super::error::{EgressError, Phase, Place, plain_text, retry_after};
 use super::http::Timeouts;
-use super::rules::{ProxyUrl, Route};
+use super::rules::{Destination, Protocol, ProxyScheme, ProxyUrl, Route};
 use super::stream::Stream;
 use super::tls::{Failure, client_config, explain};
 use super::trust::CaBundle;
-use super::{Egress, ProxyAccess};
+use super::{ClientIdentity, Egress, ProxyAccess};
 
 /// How much a proxy may say in answer to CONNECT before we stop listening.
 const CONNECT_HEADER_LIMIT: usize = 16 * 1024;
@@ -34,6 +33,7 @@ const REFUSAL_BODY_WAIT: Duration = Duration::from_secs(2);
 pub(super) struct Connector {
     egress: Egress,
     ca: Option<CaBundle>,
+    identity: Option<ClientIdentity>,
     timeouts: Timeouts,
     /// TLS configurations by what is trusted besides the system.
     tls: Mutex<BTreeMap<Trust, Arc<ClientConfig>>>,
@@ -50,8 +50,13 @@ enum Trust {
 }
 
 impl Connector {
-    pub(super) fn new(egress: Egress, ca: Option<CaBundle>, timeouts: Timeouts) -> Self {
-        Self { egress, ca, timeouts, tls: Mutex::default() }
+    pub(super) fn new(
+        egress: Egress,
+        ca: Option<CaBundle>,
+        identity: Option<ClientIdentity>,
+        timeouts: Timeouts,
+    ) -> Self {
+        Self { egress, ca, identity, timeouts, tls: Mutex::default() }
     }
 
     pub(super) fn proxy_access(&self, name: &str) -> Option<&ProxyAccess> {
@@ -59,31 +64,42 @@ impl Connector {
     }
 
     /// A connection on which HTTP/1.1 requests for `target` can be sent.
-    pub(super) async fn open(&self, target: &Url, place: &Place) -> Result<Stream, EgressError> {
-        let host = target.host_str().unwrap_or_default().trim_matches(['[', ']']);
-        let port = target.port_or_known_default().unwrap_or(443);
-        let secure = target.scheme() == "https";
-        match &place.decision.route {
-            Route::Direct => {
-                let stream = self.dial_target(host, port, place).await?;
-                if secure { self.secure(stream, host, Trust::Direct, place).await } else { Ok(stream) }
+    pub(super) async fn open(&self, target: &Destination, place: &Place) -> Result<Stream, EgressError> {
+        let stream = self.open_raw(target, place).await?;
+        if target.protocol != Protocol::Https {
+            return Ok(stream);
+        }
+        let trust = match &place.decision.route {
+            Route::Direct => Trust::Direct,
+            Route::HttpForward { name, .. } | Route::Connect { name, .. } | Route::Socks5 { name, .. } => {
+                Trust::Through(name.clone())
             }
+        };
+        self.secure(stream, &target.host, trust, place).await
+    }
+
+    /// A connection to `target`, without TLS to it. For a forwarded request it ends at the proxy.
+    pub(super) async fn open_raw(&self, target: &Destination, place: &Place) -> Result<Stream, EgressError> {
+        match &place.decision.route {
+            Route::Direct => self.dial_target(&target.host, target.port, place).await,
             Route::HttpForward { name, url } => self.dial_proxy(name, url, place).await,
             Route::Connect { name, url } => {
                 let stream = self.dial_proxy(name, url, place).await?;
-                let authority = ProxyUrl { tls: false, host: host.to_owned(), port }.to_string();
                 let credentials = self.egress.access(name).and_then(|access| access.credentials.as_ref());
                 let header = credentials.map(super::BasicCredentials::header);
+                let authority = target.to_string();
                 let tunnel = timeout(self.timeouts.connect, tunnel(stream, &authority, header.as_ref(), place));
-                let stream = tunnel.await.map_err(|_| {
+                tunnel.await.map_err(|_| {
                     let message = format!(
                         "the proxy did not answer CONNECT within {}; it may be overloaded, or unable to resolve or \
                          reach the destination",
                         seconds(self.timeouts.connect)
                     );
                     place.error(Reason::ProxyUnreachable, Phase::Connect, message)
-                })??;
-                if secure { self.secure(stream, host, Trust::Through(name.clone()), place).await } else { Ok(stream) }
+                })?
+            }
+            Route::Socks5 { .. } => {
+                Err(place.error(Reason::InternalError, Phase::Connect, "SOCKS5 is not built yet".to_owned()))
             }
         }
     }
@@ -139,7 +155,7 @@ impl Connector {
                     format!("the proxy at {} refused the connection ({problem}); is it running?", list(&addresses)),
                 ),
             })?;
-        if !url.tls {
+        if url.scheme != ProxyScheme::Https {
             return Ok(Box::new(stream));
         }
         self.secure(Box::new(stream), &url.host, Trust::Proxy(name.to_owned()), place).await
@@ -197,6 +213,10 @@ impl Connector {
             return Ok(config);
         }
         let of_proxy = |name: &str| self.egress.access(name).and_then(|access| access.ca.clone());
+        let identity = match &trust {
+            Trust::Direct | Trust::Through(_) => self.identity.clone(),
+            Trust::Proxy(name) => self.egress.access(name).and_then(|access| access.identity.clone()),
+        };
         let bundles: Vec<CaBundle> = match &trust {
             Trust::Direct => self.ca.clone().into_iter().collect(),
             Trust::Through(name) => self.ca.clone().into_iter().chain(of_proxy(name)).collect(),
@@ -206,7 +226,7 @@ impl Connector {
         // Reading the system's store is file I/O.
         let built = tokio::task::spawn_blocking(move || {
             let roots = system.with(&bundles.iter().collect::<Vec<_>>());
-            client_config(&roots)
+            client_config(&roots, identity.as_ref())
         });
         let config = built.await.map_err(|error| error.to_string())?.map_err(|error| error.to_string())?;
         self.tls.lock().unwrap_or_else(PoisonError::into_inner).insert(trust, Arc::clone(&config));

@@ -60,6 +60,55 @@ impl fmt::Debug for BasicCredentials {
     }
 }
 
+/// What a server is shown with every request.
+#[derive(Clone)]
+pub enum Authorization {
+    /// User name and password.
+    Basic(BasicCredentials),
+    /// A token.
+    Bearer(SecretString),
+}
+
+impl Authorization {
+    /// A token. Fails on characters that a header can't carry.
+    pub fn bearer(token: SecretString) -> Result<Self, CredentialsError> {
+        if token.expose_secret().chars().any(char::is_control) {
+            return Err(CredentialsError::ControlCharacter);
+        }
+        Ok(Self::Bearer(token))
+    }
+
+    /// The value of `Authorization`, marked sensitive so that its `Debug` hides it.
+    pub(crate) fn header(&self) -> HeaderValue {
+        match self {
+            Self::Basic(credentials) => credentials.header(),
+            Self::Bearer(token) => {
+                let text = SecretString::from(format!("Bearer {}", token.expose_secret()));
+                let value = HeaderValue::from_bytes(text.expose_secret().as_bytes());
+                // The constructor refused what a header can't carry, so the fallback is never taken.
+                let mut value = value.unwrap_or_else(|_| HeaderValue::from_static("Bearer"));
+                value.set_sensitive(true);
+                value
+            }
+        }
+    }
+}
+
+impl fmt::Debug for Authorization {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(match self {
+            Self::Basic(_) => "Basic",
+            Self::Bearer(_) => "Bearer",
+        })
+    }
+}
+
+impl From<BasicCredentials> for Authorization {
+    fn from(credentials: BasicCredentials) -> Self {
+        Self::Basic(credentials)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -94,7 +94,7 @@ impl EgressError {
     pub(super) fn no_route(host: String, error: &RuleError) -> Self {
         let reason = match error {
             RuleError::UnknownProxy(_) => Reason::ReferenceNotFound,
-            RuleError::NotHttp(_) => Reason::EgressDenied,
+            RuleError::NotHttp(_) | RuleError::Denied { .. } => Reason::EgressDenied,
         };
         Self {
             reason,

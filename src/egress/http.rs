@@ -20,7 +20,7 @@ use super::pool::{Key, Pool, Sender};
 use super::response::{HttpResponse, root_cause};
 use super::rules::{Override, Route};
 use super::trust::CaBundle;
-use super::{BasicCredentials, Egress};
+use super::{Authorization, BasicCredentials, ClientIdentity, Destination, Egress};
 
 /// How many redirects are followed.
 const MOST_REDIRECTS: usize = 5;
@@ -66,7 +66,9 @@ pub struct HttpConfig {
     /// Authorities to trust for the destination besides the system's.
     pub ca: Option<CaBundle>,
     /// Sent at once with every request to the client's own origin, never to another host.
-    pub credentials: Option<BasicCredentials>,
+    pub authorization: Option<Authorization>,
+    /// Shown to the destination when it asks for a client certificate. Never to a proxy.
+    pub identity: Option<ClientIdentity>,
     /// Timers.
     pub timeouts: Timeouts,
     /// `User-Agent`; the program's name when `None`.
@@ -84,7 +86,7 @@ pub struct HttpClient {
 impl HttpClient {
     /// A client that has made no connection yet.
     pub fn new(egress: Egress, config: HttpConfig) -> Self {
-        let connector = Connector::new(egress.clone(), config.ca.clone(), config.timeouts.clone());
+        let connector = Connector::new(egress.clone(), config.ca.clone(), config.identity.clone(), config.timeouts.clone());
         Self { egress, connector, config, pool: Arc::default() }
     }
 
@@ -95,7 +97,7 @@ impl HttpClient {
 
     /// Whether credentials are configured.
     pub fn has_credentials(&self) -> bool {
-        self.config.credentials.is_some()
+        self.config.authorization.is_some()
     }
 
     /// The route to a URL in words (`direct`, `proxy corporate (10.0.0.1:3128)`), for status and metrics.
@@ -183,7 +185,8 @@ impl HttpClient {
                 }
             }
         }
-        let stream = self.connector.open(url, &place).await?;
+        let target = Destination::of_url(url).map_err(|error| EgressError::no_route(place.host.clone(), &error))?;
+        let stream = self.connector.open(&target, &place).await?;
         let broken = |error: &hyper::Error| broken_head(error, &place);
         let (mut sender, connection) =
             hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(|error| broken(&error))?;
@@ -241,8 +244,8 @@ impl HttpClient {
         for (name, value) in headers {
             all.insert(name.clone(), value.clone());
         }
-        if with_credentials && let Some(credentials) = &self.config.credentials {
-            all.insert(http::header::AUTHORIZATION, credentials.header());
+        if with_credentials && let Some(authorization) = &self.config.authorization {
+            all.insert(http::header::AUTHORIZATION, authorization.header());
         }
         if let Some(header) = proxy_authorization {
             all.insert(PROXY_AUTHORIZATION, header);
@@ -310,7 +313,7 @@ fn broken_head(error: &hyper::Error, place: &Place) -> EgressError {
     }
     let (reason, who) = match place.decision.route {
         Route::HttpForward { .. } => (Reason::ProxyUnreachable, "the proxy"),
-        Route::Direct | Route::Connect { .. } => (Reason::ConnectionCut, "the other side"),
+        Route::Direct | Route::Connect { .. } | Route::Socks5 { .. } => (Reason::ConnectionCut, "the other side"),
     };
     let message = format!("{who} closed the connection before it answered ({})", root_cause(error));
     place.error(reason, Phase::FirstByte, message)

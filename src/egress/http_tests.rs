@@ -120,7 +120,7 @@ async fn tls_can_be_spoken_to_the_proxy_too() {
     let (inner, outer) = (Authority::new("Inner CA"), Authority::new("Outer CA"));
     let server = serve(Some(inner.acceptor("git.corp.test")), mirror).await;
     let proxy = TestProxy::start_with(Some(outer.acceptor("localhost")), server, ProxyBehaviour::default()).await;
-    let at_proxy = ProxyUrl { tls: true, host: "localhost".to_owned(), port: proxy.address.port() };
+    let at_proxy = ProxyUrl { scheme: ProxyScheme::Https, host: "localhost".to_owned(), port: proxy.address.port() };
     let ca = |bundle: &Authority| HttpConfig { ca: Some(bundle.bundle()), ..HttpConfig::default() };
     let at = url("https://git.corp.test/");
 
@@ -300,7 +300,7 @@ async fn redirects_are_followed_without_credentials_for_others() {
     })
     .await;
     let credentials = BasicCredentials::new("me".into(), "pw".into()).unwrap();
-    let settings = HttpConfig { credentials: Some(credentials), ..HttpConfig::default() };
+    let settings = HttpConfig { authorization: Some(credentials.into()), ..HttpConfig::default() };
     let client = HttpClient::new(Egress::direct(SystemRoots::none()), settings);
     let at = |path: &str| url(format!("http://{server}{path}"));
     assert_eq!(get(&client, &at("/here")).await.unwrap(), "200 [Basic bWU6cHc=]");

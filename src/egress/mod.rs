@@ -15,6 +15,7 @@ mod credentials;
 mod dial;
 mod error;
 mod http;
+mod identity;
 mod pattern;
 mod pool;
 mod response;
@@ -28,12 +29,16 @@ mod trust;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-pub use credentials::{BasicCredentials, CredentialsError};
+pub use credentials::{Authorization, BasicCredentials, CredentialsError};
 pub use error::{EgressError, Phase};
 pub use http::{HttpClient, HttpConfig, Timeouts};
+pub use identity::{ClientIdentity, IdentityError};
 pub use pattern::{HostPattern, PatternError};
 pub use response::HttpResponse;
-pub use rules::{Decision, EgressRules, Override, ProxyRule, ProxyUrl, ProxyUrlError, Route, RuleError};
+pub use rules::{
+    Decision, Destination, EgressRules, Override, Protocol, ProxyRule, ProxyScheme, ProxyUrl, ProxyUrlError, Route, RuleError,
+};
+pub use stream::{Duplex, Stream};
 pub use trust::{CaBundle, CaBundleError, SystemRoots};
 
 /// What a proxy needs besides its rule: kept apart from the rules so that those can be printed and compared.
@@ -44,6 +49,8 @@ pub struct ProxyAccess {
     /// Certificate authorities of the proxy: trusted for the proxy's own certificate (an `https://` proxy) and for
     /// the certificates it makes up when it intercepts TLS. Never trusted for connections that don't pass this proxy.
     pub ca: Option<CaBundle>,
+    /// What an `https://` proxy is shown when it asks for a client certificate.
+    pub identity: Option<ClientIdentity>,
 }
 
 /// The rules with everything needed to act on them. Immutable: a changed `EgressProxy` makes a new value, and clients
@@ -73,6 +80,16 @@ impl Egress {
     /// The rules.
     pub fn rules(&self) -> &EgressRules {
         &self.inner.rules
+    }
+
+    /// A connection to a destination that is not spoken to in HTTP (SSH, say): dialled or tunnelled as the rules say, each
+    /// phase under its timer. No TLS is spoken to the destination.
+    pub async fn open(&self, target: &Destination, chosen: &Override, timeouts: &Timeouts) -> Result<Stream, EgressError> {
+        let host = target.to_string();
+        let decision = self.rules().decide_destination(target, chosen);
+        let decision = decision.map_err(|error| EgressError::no_route(host.clone(), &error))?;
+        let connector = connect::Connector::new(self.clone(), None, None, timeouts.clone());
+        connector.open_raw(target, &error::Place { host, decision }).await
     }
 
     fn access(&self, proxy: &str) -> Option<&ProxyAccess> {

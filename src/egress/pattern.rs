@@ -103,13 +103,17 @@ impl fmt::Display for HostPattern {
 
 /// The host of a URL as patterns compare it: lower case, no final dot, no brackets. And the port it means.
 pub(super) fn normal_host(url: &Url) -> Option<(String, u16)> {
+    Some((host_of(url)?, url.port_or_known_default()?))
+}
+
+/// The host of a URL as patterns compare it.
+pub(super) fn host_of(url: &Url) -> Option<String> {
     let host = match url.host()? {
         url::Host::Domain(name) => name.strip_suffix('.').unwrap_or(name).to_ascii_lowercase(),
         url::Host::Ipv4(address) => address.to_string(),
         url::Host::Ipv6(address) => address.to_string(),
     };
-    (!host.is_empty()).then_some(())?;
-    Some((host, url.port_or_known_default()?))
+    (!host.is_empty()).then_some(host)
 }
 
 fn network(text: &str) -> Result<Option<HostPart>, &'static str> {

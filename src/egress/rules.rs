@@ -6,7 +6,7 @@ use std::fmt;
 use thiserror::Error;
 use url::Url;
 
-use super::pattern::{HostPattern, normal_host};
+use super::pattern::{HostPattern, host_of, normal_host};
 
 /// A proxy's address is not usable.
 #[derive(Debug, Error, PartialEq, Eq)]
@@ -18,45 +18,57 @@ pub enum ProxyUrlError {
     #[error("the proxy URL holds a user name or password; put them into a Secret and name it in credentialsSecretRef")]
     HoldsCredentials,
     /// Another scheme.
-    #[error("the proxy URL has the scheme `{0}`; only `http` (the usual one) and `https` are supported")]
+    #[error("the proxy URL has the scheme `{0}`; `http` (the usual one), `https` and `socks5h` are supported")]
     Scheme(String),
     /// A path, a query or a fragment.
     #[error("the proxy URL has a path or a query; write only `http://HOST:PORT`")]
     HasPath,
 }
 
+/// How a proxy is spoken to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum ProxyScheme {
+    /// HTTP over TCP.
+    Http,
+    /// HTTP over TLS. Says nothing about the destinations.
+    Https,
+    /// SOCKS5 (RFC 1928) with names resolved by the proxy.
+    Socks5h,
+}
+
 /// Where a proxy listens.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct ProxyUrl {
-    /// Whether TLS is spoken to the proxy itself. Says nothing about the destinations.
-    pub tls: bool,
+    /// How it is spoken to.
+    pub scheme: ProxyScheme,
     /// Name or address, without brackets.
     pub host: String,
-    /// Port; 3128 when the URL names none on `http`, 443 on `https`.
+    /// Port; when the URL names none: 3128 on `http`, 443 on `https`, 1080 on `socks5h`.
     pub port: u16,
 }
 
 impl ProxyUrl {
-    /// Reads `http://HOST[:PORT]` or `https://HOST[:PORT]`.
+    /// Reads `http://HOST[:PORT]`, `https://…` or `socks5h://…`.
     pub fn parse(text: &str) -> Result<Self, ProxyUrlError> {
         let text = text.trim();
         if text.contains('@') {
             return Err(ProxyUrlError::HoldsCredentials);
         }
         let url = Url::parse(text).map_err(|error| ProxyUrlError::Unreadable(error.to_string()))?;
-        let tls = match url.scheme() {
-            "http" => false,
-            "https" => true,
+        let (scheme, usual_port) = match url.scheme() {
+            "http" => (ProxyScheme::Http, 3128),
+            "https" => (ProxyScheme::Https, 443),
+            "socks5h" => (ProxyScheme::Socks5h, 1080),
             other => return Err(ProxyUrlError::Scheme(other.to_owned())),
         };
         if !matches!(url.path(), "" | "/") || url.query().is_some() || url.fragment().is_some() {
             return Err(ProxyUrlError::HasPath);
         }
-        let (host, _) = normal_host(&url).ok_or_else(|| ProxyUrlError::Unreadable("it has no host".to_owned()))?;
+        let host = host_of(&url).ok_or_else(|| ProxyUrlError::Unreadable("it has no host".to_owned()))?;
         // `Url` drops a port equal to the scheme's default, so a written `:80` has to be looked up in the text.
         let written = text.trim_end_matches('/').rsplit(':').next().and_then(|port| port.parse().ok());
-        let port = url.port().or(written).unwrap_or(if tls { 443 } else { 3128 });
-        Ok(Self { tls, host, port })
+        let port = url.port().or(written).unwrap_or(usual_port);
+        Ok(Self { scheme, host, port })
     }
 }
 
@@ -107,20 +119,80 @@ pub enum Override {
     Proxy(String),
 }
 
+/// What is spoken to a destination.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Protocol {
+    /// Plain HTTP.
+    Http,
+    /// HTTP over TLS.
+    Https,
+    /// Anything else over TCP, such as SSH.
+    Tcp,
+}
+
+/// Where a connection is to end.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Destination {
+    /// What is spoken there.
+    pub protocol: Protocol,
+    /// Name or address: lower case, without brackets and final dot.
+    pub host: String,
+    /// Port.
+    pub port: u16,
+}
+
+impl Destination {
+    /// The server of an http or https URL.
+    pub fn of_url(url: &Url) -> Result<Self, RuleError> {
+        let not_http = || RuleError::NotHttp(format!("{}:", url.scheme()));
+        let protocol = match url.scheme() {
+            "https" => Protocol::Https,
+            "http" => Protocol::Http,
+            _ => return Err(not_http()),
+        };
+        let (host, port) = normal_host(url).ok_or_else(not_http)?;
+        Ok(Self { protocol, host, port })
+    }
+
+    /// A host and port that are spoken to in another protocol than HTTP.
+    pub fn tcp(host: &str, port: u16) -> Self {
+        let host = host.trim_matches(['[', ']']);
+        Self { protocol: Protocol::Tcp, host: host.strip_suffix('.').unwrap_or(host).to_ascii_lowercase(), port }
+    }
+}
+
+impl fmt::Display for Destination {
+    /// `host:port`.
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.host.contains(':') {
+            write!(formatter, "[{}]:{}", self.host, self.port)
+        } else {
+            write!(formatter, "{}:{}", self.host, self.port)
+        }
+    }
+}
+
 /// A way out.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Route {
     /// No proxy.
     Direct,
-    /// A tunnel made by the proxy (`https` targets).
+    /// A tunnel made by an HTTP proxy (everything but `http` URLs).
     Connect {
         /// Name of the proxy.
         name: String,
         /// Where it listens.
         url: ProxyUrl,
     },
-    /// A request with the whole URL, given to the proxy (`http` targets).
+    /// A request with the whole URL, given to the proxy (`http` URLs).
     HttpForward {
+        /// Name of the proxy.
+        name: String,
+        /// Where it listens.
+        url: ProxyUrl,
+    },
+    /// A connection made by a SOCKS5 proxy.
+    Socks5 {
         /// Name of the proxy.
         name: String,
         /// Where it listens.
@@ -133,7 +205,7 @@ impl Route {
     pub fn proxy(&self) -> Option<&str> {
         match self {
             Self::Direct => None,
-            Self::Connect { name, .. } | Self::HttpForward { name, .. } => Some(name),
+            Self::Connect { name, .. } | Self::HttpForward { name, .. } | Self::Socks5 { name, .. } => Some(name),
         }
     }
 }
@@ -143,7 +215,7 @@ impl fmt::Display for Route {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Direct => formatter.write_str("direct"),
-            Self::Connect { name, url } | Self::HttpForward { name, url } => {
+            Self::Connect { name, url } | Self::HttpForward { name, url } | Self::Socks5 { name, url } => {
                 write!(formatter, "proxy {name} ({url})")
             }
         }
@@ -168,27 +240,39 @@ pub enum RuleError {
     /// The URL has no host, or a scheme other than http and https.
     #[error("`{0}` is not an http or https URL with a host")]
     NotHttp(String),
+    /// A rule, or the default, says so.
+    #[error("{rule}: connections to {host} are not allowed")]
+    Denied {
+        /// The destination.
+        host: String,
+        /// The rule, in words.
+        rule: String,
+    },
 }
 
 impl EgressRules {
     /// The way to a URL. First match wins: built-in direct, the object's override, any proxy's `direct` patterns, the
     /// narrowest `hosts` pattern (equal ones: first proxy by name), the default proxy (first by name), direct.
     pub fn decide(&self, target: &Url, chosen: &Override) -> Result<Decision, RuleError> {
-        let not_http = || RuleError::NotHttp(format!("{}:", target.scheme()));
-        let (host, port) = normal_host(target).ok_or_else(not_http)?;
-        let tunnelled = match target.scheme() {
-            "https" => true,
-            "http" => false,
-            _ => return Err(not_http()),
-        };
+        self.decide_destination(&Destination::of_url(target)?, chosen)
+    }
+
+    /// The way to a destination; see [`Self::decide`].
+    pub fn decide_destination(&self, target: &Destination, chosen: &Override) -> Result<Decision, RuleError> {
+        let Destination { protocol, host, port } = target;
+        let port = *port;
         let direct = |rule: String| Ok(Decision { route: Route::Direct, rule });
         let through = |proxy: &ProxyRule, rule: String| {
             let (name, url) = (proxy.name.clone(), proxy.url.clone());
-            let route = if tunnelled { Route::Connect { name, url } } else { Route::HttpForward { name, url } };
+            let route = match (url.scheme, protocol) {
+                (ProxyScheme::Socks5h, _) => Route::Socks5 { name, url },
+                (ProxyScheme::Http | ProxyScheme::Https, Protocol::Http) => Route::HttpForward { name, url },
+                (ProxyScheme::Http | ProxyScheme::Https, Protocol::Https | Protocol::Tcp) => Route::Connect { name, url },
+            };
             Ok(Decision { route, rule })
         };
 
-        if let Some(rule) = self.built_in(&host) {
+        if let Some(rule) = self.built_in(host) {
             return direct(format!("built-in: {rule} goes direct"));
         }
         let by_name: BTreeMap<&str, &ProxyRule> =
@@ -202,13 +286,13 @@ impl EgressRules {
             }
         }
         for proxy in by_name.values() {
-            if let Some(pattern) = proxy.direct.iter().find(|pattern| pattern.matches(&host, port)) {
+            if let Some(pattern) = proxy.direct.iter().find(|pattern| pattern.matches(host, port)) {
                 return direct(format!("proxy {} lists {pattern} as direct", proxy.name));
             }
         }
         let mut best: Option<(&ProxyRule, &HostPattern)> = None;
         for proxy in by_name.values() {
-            for pattern in proxy.hosts.iter().filter(|pattern| pattern.matches(&host, port)) {
+            for pattern in proxy.hosts.iter().filter(|pattern| pattern.matches(host, port)) {
                 if best.is_none_or(|(_, other)| pattern.specificity() > other.specificity()) {
                     best = Some((proxy, pattern));
                 }

@@ -4,7 +4,7 @@ fn proxy(name: &str, hosts: &[&str], direct: &[&str], default: bool) -> ProxyRul
     let patterns = |texts: &[&str]| texts.iter().map(|text| HostPattern::parse(text).unwrap()).collect();
     ProxyRule {
         name: name.to_owned(),
-        url: ProxyUrl { tls: false, host: "10.0.0.1".to_owned(), port: 3128 },
+        url: ProxyUrl { scheme: ProxyScheme::Http, host: "10.0.0.1".to_owned(), port: 3128 },
         hosts: patterns(hosts),
         direct: patterns(direct),
         default,
@@ -105,7 +105,7 @@ fn a_target_that_is_not_http_has_no_route() {
 
 #[test]
 fn proxy_urls_are_read_strictly_and_never_repeated() {
-    let http = |host: &str, port| ProxyUrl { tls: false, host: host.to_owned(), port };
+    let http = |host: &str, port| ProxyUrl { scheme: ProxyScheme::Http, host: host.to_owned(), port };
     assert_eq!(ProxyUrl::parse("http://proxy.corp.test:3129"), Ok(http("proxy.corp.test", 3129)));
     assert_eq!(ProxyUrl::parse("http://PROXY.corp.test:80/"), Ok(http("proxy.corp.test", 80)));
     assert_eq!(ProxyUrl::parse("http://proxy"), Ok(http("proxy", 3128)));

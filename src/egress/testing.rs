@@ -15,7 +15,7 @@ use tokio_rustls::TlsAcceptor;
 
 use super::stream::Stream;
 use super::{
-    BasicCredentials, CaBundle, Egress, EgressRules, HostPattern, ProxyAccess, ProxyRule, ProxyUrl, SystemRoots,
+    BasicCredentials, CaBundle, Egress, EgressRules, HostPattern, ProxyAccess, ProxyRule, ProxyScheme, ProxyUrl, SystemRoots,
 };
 
 /// A certificate authority.
@@ -154,7 +154,7 @@ impl TestProxy {
     /// An egress in which this is the default proxy, named `corporate`.
     pub fn egress(&self, credentials: Option<(&str, &str)>, ca: Option<CaBundle>) -> Egress {
         self.egress_at(
-            ProxyUrl { tls: false, host: self.address.ip().to_string(), port: self.address.port() },
+            ProxyUrl { scheme: ProxyScheme::Http, host: self.address.ip().to_string(), port: self.address.port() },
             credentials,
             ca,
         )
@@ -166,7 +166,7 @@ impl TestProxy {
         let rules = EgressRules { proxies: vec![rule], cluster_api_hosts: Vec::new() };
         let credentials =
             credentials.map(|(user, password)| BasicCredentials::new(user.into(), password.into()).unwrap());
-        let access = BTreeMap::from([("corporate".to_owned(), ProxyAccess { credentials, ca })]);
+        let access = BTreeMap::from([("corporate".to_owned(), ProxyAccess { credentials, ca, identity: None })]);
         Egress::new(rules, access, SystemRoots::none())
     }
 }

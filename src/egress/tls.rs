@@ -11,8 +11,13 @@ use rustls::{CertificateError, ClientConfig, DigitallySignedStruct, OtherError, 
 use sha2::{Digest as _, Sha256};
 use x509_parser::prelude::{FromDer as _, X509Certificate};
 
-/// A client configuration that trusts exactly these roots. No process-wide provider is needed or installed.
-pub(super) fn client_config(roots: &Arc<RootCertStore>) -> Result<Arc<ClientConfig>, rustls::Error> {
+use super::ClientIdentity;
+
+/// A client configuration that trusts exactly these roots, and shows this certificate when it is asked for one. No process-wide provider is needed or installed.
+pub(super) fn client_config(
+    roots: &Arc<RootCertStore>,
+    identity: Option<&ClientIdentity>,
+) -> Result<Arc<ClientConfig>, rustls::Error> {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let inner = if roots.is_empty() {
         None
@@ -22,11 +27,14 @@ pub(super) fn client_config(roots: &Arc<RootCertStore>) -> Result<Arc<ClientConf
     };
     let schemes = provider.signature_verification_algorithms.supported_schemes();
     let verifier = Arc::new(ExplainingVerifier { inner, schemes });
-    let mut config = ClientConfig::builder_with_provider(provider)
+    let builder = ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()?
         .dangerous()
-        .with_custom_certificate_verifier(verifier)
-        .with_no_client_auth();
+        .with_custom_certificate_verifier(verifier);
+    let mut config = match identity {
+        Some(identity) => builder.with_client_auth_cert(identity.chain.to_vec(), identity.key())?,
+        None => builder.with_no_client_auth(),
+    };
     config.alpn_protocols = vec![b"http/1.1".to_vec()];
     Ok(Arc::new(config))
 }

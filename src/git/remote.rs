@@ -7,7 +7,7 @@ use bytes::Bytes;
 use tokio::time::timeout;
 use url::Url;
 
-use crate::egress::{BasicCredentials, CaBundle, Egress, HttpClient, HttpConfig, HttpResponse, Override, Timeouts};
+use crate::egress::{Authorization, CaBundle, ClientIdentity, Egress, HttpClient, HttpConfig, HttpResponse, Override, Timeouts};
 use crate::model::{Reason, Revision};
 
 use super::answer::{Content, broken, cut, get_headers, judge, post_headers};
@@ -39,7 +39,9 @@ pub struct RemoteConfig {
     /// What this repository says about its route.
     pub route: Override,
     /// Sent at once with every request to the repository's own host and port.
-    pub credentials: Option<BasicCredentials>,
+    pub authorization: Option<Authorization>,
+    /// Shown to a server that asks for a client certificate.
+    pub identity: Option<ClientIdentity>,
     /// Authorities to trust for this repository besides the system's.
     pub ca: Option<CaBundle>,
     /// Timers. `total` limits each `ls_refs` and each `fetch` as a whole.
@@ -91,9 +93,9 @@ struct Session {
 impl Remote {
     /// Makes no connection yet.
     pub fn new(config: RemoteConfig) -> Self {
-        let RemoteConfig { url, egress, route, credentials, ca, timeouts } = config;
+        let RemoteConfig { url, egress, route, authorization, identity, ca, timeouts } = config;
         let user_agent = Some(AGENT.to_owned());
-        let client = HttpClient::new(egress, HttpConfig { route, ca, credentials, timeouts, user_agent });
+        let client = HttpClient::new(egress, HttpConfig { route, ca, authorization, identity, timeouts, user_agent });
         Self { url, client, session: Mutex::default() }
     }
 

@@ -197,7 +197,7 @@ async fn wrong_credentials_are_tried_once_and_right_ones_are_sent_at_once() {
     let server = GitServer::start(&fixture).await;
     server.want_credentials("ann:s3cr@t");
     let prefixes = ["HEAD".to_owned()];
-    let with = |credentials| Remote::new(RemoteConfig { credentials, ..server.config() });
+    let with = |authorization| Remote::new(RemoteConfig { authorization, ..server.config() });
     for (given, part) in
         [(None, "wants credentials (401)"), (credentials("ann", "canary"), "refused the user name or password (401)")]
     {
@@ -276,7 +276,7 @@ async fn a_repository_that_moved_is_found_without_giving_credentials_away() {
     let fixture = Fixture::new();
     let (old, new) = (GitServer::start(&fixture).await, GitServer::start(&fixture).await);
     old.break_with(Fault::Redirect(format!("http://{}", new.address)));
-    let remote = Remote::new(RemoteConfig { credentials: credentials("ann", "pw"), ..old.config() });
+    let remote = Remote::new(RemoteConfig { authorization: credentials("ann", "pw"), ..old.config() });
     assert_eq!(remote.ls_refs(&["HEAD".to_owned()]).await.unwrap().len(), 1);
     assert_eq!(new.take_log().len(), 2);
     new.want_credentials("ann:pw");
@@ -309,7 +309,7 @@ async fn everything_works_through_a_proxy_over_tls_and_in_absolute_form() {
         let remote = Remote::new(RemoteConfig {
             url: RepositoryUrl::parse(&format!("{scheme}://git.corp.test/work/.git")).unwrap(),
             egress: proxy.egress(Some(("out", "p@:/#%")), None),
-            credentials: credentials("ann", "pw"),
+            authorization: credentials("ann", "pw"),
             ca: Some(authority.bundle()),
             ..server.config()
         });

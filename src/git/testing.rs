@@ -168,7 +168,8 @@ impl GitServer {
             url: self.url(),
             egress: Egress::direct(SystemRoots::none()),
             route: Override::None,
-            credentials: None,
+            authorization: None,
+            identity: None,
             ca: None,
             timeouts: Timeouts { idle: Duration::from_secs(20), ..Timeouts::default() },
         }

@@ -68,6 +68,26 @@ reasons! {
     PackTooLarge,
     /// The local object store failed.
     StoreFailed,
+    /// The host key of an SSH server is not listed, or is another than the listed one.
+    HostKeyUntrusted,
+    /// A submodule can't be taken: its host is not allowed, or it can't be fetched.
+    SubmoduleFailed,
+    /// The content behind a git LFS pointer is missing: LFS is off, or the fetch failed.
+    LfsFailed,
+    /// The chart or version does not exist in the Helm repository.
+    ChartNotFound,
+    /// The tag, digest or version does not exist in the registry.
+    ArtifactNotFound,
+    /// A chart or an artifact is not what it says: a digest differs, an archive can't be read or leaves its root.
+    ArtifactInvalid,
+    /// A commit, tag or artifact lacks a signature by an allowed key.
+    SignatureInvalid,
+    /// The newest commit or artifact is older than `maxAge`.
+    Stale,
+    /// Long transfers are cut on the way, so commits are fetched in pieces.
+    FetchedInPieces,
+    /// The record of what was verified does not match its seal.
+    SealBroken,
     /// No Repository object covers this URL, or several do.
     RepositoryUnknown,
     /// A Secret that is referred to is missing or lacks a key.
@@ -208,6 +228,11 @@ impl Reason {
                 | Self::RefNotFound
                 | Self::RedirectRefused
                 | Self::PackTooLarge
+                | Self::HostKeyUntrusted
+                | Self::ChartNotFound
+                | Self::ArtifactNotFound
+                | Self::ArtifactInvalid
+                | Self::SignatureInvalid
                 | Self::RepositoryUnknown
                 | Self::SecretNotFound
                 | Self::ReferenceNotFound

@@ -13,12 +13,15 @@ use super::objects::Objects;
 use super::secrets::{SecretValues, Secrets};
 use crate::api::{EgressProxy, EgressProxySpec, LocalReference, Repository, RepositorySpec, RepositoryTimeouts};
 use crate::egress::{
-    BasicCredentials, CaBundle, Egress, EgressRules, HostPattern, Override, ProxyAccess, ProxyRule, ProxyUrl,
+    Authorization, BasicCredentials, CaBundle, ClientIdentity, Egress, EgressRules, HostPattern, Override, ProxyAccess, ProxyRule, ProxyUrl,
     SystemRoots, Timeouts,
 };
 use crate::git::{RepositoryUrl, UrlPrefix};
 use crate::model::{Hash64, Reason, parse_duration};
 use crate::status::Failure;
+
+/// How long an operation may take as a whole unless the Repository says otherwise.
+const TOTAL: Duration = Duration::from_mins(30);
 
 /// How to reach one repository.
 pub struct Access {
@@ -27,7 +30,9 @@ pub struct Access {
     /// What the Repository says about its route.
     pub route: Override,
     /// Credentials of the Repository.
-    pub credentials: Option<BasicCredentials>,
+    pub authorization: Option<Authorization>,
+    /// Client certificate of the Repository.
+    pub identity: Option<ClientIdentity>,
     /// Authorities that the Repository trusts besides the system's.
     pub ca: Option<CaBundle>,
     /// Timers.
@@ -111,7 +116,8 @@ impl AccessBuilder {
         Ok(Access {
             egress: Egress::new(rules, access, self.system.clone()),
             route,
-            credentials,
+            authorization: credentials.map(Authorization::from),
+            identity: None,
             ca,
             timeouts,
             repository: covering.map(|(name, _)| name),
@@ -149,6 +155,7 @@ impl AccessBuilder {
                 .credentials(&referrer, spec.credentials_secret_ref.as_ref(), secrets, fingerprint)
                 .await?,
             ca: self.ca(&referrer, spec.ca_secret_ref.as_ref(), secrets, fingerprint).await?,
+            identity: None,
         })
     }
 
@@ -235,8 +242,8 @@ fn override_of(spec: Option<&RepositorySpec>) -> Override {
 }
 
 fn timeouts(spec: Option<&RepositorySpec>) -> Timeouts {
-    let mut timeouts = Timeouts::default();
-    let Some(RepositoryTimeouts { dns, dial, connect, tls, first_byte, idle }) =
+    let mut timeouts = Timeouts { total: Some(TOTAL), ..Timeouts::default() };
+    let Some(RepositoryTimeouts { dns, dial, connect, tls, first_byte, idle, total }) =
         spec.and_then(|spec| spec.timeouts.as_ref())
     else {
         return timeouts;
@@ -252,6 +259,7 @@ fn timeouts(spec: Option<&RepositorySpec>) -> Timeouts {
     set(&mut timeouts.tls, tls);
     set(&mut timeouts.first_byte, first_byte);
     set(&mut timeouts.idle, idle);
+    timeouts.total = Some(total.as_deref().and_then(parse_duration).unwrap_or(TOTAL));
     timeouts
 }
 

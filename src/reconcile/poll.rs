@@ -116,7 +116,8 @@ impl Sources {
                         url: tracker.url.clone(),
                         egress: access.egress.clone(),
                         route: access.route.clone(),
-                        credentials: access.credentials.clone(),
+                        authorization: access.authorization.clone(),
+                        identity: access.identity.clone(),
                         ca: access.ca.clone(),
                         timeouts: access.timeouts.clone(),
                     }));

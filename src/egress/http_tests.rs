@@ -3,7 +3,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use tokio::io::AsyncWriteExt as _;
 
 use super::*;
-use crate::egress::rules::ProxyUrl;
+use crate::egress::rules::{ProxyScheme, ProxyUrl};
 use crate::egress::stream::Stream;
 use crate::egress::testing::{Authority, ProxyBehaviour, TestProxy, be_silent, read_head, serve};
 use crate::egress::{Phase, SystemRoots};

@@ -26,6 +26,7 @@ fn way(url: &str, chosen: &Override) -> String {
     match decision.route {
         Route::Direct => format!("direct: {}", decision.rule),
         Route::Connect { name, .. } => format!("connect {name}: {}", decision.rule),
+        Route::Socks5 { name, .. } => format!("socks {name}: {}", decision.rule),
         Route::HttpForward { name, .. } => format!("forward {name}: {}", decision.rule),
     }
 }
@@ -110,7 +111,7 @@ fn proxy_urls_are_read_strictly_and_never_repeated() {
     assert_eq!(ProxyUrl::parse("http://PROXY.corp.test:80/"), Ok(http("proxy.corp.test", 80)));
     assert_eq!(ProxyUrl::parse("http://proxy"), Ok(http("proxy", 3128)));
     assert_eq!(ProxyUrl::parse("http://[fd00::1]:3128").unwrap().to_string(), "[fd00::1]:3128");
-    assert!(ProxyUrl::parse("https://proxy").is_ok_and(|url| url.tls && url.port == 443));
+    assert!(ProxyUrl::parse("https://proxy").is_ok_and(|url| url.scheme == ProxyScheme::Https && url.port == 443));
     assert_eq!(ProxyUrl::parse("http://user:canary@proxy:1"), Err(ProxyUrlError::HoldsCredentials));
     assert_eq!(ProxyUrl::parse("http://u:canary/b@h:1"), Err(ProxyUrlError::HoldsCredentials));
     assert_eq!(ProxyUrl::parse("socks5://proxy:1"), Err(ProxyUrlError::Scheme("socks5".to_owned())));

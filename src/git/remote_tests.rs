@@ -1,6 +1,7 @@
 use std::time::Duration;
 
 use super::*;
+use crate::egress::BasicCredentials;
 use crate::egress::testing::{Authority, ProxyBehaviour, TestProxy};
 use crate::git::testing::{Fault, Fixture, GitServer, TestStore};
 use crate::git::{SnapshotLimits, StoreLimits, Target, ref_prefixes, resolve};
@@ -12,8 +13,8 @@ fn text(store: &Store, revision: &Revision, path: &str) -> Option<String> {
 }
 
 #[expect(clippy::unnecessary_wraps, reason = "the form that a configuration wants it in")]
-fn credentials(user: &str, password: &str) -> Option<BasicCredentials> {
-    Some(BasicCredentials::new(user.into(), password.into()).unwrap())
+fn credentials(user: &str, password: &str) -> Option<Authorization> {
+    Some(BasicCredentials::new(user.into(), password.into()).unwrap().into())
 }
 
 #[tokio::test]

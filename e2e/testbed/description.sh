@@ -18,7 +18,7 @@ write_description() {
     --arg unknown "$UNKNOWN_HOST" --arg silent "$SILENT_HOST" --arg wrong_name "$WRONG_NAME_HOST" --arg forbidden "$FORBIDDEN_HOST" \
     --arg tls_port "$PROXY_TLS_PORT" --arg mutual_port "$PROXY_MUTUAL_TLS_PORT" --arg proxy_ip "$PROXY_IP" --arg tiny_port "$TINYPROXY_PORT" \
     --arg tiny_password "$TINYPROXY_PASSWORD" --arg socks_port "$SOCKS_PORT" --arg socks_password_port "$SOCKS_PASSWORD_PORT" \
-    --argjson modes "$modes" --arg no_route "$NO_ROUTE_IP" --arg unreachable "$UNREACHABLE_IP" \
+    --arg gitserver "$GITSERVER" --argjson modes "$modes" --arg no_route "$NO_ROUTE_IP" --arg unreachable "$UNREACHABLE_IP" \
     --arg ssh "$SSH_HOST" --arg alternative_ssh "$ALTERNATIVE_SSH_HOST" --arg nginx "$NGINX_HOST" --arg nginx_other "$NGINX_OTHER_HOST" \
     --arg mtls "$MUTUAL_TLS_HOST" --arg registry "$REGISTRY_HOST" --arg registry_login "$REGISTRY_LOGIN_HOST" \
     --arg registry_redirect "$REGISTRY_REDIRECT_HOST" --arg registry_mtls "$REGISTRY_MUTUAL_TLS_HOST" --arg blobs "$BLOBS_HOST" \
@@ -48,7 +48,7 @@ write_description() {
       tinyproxy_url: "\($proxy):\($tiny_port)", tinyproxy_password: $tiny_password, tinyproxy_log: "\($state)/proxies/tinyproxy.log",
       socks_url: "socks5h://\($proxy_ip):\($socks_port)", socks_password_url: "socks5h://\($proxy_ip):\($socks_password_port)",
       socks_log: "\($state)/log/socks.log", socks_password_log: "\($state)/log/socks-password.log",
-      misbehave: $modes, misbehave_log: "\($state)/proxies/misbehave.log", misbehave_control: "\($state)/proxies/misbehave.json",
+      gitserver: $gitserver, misbehave: $modes, misbehave_log: "\($state)/proxies/misbehave.log", misbehave_control: "\($state)/proxies/misbehave.json",
       no_route_address: $no_route, unreachable_address: $unreachable, black_hole_address: "203.0.113.7",
       ssh_host: $ssh, alternative_ssh_host: $alternative_ssh, ssh_directory: "\($state)/ssh", ssh_known_hosts: "\($state)/ssh/known_hosts",
       ssh_access_log: "\($state)/ssh/access.log",

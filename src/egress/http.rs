@@ -18,7 +18,8 @@ use super::connect::{AGENT, Connector, proxy_auth_message, schemes, seconds};
 use super::error::{EgressError, Phase, Place};
 use super::pool::{Key, Pool, Sender};
 use super::response::{HttpResponse, root_cause};
-use super::rules::{Override, Route};
+use super::route::Route;
+use super::rules::Override;
 use super::trust::CaBundle;
 use super::{Authorization, BasicCredentials, ClientIdentity, Destination, Egress};
 
@@ -86,7 +87,8 @@ pub struct HttpClient {
 impl HttpClient {
     /// A client that has made no connection yet.
     pub fn new(egress: Egress, config: HttpConfig) -> Self {
-        let connector = Connector::new(egress.clone(), config.ca.clone(), config.identity.clone(), config.timeouts.clone());
+        let connector =
+            Connector::new(egress.clone(), config.ca.clone(), config.identity.clone(), config.timeouts.clone());
         Self { egress, connector, config, pool: Arc::default() }
     }
 

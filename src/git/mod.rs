@@ -28,7 +28,7 @@ pub use error::GitError;
 pub use remote::{FetchLimits, FetchStats, Remote, RemoteConfig};
 pub use resolve::{Resolved, Target, ref_prefixes, resolve};
 pub use snapshot::{Snapshot, SnapshotLimits};
-pub use store::{Store, StoreLimits};
+pub use store::{CommitFacts, Store, StoreLimits};
 pub use url::{RepositoryUrl, RepositoryUrlError, UrlPrefix};
 
 pub use protocol::RemoteRef;

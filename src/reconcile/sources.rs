@@ -10,6 +10,7 @@ use tracing::{Instrument as _, info_span};
 use super::access::AccessBuilder;
 use super::connections::Connections;
 use super::queue::Queue;
+use super::store_key::StoreKey;
 use super::tracker::{Tracker, lock, run};
 use crate::git::{GitError, RepositoryUrl, Store, StoreLimits, Target};
 use crate::metrics::Metrics;
@@ -40,6 +41,10 @@ pub struct SourceState {
     pub reference: Option<String>,
     /// Why the last poll failed.
     pub failure: Option<Failure>,
+    /// How old the revision may be.
+    pub max_age: Option<Duration>,
+    /// That it is older, as a sentence.
+    pub stale: Option<String>,
     /// Number of the last poll that ended; 0 before the first that asked for this target.
     pub polls: u64,
     /// Where the objects are.
@@ -50,6 +55,7 @@ pub struct SourceState {
 pub struct Sources {
     pub(super) access: AccessBuilder,
     pub(super) connections: Connections,
+    pub(super) store_key: StoreKey,
     directory: PathBuf,
     pub(super) metrics: Arc<Metrics>,
     pub(super) queue: Arc<Queue>,
@@ -71,6 +77,7 @@ impl Sources {
     pub fn new(
         access: AccessBuilder,
         connections: Connections,
+        store_key: StoreKey,
         directory: PathBuf,
         metrics: Arc<Metrics>,
         queue: Arc<Queue>,
@@ -78,6 +85,7 @@ impl Sources {
         Arc::new(Self {
             access,
             connections,
+            store_key,
             directory,
             metrics,
             queue,
@@ -186,6 +194,8 @@ impl Sources {
                     revision: target.revision,
                     reference: target.reference,
                     failure: target.failure,
+                    max_age: state.max_age,
+                    stale: target.stale,
                     polls,
                     store: Arc::clone(&tracker.store),
                 })

@@ -14,6 +14,7 @@ mod carry_out;
 mod clear;
 mod compare;
 mod connections;
+mod credentials;
 mod controller;
 mod dependencies;
 mod drift;

@@ -7,11 +7,12 @@ use std::time::Duration;
 
 use tracing::{Instrument as _, info_span};
 
-use super::access::AccessBuilder;
+use super::access::{AccessBuilder, coverage};
 use super::connections::Connections;
 use super::queue::Queue;
 use super::store_key::StoreKey;
 use super::tracker::{Tracker, lock, run};
+use crate::api::RepositorySpec;
 use crate::git::{GitError, RepositoryUrl, Store, StoreLimits, Target};
 use crate::metrics::Metrics;
 use crate::model::{Hash64, Reason, Revision};
@@ -224,6 +225,15 @@ impl Sources {
     /// Reports anew on a Repository or EgressProxy, because its spec has changed.
     pub fn forget_report(&self, is_proxy: bool, name: &str) {
         self.connections.forget(is_proxy, name);
+    }
+
+    /// Polls now what these Repositories are about: one of them was made, changed or deleted.
+    pub fn poll_covered<'a>(&self, by: impl IntoIterator<Item = &'a RepositorySpec> + Clone) {
+        for tracker in lock(&self.inner).trackers.values() {
+            if by.clone().into_iter().any(|spec| coverage(spec, &tracker.url).is_some()) {
+                tracker.poll();
+            }
+        }
     }
 
     /// Polls every repository now: the ways out, or the objects that say how to reach them, have changed.

@@ -30,7 +30,7 @@ pub use import::{Import, ImportNote, ImportedKind};
 pub use remote::{FetchLimits, FetchStats, Remote, RemoteConfig};
 pub use resolve::{Resolved, Target, ref_prefixes, resolve};
 pub use snapshot::{Snapshot, SnapshotLimits};
-pub use store::{Store, StoreLimits};
+pub use store::{CommitFacts, Store, StoreLimits};
 pub use url::{RepositoryUrl, RepositoryUrlError, UrlPrefix};
 pub use version::{Constraint, newest, parse_version};
 

@@ -27,6 +27,7 @@ use super::queue::Queue;
 use super::report::Reporter;
 use super::secrets::Secrets;
 use super::sources::Sources;
+use super::store_key::StoreKey;
 use super::windows::WindowCache;
 use crate::api::{AppProject, Application, EgressProxy, OperationPhase, Repository, definitions};
 use crate::apply::{Applier, Limits};
@@ -230,6 +231,7 @@ async fn start(
             api_hosts,
         ),
         Connections::new(&client, &namespace, clock.clone()),
+        StoreKey::new(client.clone(), &namespace),
         git,
         Arc::clone(&metrics),
         Arc::clone(&queue),

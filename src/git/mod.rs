@@ -11,6 +11,7 @@
 
 mod answer;
 mod error;
+mod github_app;
 mod ingest;
 mod layout;
 mod packet_line;
@@ -25,6 +26,7 @@ mod url;
 mod version;
 
 pub use error::GitError;
+pub use github_app::{GitHubApp, GitHubAppError};
 pub use remote::{FetchLimits, FetchStats, Remote, RemoteConfig};
 pub use resolve::{Resolved, Target, ref_prefixes, resolve};
 pub use snapshot::{Snapshot, SnapshotLimits};

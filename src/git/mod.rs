@@ -12,6 +12,7 @@
 mod answer;
 mod error;
 mod import;
+mod github_app;
 mod ingest;
 mod layout;
 mod packet_line;
@@ -27,6 +28,7 @@ mod version;
 
 pub use error::GitError;
 pub use import::{Import, ImportNote, ImportedKind};
+pub use github_app::{GitHubApp, GitHubAppError};
 pub use remote::{FetchLimits, FetchStats, Remote, RemoteConfig};
 pub use resolve::{Resolved, Target, ref_prefixes, resolve};
 pub use snapshot::{Snapshot, SnapshotLimits};

@@ -7,13 +7,12 @@ use std::fmt::Write as _;
 use std::sync::Arc;
 use std::time::Duration;
 
-use secrecy::SecretString;
-
+use super::credentials::{self, Login, LoginError};
 use super::objects::Objects;
 use super::secrets::{SecretValues, Secrets};
 use crate::api::{EgressProxy, EgressProxySpec, LocalReference, Repository, RepositorySpec, RepositoryTimeouts};
 use crate::egress::{
-    Authorization, BasicCredentials, CaBundle, ClientIdentity, Egress, EgressRules, HostPattern, Override, ProxyAccess, ProxyRule, ProxyUrl,
+    Authorization, CaBundle, ClientIdentity, Egress, EgressRules, HostPattern, Override, ProxyAccess, ProxyRule, ProxyUrl,
     SystemRoots, Timeouts,
 };
 use crate::git::{RepositoryUrl, UrlPrefix};
@@ -37,6 +36,8 @@ pub struct Access {
     pub ca: Option<CaBundle>,
     /// Timers.
     pub timeouts: Timeouts,
+    /// How old the tip may be.
+    pub max_age: Option<Duration>,
     /// Name of the Repository object that covers the URL.
     pub repository: Option<String>,
     /// Name of the EgressProxy that the route takes.
@@ -105,21 +106,23 @@ impl AccessBuilder {
             }
         }
         let timeouts = timeouts(spec);
-        let (mut credentials, mut ca) = (None, None);
+        let (mut login, mut ca) = (Login::default(), None);
         if let Some((name, repository)) = &covering {
             let referrer = format!("Repository `{name}`");
-            credentials = self
-                .credentials(&referrer, repository.spec.credentials_secret_ref.as_ref(), &mut secrets, &mut fingerprint)
-                .await?;
+            if let Some(reference) = &repository.spec.credentials_secret_ref {
+                let values = self.secret(&referrer, reference, &mut secrets, &mut fingerprint).await?;
+                login = Login::of_repository(&values).map_err(|error| unusable(&referrer, reference, &error))?;
+            }
             ca = self.ca(&referrer, repository.spec.ca_secret_ref.as_ref(), &mut secrets, &mut fingerprint).await?;
         }
         Ok(Access {
             egress: Egress::new(rules, access, self.system.clone()),
             route,
-            authorization: credentials.map(Authorization::from),
-            identity: None,
+            authorization: login.authorization,
+            identity: login.identity,
             ca,
             timeouts,
+            max_age: spec.and_then(|spec| spec.max_age.as_deref()).and_then(parse_duration),
             repository: covering.map(|(name, _)| name),
             proxy,
             secrets,
@@ -139,7 +142,7 @@ impl AccessBuilder {
                 ),
             })?);
         }
-        Ok(EgressRules { proxies, cluster_api_hosts: self.cluster_api_hosts.clone() })
+        Ok(EgressRules { proxies, cluster_api_hosts: self.cluster_api_hosts.clone(), ..EgressRules::default() })
     }
 
     async fn proxy_access(
@@ -150,13 +153,29 @@ impl AccessBuilder {
         fingerprint: &mut String,
     ) -> Result<ProxyAccess, Failure> {
         let referrer = format!("EgressProxy `{name}`");
-        Ok(ProxyAccess {
-            credentials: self
-                .credentials(&referrer, spec.credentials_secret_ref.as_ref(), secrets, fingerprint)
-                .await?,
-            ca: self.ca(&referrer, spec.ca_secret_ref.as_ref(), secrets, fingerprint).await?,
-            identity: None,
-        })
+        let mut credentials = None;
+        if let Some(reference) = &spec.credentials_secret_ref {
+            let values = self.secret(&referrer, reference, secrets, fingerprint).await?;
+            let found = credentials::basic(&values).map_err(|error| unusable(&referrer, reference, &error))?;
+            credentials = Some(found.ok_or_else(|| Failure {
+                reason: Reason::SecretNotFound,
+                message: format!(
+                    "the Secret `{}` that {referrer} names has no keys `username` and `password` with text",
+                    reference.name
+                ),
+            })?);
+        }
+        let mut identity = None;
+        if let Some(reference) = &spec.client_certificate_secret_ref {
+            let values = self.secret(&referrer, reference, secrets, fingerprint).await?;
+            let found = credentials::identity(&values).map_err(|error| unusable(&referrer, reference, &error))?;
+            identity = Some(found.ok_or_else(|| Failure {
+                reason: Reason::SecretNotFound,
+                message: format!("the Secret `{}` that {referrer} names has no keys `tls.crt` and `tls.key`", reference.name),
+            })?);
+        }
+        let ca = self.ca(&referrer, spec.ca_secret_ref.as_ref(), secrets, fingerprint).await?;
+        Ok(ProxyAccess { credentials, ca, identity })
     }
 
     async fn secret(
@@ -171,28 +190,6 @@ impl AccessBuilder {
         // Writing to a String can't fail.
         let _ = writeln!(fingerprint, "{referrer} {} {}", reference.name, values.fingerprint);
         Ok(values)
-    }
-
-    async fn credentials(
-        &self,
-        referrer: &str,
-        reference: Option<&LocalReference>,
-        secrets: &mut Vec<String>,
-        fingerprint: &mut String,
-    ) -> Result<Option<BasicCredentials>, Failure> {
-        let Some(reference) = reference else { return Ok(None) };
-        let values = self.secret(referrer, reference, secrets, fingerprint).await?;
-        let text = |key: &str| {
-            values.text(key).map(|text| SecretString::from(text.to_owned())).ok_or_else(|| Failure {
-                reason: Reason::SecretNotFound,
-                message: format!("the Secret `{}` that {referrer} names has no key `{key}` with text", reference.name),
-            })
-        };
-        let credentials = BasicCredentials::new(text("username")?, text("password")?).map_err(|error| Failure {
-            reason: Reason::InvalidSpec,
-            message: format!("the Secret `{}` that {referrer} names can't be used: {error}", reference.name),
-        })?;
-        Ok(Some(credentials))
     }
 
     async fn ca(
@@ -214,6 +211,14 @@ impl AccessBuilder {
         })?;
         Ok(Some(bundle))
     }
+}
+
+fn unusable(referrer: &str, reference: &LocalReference, error: &LoginError) -> Failure {
+    let reason = match error {
+        LoginError::Half { .. } | LoginError::Nothing => Reason::SecretNotFound,
+        LoginError::Several(..) | LoginError::Unusable(_) | LoginError::Identity(_) => Reason::InvalidSpec,
+    };
+    Failure { reason, message: format!("the Secret `{}` that {referrer} names can't be used: {error}", reference.name) }
 }
 
 fn proxy_rule(name: &str, spec: &EgressProxySpec) -> Result<ProxyRule, String> {
@@ -263,6 +268,16 @@ fn timeouts(spec: Option<&RepositorySpec>) -> Timeouts {
     timeouts
 }
 
+/// How closely a Repository is about a URL: its own URL is closest, then the longest prefix. `None` when it is not.
+pub(super) fn coverage(spec: &RepositorySpec, url: &RepositoryUrl) -> Option<usize> {
+    let exact = spec.url.as_deref().and_then(|text| RepositoryUrl::parse(text).ok());
+    if exact.is_some_and(|exact| exact == *url) {
+        return Some(usize::MAX);
+    }
+    let prefix = spec.url_prefix.as_deref().and_then(|text| UrlPrefix::parse(text).ok())?;
+    prefix.covers(url).then(|| prefix.as_str().len())
+}
+
 /// The Repository that covers a URL: one with this very `url`, else the longest `urlPrefix`. None is no mistake: the URL
 /// is then read without credentials, by the EgressProxies' rules.
 fn covering(
@@ -271,13 +286,7 @@ fn covering(
 ) -> Result<Option<(String, Arc<Repository>)>, Failure> {
     let mut best: Option<(usize, String, Arc<Repository>)> = None;
     for (name, repository) in repositories {
-        let exact = repository.spec.url.as_deref().and_then(|text| RepositoryUrl::parse(text).ok());
-        let prefix = repository.spec.url_prefix.as_deref().and_then(|text| UrlPrefix::parse(text).ok());
-        let weight = match (exact, prefix) {
-            (Some(exact), _) if exact == *url => usize::MAX,
-            (_, Some(prefix)) if prefix.covers(url) => prefix.as_str().len(),
-            _ => continue,
-        };
+        let Some(weight) = coverage(&repository.spec, url) else { continue };
         match &best {
             Some((other, rival, _)) if *other == weight => {
                 return Err(Failure {

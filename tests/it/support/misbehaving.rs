@@ -8,7 +8,7 @@ use std::sync::{Mutex, PoisonError};
 use serde::Deserialize;
 use serde_json::json;
 
-use super::journals::Mark;
+use super::journals::{Mark, second_of_day};
 use super::testbed::Testbed;
 
 static SLOTS: Mutex<BTreeMap<String, String>> = Mutex::new(BTreeMap::new());
@@ -35,9 +35,6 @@ pub struct Contact {
     /// Whether it was right.
     #[serde(default)]
     pub credentials_ok: bool,
-    /// Names of the request's headers.
-    #[serde(default)]
-    pub headers: String,
     /// How it ended.
     pub outcome: String,
 }
@@ -45,8 +42,7 @@ pub struct Contact {
 impl Contact {
     /// Seconds since midnight, for the distance of two contacts.
     pub fn second(&self) -> f64 {
-        let clock = self.time.split('T').nth(1).unwrap_or_default().trim_end_matches('Z');
-        clock.split(':').fold(0.0, |sum, part| sum * 60.0 + part.parse::<f64>().unwrap_or_default())
+        second_of_day(&self.time)
     }
 }
 

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use serde_json::{Value, json};
 
-use super::application::{Application, condition, ready_message, ready_reason};
+use super::application::{Application, ready_message, ready_reason};
 use super::cluster::REPOSITORY;
 use super::installation::{GIT_CA, GIT_CREDENTIALS, Installation, PROXY_CREDENTIALS};
 use super::journals::{DnsQuestion, Mark};
@@ -83,11 +83,6 @@ impl Way {
         self
     }
 
-    /// Its name.
-    pub fn name(&self) -> &str {
-        &self.name
-    }
-
     /// The objects that say how to get there.
     pub fn objects(&self) -> Vec<Value> {
         self.proxy.iter().chain([&self.repository]).cloned().collect()
@@ -138,11 +133,6 @@ impl Installation {
         })
         .await
     }
-
-    /// A Repository's condition of a type.
-    pub async fn repository_condition(&self, name: &str, kind: &str) -> Option<Value> {
-        condition(&self.cluster.must_get(REPOSITORY, &self.namespace, name).await, kind).cloned()
-    }
 }
 
 /// That a report's message holds all of these words.
@@ -164,7 +154,10 @@ pub fn dialled(bed: &Testbed) -> std::collections::BTreeMap<String, u64> {
     let entry = |line: &str| {
         let entry: Value = serde_json::from_str(line).expect("a JSON line");
         let text = |field: &str| entry[field].as_str().map_or_else(|| entry[field].to_string(), str::to_owned);
-        (format!("{} {} {}", text("address"), text("protocol"), text("port")), entry["packets"].as_u64().unwrap_or_default())
+        (
+            format!("{} {} {}", text("address"), text("protocol"), text("port")),
+            entry["packets"].as_u64().unwrap_or_default(),
+        )
     };
     bed.run(["dialled"]).lines().map(entry).filter(|(place, _)| !place.ends_with("udp 53")).collect()
 }

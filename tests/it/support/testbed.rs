@@ -13,6 +13,7 @@ use super::{git_faults, misbehaving};
 
 /// Where everything is: the `testbed.json` that `e2e/testbed.sh up` writes.
 #[derive(Debug, Deserialize)]
+#[allow(dead_code, reason = "everything that the bed has, whoever asks for it")]
 pub struct Testbed {
     /// Directory of helm, kustomize and the rest.
     pub bin: PathBuf,

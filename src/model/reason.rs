@@ -198,6 +198,8 @@ reasons! {
     OutOfSync,
     /// A connection to git works.
     Connected,
+    /// What the object says is acted on.
+    InForce,
     /// The newest commit or artifact is as young as `maxAge` wants it.
     Fresh,
     /// Not yet looked at.

@@ -77,7 +77,7 @@ impl Sources {
         if let Err((failure, _, Some(stale))) = &result
             && may_be_rotated(failure.reason)
         {
-            self.access.forget_secrets(&stale.secrets);
+            self.access.forget_secrets(&stale.secrets).await;
             if let Ok(access) = self.access.access(&tracker.url).await
                 && access.fingerprint != stale.fingerprint
             {

@@ -18,6 +18,7 @@ mod protocol;
 mod remote;
 mod resolve;
 mod snapshot;
+mod ssh;
 mod store;
 #[cfg(test)]
 mod testing;
@@ -28,7 +29,10 @@ pub use error::GitError;
 pub use remote::{FetchLimits, FetchStats, Remote, RemoteConfig};
 pub use resolve::{Resolved, Target, ref_prefixes, resolve};
 pub use snapshot::{Snapshot, SnapshotLimits};
+pub use ssh::{
+    KnownHosts, KnownHostsError, SshChannel, SshConfig, SshConfigError, SshIdentity, SshTransport,
+};
 pub use store::{Store, StoreLimits};
-pub use url::{RepositoryUrl, RepositoryUrlError, UrlPrefix};
+pub use url::{RepositoryUrl, RepositoryUrlError, SshPlace, UrlPrefix};
 
 pub use protocol::RemoteRef;

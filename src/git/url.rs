@@ -270,9 +270,11 @@ fn read_ssh(authority: &str, path: &str, spelling: Spelling) -> Result<(String, 
     }
     let port = match port {
         None => SSH_PORT,
-        Some(port) => port.parse().ok().filter(|port| *port != 0).ok_or_else(|| {
-            RepositoryUrlError::Unreadable("the port is not between 1 and 65535".to_owned())
-        })?,
+        Some(port) => port
+            .parse()
+            .ok()
+            .filter(|port| *port != 0)
+            .ok_or_else(|| RepositoryUrlError::Unreadable("the port is not between 1 and 65535".to_owned()))?,
     };
     let host = Host::parse(host.trim_end_matches('.')).map_err(|error| unreadable(&error))?.to_string();
     let decode = |text: &str| match spelling {

@@ -214,7 +214,8 @@ fn handshake_error(hop: &Hop, trust: &HostTrust, head: &Head, notes: &Notes, err
             fail(Reason::HostKeyUntrusted, message.to_owned())
         }
         E::Version => {
-            let message = format!("what the server begins with is not SSH 2, or longer than allowed (\"{}\")", head.quote());
+            let message =
+                format!("what the server begins with is not SSH 2, or longer than allowed (\"{}\")", head.quote());
             fail(Reason::ProtocolError, message)
         }
         E::Disconnect | E::HUP | E::IO(_) | E::RecvError | E::SendError => {
@@ -223,7 +224,8 @@ fn handshake_error(hop: &Hop, trust: &HostTrust, head: &Head, notes: &Notes, err
             fail(Reason::ConnectionCut, message)
         }
         other => {
-            let message = format!("the handshake with the server ({version}) failed: {}", one_line(&other.to_string(), 200));
+            let message =
+                format!("the handshake with the server ({version}) failed: {}", one_line(&other.to_string(), 200));
             fail(Reason::ProtocolError, message)
         }
     }

@@ -45,7 +45,10 @@ impl Hop {
     pub(super) fn error(&self, reason: Reason, phase: &str, message: impl AsRef<str>) -> GitError {
         let Self { host, route, rule } = self;
         let message = message.as_ref();
-        GitError::new(reason, format!("request to {host} failed in phase {phase}, route {route}: {message} [rule: {rule}]"))
+        GitError::new(
+            reason,
+            format!("request to {host} failed in phase {phase}, route {route}: {message} [rule: {rule}]"),
+        )
     }
 }
 

@@ -54,8 +54,7 @@ impl SshConfig {
         let found = ["sshPrivateKey", "identity"].into_iter().find_map(|name| Some((name, get(name)?)));
         let (name, bytes) = found.ok_or(SshConfigError::NoKey)?;
         let passphrase = ["sshPrivateKeyPassphrase", "password"].into_iter().find_map(&get);
-        let identity =
-            SshIdentity::read(bytes, passphrase).map_err(|problem| SshConfigError::Key { name, problem })?;
+        let identity = SshIdentity::read(bytes, passphrase).map_err(|problem| SshConfigError::Key { name, problem })?;
         let parse = |place: &'static str, text: &str| {
             KnownHosts::parse(text).map_err(|error| SshConfigError::KnownHosts { place, error })
         };
@@ -171,7 +170,8 @@ impl Form {
                 (false, _) => Ok(Self::Plain),
                 (true, true) => Ok(Self::Encrypted),
                 (true, false) => {
-                    Err("is encrypted in an old way that is not supported; convert it with `ssh-keygen -p -f FILE`".to_owned())
+                    Err("is encrypted in an old way that is not supported; convert it with `ssh-keygen -p -f FILE`"
+                        .to_owned())
                 }
             };
         }

@@ -65,14 +65,8 @@ const MISSING: [&str; 8] = [
 ];
 
 /// How they say that the key may not.
-const REFUSED: [&str; 6] = [
-    "permission denied",
-    "access denied",
-    "permission to ",
-    "not allowed to",
-    "not authorized",
-    "dubious ownership",
-];
+const REFUSED: [&str; 6] =
+    ["permission denied", "access denied", "permission to ", "not allowed to", "not authorized", "dubious ownership"];
 
 const NO_COMMAND: [&str; 3] = ["command not found", "not found: git-upload-pack", "no such command"];
 

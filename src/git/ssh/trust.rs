@@ -9,11 +9,8 @@ use super::known_hosts::{Entry, KnownHosts, Marker, is_supported};
 
 /// Where one service answers for another: entries for the second count for the first. Each is documented by its
 /// operator as the same service with the same keys, on a port that proxies let pass.
-const ALIASES: &[(&str, &str)] = &[
-    ("ssh.github.com", "github.com"),
-    ("altssh.gitlab.com", "gitlab.com"),
-    ("altssh.bitbucket.org", "bitbucket.org"),
-];
+const ALIASES: &[(&str, &str)] =
+    &[("ssh.github.com", "github.com"), ("altssh.gitlab.com", "gitlab.com"), ("altssh.bitbucket.org", "bitbucket.org")];
 
 /// What `known_hosts` says about one server.
 #[derive(Clone, Debug)]
@@ -76,9 +73,7 @@ impl HostTrust {
     pub(super) fn key_algorithms(&self) -> Vec<Algorithm> {
         all_algorithms()
             .into_iter()
-            .filter(|algorithm| {
-                !self.is_listed() || self.keys.iter().any(|key| same_kind(&key.algorithm(), algorithm))
-            })
+            .filter(|algorithm| !self.is_listed() || self.keys.iter().any(|key| same_kind(&key.algorithm(), algorithm)))
             .collect()
     }
 

@@ -97,7 +97,8 @@ fn certificates_are_trusted_by_their_authority_name_and_time() {
     let certificate = keys.certificate(&period);
     let during = 1_780_000_000;
     assert_eq!(authority.judge_certificate(&certificate, during), Ok(()));
-    let why = |trust: &HostTrust, certificate: &Certificate, now| trust.judge_certificate(certificate, now).unwrap_err().0;
+    let why =
+        |trust: &HostTrust, certificate: &Certificate, now| trust.judge_certificate(certificate, now).unwrap_err().0;
     assert!(why(&authority, &certificate, 1_900_000_000).contains("has ended"));
     let revoked = format!("@cert-authority * {0}\n@revoked * {0}", keys.text("two"));
     assert!(why(&trust(&revoked, "git.test", 22), &certificate, during).contains("@revoked"));
@@ -114,10 +115,15 @@ fn certificates_are_trusted_by_their_authority_name_and_time() {
 #[test]
 fn a_server_without_a_key_of_a_listed_type_is_told_from_a_changed_one() {
     let keys = Keys::new();
-    let Untrusted(text) = trust(&format!("git.test {}", keys.text("rsa")), "git.test", 22)
-        .no_common_type(&["ssh-ed25519".to_owned()]);
-    assert!(text.starts_with("the server has no host key of a type that known_hosts lists for git.test (ssh-rsa): it has \
-        ssh-ed25519;"), "{text}");
+    let Untrusted(text) =
+        trust(&format!("git.test {}", keys.text("rsa")), "git.test", 22).no_common_type(&["ssh-ed25519".to_owned()]);
+    assert!(
+        text.starts_with(
+            "the server has no host key of a type that known_hosts lists for git.test (ssh-rsa): it has \
+        ssh-ed25519;"
+        ),
+        "{text}"
+    );
     let Untrusted(text) = trust("", "git.test", 22).no_common_type(&["ssh-dss".to_owned()]);
     assert!(text.contains("not safe or not supported (ssh-dss)"), "{text}");
 }

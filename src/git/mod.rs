@@ -5,14 +5,18 @@
 //!                  Remote::fetch(store, wants) ─► Store ─► Store::snapshot(revision) ─► Snapshot: Files
 //! ```
 //!
-//! The network side is a smart-HTTP client of our own (protocol version 2) on the egress layer. `git2` is used for
+//! The network side is a git client of our own (protocol version 2, and 0 and 1 where a server knows no other) on the
+//! egress layer. `git2` is used for
 //! objects alone: its network code is never called, because it cannot be given a route, a CA or timers per repository,
 //! and is unsafe behind a proxy.
 
+mod advertisement;
 mod answer;
 mod error;
+mod http_transport;
 mod ingest;
 mod layout;
+mod old_protocol;
 mod packet_line;
 mod protocol;
 mod remote;
@@ -22,6 +26,7 @@ mod ssh;
 mod store;
 #[cfg(test)]
 mod testing;
+mod transport;
 mod url;
 mod version;
 

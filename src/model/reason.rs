@@ -54,6 +54,8 @@ reasons! {
     ServerError,
     /// The answer was not the git protocol.
     ProtocolError,
+    /// The repository names its objects by a hash that can't be read (SHA-256).
+    ObjectFormatUnsupported,
     /// The branch, tag or commit does not exist.
     RefNotFound,
     /// No answer before the first byte's deadline.
@@ -225,6 +227,7 @@ impl Reason {
                 | Self::TlsUntrusted
                 | Self::AuthFailed
                 | Self::RepositoryNotFound
+                | Self::ObjectFormatUnsupported
                 | Self::RefNotFound
                 | Self::RedirectRefused
                 | Self::PackTooLarge

@@ -24,6 +24,7 @@ mod protocol;
 mod remote;
 mod resolve;
 mod snapshot;
+mod ssh;
 mod store;
 #[cfg(test)]
 mod testing;
@@ -37,8 +38,11 @@ pub use github_app::{GitHubApp, GitHubAppError};
 pub use remote::{FetchLimits, FetchStats, Remote, RemoteConfig};
 pub use resolve::{Resolved, Target, ref_prefixes, resolve};
 pub use snapshot::{Snapshot, SnapshotLimits};
+pub use ssh::{
+    KnownHosts, KnownHostsError, SshChannel, SshConfig, SshConfigError, SshIdentity, SshTransport,
+};
 pub use store::{CommitFacts, Store, StoreLimits};
-pub use url::{RepositoryUrl, RepositoryUrlError, UrlPrefix};
+pub use url::{RepositoryUrl, RepositoryUrlError, SshPlace, UrlPrefix};
 pub use version::{Constraint, newest, parse_version};
 
 pub use protocol::RemoteRef;

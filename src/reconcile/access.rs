@@ -91,7 +91,7 @@ impl AccessBuilder {
         let rules = self.ways_out.rules()?;
         let spec = covering.as_ref().map(|(_, repository)| &repository.spec);
         let route = override_of(spec);
-        let decision = rules.decide(url.base(), &route).map_err(|error| Failure {
+        let decision = rules.decide_destination(url.destination(), &route).map_err(|error| Failure {
             reason: Reason::EgressDenied,
             message: format!("no way out for {url}: {error}"),
         })?;

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::{HOST, HeaderName, LOCATION, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, USER_AGENT};
+use http::header::{AUTHORIZATION, COOKIE, HOST, HeaderName, LOCATION, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, USER_AGENT};
 use http::{HeaderMap, HeaderValue, Method, Request, Response};
 use http_body_util::Full;
 use hyper::body::Incoming;
@@ -109,12 +109,20 @@ impl HttpClient {
     }
 
     /// GET that follows redirects: at most five, never from https to http. The rules are asked again at each hop, and
-    /// credentials go only to the host and port of `url`. [`HttpResponse::url`] tells where it ended.
+    /// credentials go only to the host and port of `url`, those among `headers` too. [`HttpResponse::url`] tells where it
+    /// ended.
     pub async fn get(&self, url: &Url, headers: &HeaderMap) -> Result<HttpResponse, EgressError> {
         let mut at = url.clone();
         for _ in 0..=MOST_REDIRECTS {
             let with_credentials = same_origin(url, &at);
-            let answer = self.send(Method::GET, &at, headers, Bytes::new(), with_credentials).await?;
+            let answer = if with_credentials {
+                self.send(Method::GET, &at, headers, Bytes::new(), true).await?
+            } else {
+                let mut others = headers.clone();
+                others.remove(AUTHORIZATION);
+                others.remove(COOKIE);
+                self.send(Method::GET, &at, &others, Bytes::new(), false).await?
+            };
             if !matches!(answer.status.as_u16(), 301 | 302 | 303 | 307 | 308) {
                 return Ok(answer);
             }
@@ -245,7 +253,7 @@ impl HttpClient {
             all.insert(name.clone(), value.clone());
         }
         if with_credentials && let Some(authorization) = &self.config.authorization {
-            all.insert(http::header::AUTHORIZATION, authorization.header());
+            all.insert(AUTHORIZATION, authorization.header());
         }
         if let Some(header) = proxy_authorization {
             all.insert(PROXY_AUTHORIZATION, header);

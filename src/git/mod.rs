@@ -3,6 +3,7 @@
 //! ```text
 //! RepositoryUrl ─► Remote::ls_refs(prefixes)  ─► resolve::resolve(target, refs) ─► Revision
 //!                  Remote::fetch(store, wants) ─► Store ─► Store::snapshot(revision) ─► Snapshot: Files
+//!                  Mounted{Snapshot, submodules, LFS contents}: Files
 //! ```
 //!
 //! The network side is a smart-HTTP client of our own (protocol version 2) on the egress layer. `git2` is used for
@@ -14,12 +15,15 @@ mod error;
 mod github_app;
 mod ingest;
 mod layout;
+mod lfs;
+mod mounted;
 mod packet_line;
 mod protocol;
 mod remote;
 mod resolve;
 mod snapshot;
 mod store;
+mod submodules;
 #[cfg(test)]
 mod testing;
 mod url;
@@ -27,10 +31,13 @@ mod version;
 
 pub use error::GitError;
 pub use github_app::{GitHubApp, GitHubAppError};
+pub use lfs::{LfsClient, LfsConfig, LfsLimits, LfsPointer, LfsStore};
+pub use mounted::{Lacking, LfsMode, Mount, Mounted};
 pub use remote::{FetchLimits, FetchStats, Remote, RemoteConfig};
 pub use resolve::{Resolved, Target, ref_prefixes, resolve};
 pub use snapshot::{Snapshot, SnapshotLimits};
 pub use store::{Store, StoreLimits};
+pub use submodules::{GITMODULES, SubmoduleUrlError, Submodules, SubmodulesError};
 pub use url::{RepositoryUrl, RepositoryUrlError, UrlPrefix};
 
 pub use protocol::RemoteRef;

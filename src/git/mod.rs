@@ -13,6 +13,7 @@
 mod answer;
 mod error;
 mod github_app;
+mod import;
 mod ingest;
 mod layout;
 mod lfs;
@@ -31,13 +32,15 @@ mod version;
 
 pub use error::GitError;
 pub use github_app::{GitHubApp, GitHubAppError};
+pub use import::{Import, ImportNote, ImportedKind};
 pub use lfs::{LfsClient, LfsConfig, LfsLimits, LfsPointer, LfsStore};
 pub use mounted::{Lacking, LfsMode, Mount, Mounted};
 pub use remote::{FetchLimits, FetchStats, Remote, RemoteConfig};
 pub use resolve::{Resolved, Target, ref_prefixes, resolve};
 pub use snapshot::{Snapshot, SnapshotLimits};
-pub use store::{Store, StoreLimits};
+pub use store::{CommitFacts, Store, StoreLimits};
 pub use submodules::{GITMODULES, SubmoduleUrlError, Submodules, SubmodulesError};
 pub use url::{RepositoryUrl, RepositoryUrlError, UrlPrefix};
+pub use version::{Constraint, newest, parse_version};
 
 pub use protocol::RemoteRef;

@@ -36,6 +36,8 @@ pub struct Access {
     pub ca: Option<CaBundle>,
     /// Timers.
     pub timeouts: Timeouts,
+    /// How old the tip may be.
+    pub max_age: Option<Duration>,
     /// Name of the Repository object that covers the URL.
     pub repository: Option<String>,
     /// Name of the EgressProxy that the route takes.
@@ -120,6 +122,7 @@ impl AccessBuilder {
             identity: login.identity,
             ca,
             timeouts,
+            max_age: spec.and_then(|spec| spec.max_age.as_deref()).and_then(parse_duration),
             repository: covering.map(|(name, _)| name),
             proxy,
             secrets,
@@ -139,7 +142,7 @@ impl AccessBuilder {
                 ),
             })?);
         }
-        Ok(EgressRules { proxies, cluster_api_hosts: self.cluster_api_hosts.clone() })
+        Ok(EgressRules { proxies, cluster_api_hosts: self.cluster_api_hosts.clone(), ..EgressRules::default() })
     }
 
     async fn proxy_access(

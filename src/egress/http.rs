@@ -4,11 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-<<<<<<< HEAD
-use http::header::{AUTHORIZATION, COOKIE, HOST, HeaderName, LOCATION, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, USER_AGENT};
-=======
 use http::header::{AUTHORIZATION, HOST, HeaderName, LOCATION, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, USER_AGENT};
->>>>>>> main
 use http::{HeaderMap, HeaderValue, Method, Request, Response};
 use http_body_util::Full;
 use hyper::body::Incoming;
@@ -115,8 +111,7 @@ impl HttpClient {
     }
 
     /// GET that follows redirects: at most five, never from https to http. The rules are asked again at each hop, and
-    /// credentials go only to the host and port of `url`, those among `headers` too. [`HttpResponse::url`] tells where it
-    /// ended.
+    /// credentials go only to the host and port of `url`. [`HttpResponse::url`] tells where it ended.
     pub async fn get(&self, url: &Url, headers: &HeaderMap) -> Result<HttpResponse, EgressError> {
         self.follow(Method::GET, url, headers).await
     }
@@ -133,19 +128,8 @@ impl HttpClient {
         elsewhere.remove(AUTHORIZATION);
         for _ in 0..=MOST_REDIRECTS {
             let with_credentials = same_origin(url, &at);
-<<<<<<< HEAD
-            let answer = if with_credentials {
-                self.send(Method::GET, &at, headers, Bytes::new(), true).await?
-            } else {
-                let mut others = headers.clone();
-                others.remove(AUTHORIZATION);
-                others.remove(COOKIE);
-                self.send(Method::GET, &at, &others, Bytes::new(), false).await?
-            };
-=======
             let headers = if with_credentials { headers } else { &elsewhere };
             let answer = self.send(method.clone(), &at, headers, Bytes::new(), with_credentials).await?;
->>>>>>> main
             if !matches!(answer.status.as_u16(), 301 | 302 | 303 | 307 | 308) {
                 return Ok(answer);
             }
@@ -276,7 +260,7 @@ impl HttpClient {
             all.insert(name.clone(), value.clone());
         }
         if with_credentials && let Some(authorization) = &self.config.authorization {
-            all.insert(AUTHORIZATION, authorization.header());
+            all.insert(http::header::AUTHORIZATION, authorization.header());
         }
         if let Some(header) = proxy_authorization {
             all.insert(PROXY_AUTHORIZATION, header);

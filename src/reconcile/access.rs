@@ -10,6 +10,7 @@ use std::time::Duration;
 use super::credentials::{self, Login, LoginError};
 use super::objects::Objects;
 use super::secrets::{SecretValues, Secrets};
+use super::tree_options::TreeOptions;
 use crate::api::{EgressProxy, EgressProxySpec, LocalReference, Repository, RepositorySpec, RepositoryTimeouts};
 use crate::egress::{
     Authorization, CaBundle, ClientIdentity, Egress, EgressRules, HostPattern, Override, ProxyAccess, ProxyRule, ProxyUrl,
@@ -78,6 +79,12 @@ impl AccessBuilder {
     /// Reads every Secret again next time.
     pub fn forget_all_secrets(&self) {
         self.secrets.forget_all();
+    }
+
+    /// What the trees of a repository are made of besides its commits.
+    pub(super) fn tree_options(&self, url: &RepositoryUrl) -> Result<TreeOptions, Failure> {
+        let covering = covering(url, self.repositories.all())?;
+        covering.map_or(Ok(TreeOptions::default()), |(name, repository)| TreeOptions::new(&name, &repository.spec))
     }
 
     /// How to reach a URL.

@@ -236,6 +236,8 @@ impl Reason {
                 | Self::RedirectRefused
                 | Self::PackTooLarge
                 | Self::HostKeyUntrusted
+                | Self::SubmoduleFailed
+                | Self::LfsFailed
                 | Self::ChartNotFound
                 | Self::ArtifactNotFound
                 | Self::ArtifactInvalid

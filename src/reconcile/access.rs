@@ -9,6 +9,7 @@ use super::credentials::Login;
 use super::objects::Objects;
 use super::reading::Reading;
 use super::secrets::Secrets;
+use super::tree_options::TreeOptions;
 use super::ways_out::WaysOut;
 use crate::api::{Repository, RepositorySpec, RepositoryTimeouts};
 use crate::clock::Clock;
@@ -83,6 +84,12 @@ impl AccessBuilder {
     /// Reads every Secret again next time.
     pub fn forget_all_secrets(&self) {
         self.secrets.forget_all();
+    }
+
+    /// What the trees of a repository are made of besides its commits.
+    pub(super) fn tree_options(&self, url: &RepositoryUrl) -> Result<TreeOptions, Failure> {
+        let covering = covering(url, self.repositories.all())?;
+        covering.map_or(Ok(TreeOptions::default()), |(name, repository)| TreeOptions::new(&name, &repository.spec))
     }
 
     /// How to reach a URL.

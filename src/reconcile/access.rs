@@ -11,11 +11,13 @@ use super::credentials::{self, Login, LoginError};
 use super::objects::Objects;
 use super::secrets::{SecretValues, Secrets};
 use crate::api::{EgressProxy, EgressProxySpec, LocalReference, Repository, RepositorySpec, RepositoryTimeouts};
+use crate::artifacts::RegistryReference;
 use crate::egress::{
     Authorization, CaBundle, ClientIdentity, Egress, EgressRules, HostPattern, Override, ProxyAccess, ProxyRule, ProxyUrl,
     SystemRoots, Timeouts,
 };
-use crate::git::{RepositoryUrl, UrlPrefix};
+use super::location::SourceLocation;
+use crate::git::RepositoryUrl;
 use crate::model::{Hash64, Reason, parse_duration};
 use crate::status::Failure;
 
@@ -36,6 +38,10 @@ pub struct Access {
     pub ca: Option<CaBundle>,
     /// Timers.
     pub timeouts: Timeouts,
+    /// Whether a registry speaks plain HTTP.
+    pub plain_http: bool,
+    /// Bytes of one transfer, where the Repository says so.
+    pub transfer_limit: Option<u64>,
     /// Name of the Repository object that covers the URL.
     pub repository: Option<String>,
     /// Name of the EgressProxy that the route takes.
@@ -78,19 +84,35 @@ impl AccessBuilder {
         self.secrets.forget_all();
     }
 
-    /// How to reach a URL.
-    pub async fn access(&self, url: &RepositoryUrl) -> Result<Access, Failure> {
+    /// Whether a Repository says that a host is a registry.
+    pub fn knows_registry(&self, reference: &RegistryReference) -> bool {
+        let location = SourceLocation::registry(reference.clone());
+        self.repositories.all().iter().any(|(_, repository)| location.coverage(&repository.spec).is_some())
+    }
+
+    /// How to reach a source.
+    pub async fn access(&self, url: impl Into<SourceLocation>) -> Result<Access, Failure> {
+        let url = &url.into();
         let covering = covering(url, self.repositories.all())?;
         let rules = self.rules()?;
         let spec = covering.as_ref().map(|(_, repository)| &repository.spec);
         let route = override_of(spec);
-        let decision = rules.decide(url.base(), &route).map_err(|error| Failure {
+        let plain_http = spec.is_some_and(|spec| spec.plain_http);
+        let base = url.base(plain_http).ok_or_else(|| Failure {
+            reason: Reason::InvalidSpec,
+            message: format!("{url}: its host can't be part of a URL"),
+        })?;
+        let decision = rules.decide(&base, &route).map_err(|error| Failure {
             reason: Reason::EgressDenied,
             message: format!("no way out for {url}: {error}"),
         })?;
         let proxy = decision.route.proxy().map(str::to_owned);
 
-        let mut fingerprint = format!("{url}\n{route:?}\n{rules:?}\n{:?}\n", spec.map(|spec| &spec.timeouts));
+        let transfer_limit = spec.and_then(|spec| spec.limits.as_ref()?.transfer_mebibytes).map(|mebibytes| mebibytes << 20);
+        let mut fingerprint = format!(
+            "{url}\n{route:?}\n{rules:?}\n{:?}\n{plain_http} {transfer_limit:?}\n",
+            spec.map(|spec| &spec.timeouts)
+        );
         let mut secrets = Vec::new();
         let mut access = BTreeMap::new();
         for (name, object) in self.proxies.all() {
@@ -120,6 +142,8 @@ impl AccessBuilder {
             identity: login.identity,
             ca,
             timeouts,
+            plain_http,
+            transfer_limit,
             repository: covering.map(|(name, _)| name),
             proxy,
             secrets,
@@ -265,25 +289,15 @@ fn timeouts(spec: Option<&RepositorySpec>) -> Timeouts {
     timeouts
 }
 
-/// How closely a Repository is about a URL: its own URL is closest, then the longest prefix. `None` when it is not.
-pub(super) fn coverage(spec: &RepositorySpec, url: &RepositoryUrl) -> Option<usize> {
-    let exact = spec.url.as_deref().and_then(|text| RepositoryUrl::parse(text).ok());
-    if exact.is_some_and(|exact| exact == *url) {
-        return Some(usize::MAX);
-    }
-    let prefix = spec.url_prefix.as_deref().and_then(|text| UrlPrefix::parse(text).ok())?;
-    prefix.covers(url).then(|| prefix.as_str().len())
-}
-
 /// The Repository that covers a URL: one with this very `url`, else the longest `urlPrefix`. None is no mistake: the URL
 /// is then read without credentials, by the EgressProxies' rules.
 fn covering(
-    url: &RepositoryUrl,
+    url: &SourceLocation,
     repositories: Vec<(String, Arc<Repository>)>,
 ) -> Result<Option<(String, Arc<Repository>)>, Failure> {
     let mut best: Option<(usize, String, Arc<Repository>)> = None;
     for (name, repository) in repositories {
-        let Some(weight) = coverage(&repository.spec, url) else { continue };
+        let Some(weight) = url.coverage(&repository.spec) else { continue };
         match &best {
             Some((other, rival, _)) if *other == weight => {
                 return Err(Failure {
@@ -315,7 +329,7 @@ mod tests {
 
     fn chosen(url: &str, repositories: &[(&str, Arc<Repository>)]) -> Result<Option<String>, Reason> {
         let list = repositories.iter().map(|(name, one)| ((*name).to_owned(), Arc::clone(one))).collect();
-        covering(&RepositoryUrl::parse(url).unwrap(), list)
+        covering(&RepositoryUrl::parse(url).unwrap().into(), list)
             .map(|found| found.map(|(name, _)| name))
             .map_err(|f| f.reason)
     }

@@ -4,13 +4,14 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::driver::Driver;
+use super::location::SourceLocation;
 use super::memory::{Held, Refused, TreeInputs};
 use crate::api::{Application, ApplicationSource};
 use crate::desired::{
     AssembleInput, DesiredSet, Problem, ProjectRules, about_source, assemble, join_sources, source_label,
 };
 use crate::diff::leave_out;
-use crate::git::{RepositoryUrl, Snapshot, SnapshotLimits, Store};
+use crate::git::{Snapshot, SnapshotLimits, Store};
 use crate::metrics::{RenderResult, RenderTool};
 use crate::model::{ApiSurface, Hash64, Manifest, Owner, Reason, Revision};
 use crate::plan::Policy;
@@ -33,7 +34,7 @@ pub(super) struct Wanted<'a> {
 /// A source at its revision.
 #[derive(Clone)]
 pub(super) struct Pinned {
-    pub(super) url: RepositoryUrl,
+    pub(super) url: SourceLocation,
     pub(super) revision: Revision,
     /// The tag that a range of versions gave.
     pub(super) tag: Option<String>,
@@ -56,6 +57,8 @@ enum Files {
         parts: Vec<Part>,
         /// For each source, what was reported of it if nothing that was read of it has changed.
         unchanged: Vec<Option<String>>,
+        /// What people call the revision of each source, where that is not its commit.
+        names: Vec<Option<String>>,
     },
 }
 
@@ -124,9 +127,9 @@ impl Driver {
         let primary = wanted.sources.iter().position(renders_something).unwrap_or(0);
         let revisions: Vec<Revision> = pinned.iter().map(|source| source.revision.clone()).collect();
         let tags = pinned.iter().map(|source| source.tag.clone()).collect();
-        let (parts, unchanged) = match self.render_files(wanted, pinned, known, surface).await? {
+        let (parts, unchanged, names) = match self.render_files(wanted, pinned, known, surface).await? {
             Files::Same(held) => return Ok(held),
-            Files::New { parts, unchanged } => (parts, unchanged),
+            Files::New { parts, unchanged, names } => (parts, unchanged, names),
         };
         let (mut rendered, mut warnings, mut inputs, mut uses_surface) = (Vec::new(), Vec::new(), Vec::new(), false);
         for (index, part) in parts.into_iter().enumerate() {
@@ -148,7 +151,8 @@ impl Driver {
         let reported: Vec<String> = revisions
             .iter()
             .zip(unchanged)
-            .map(|(revision, before)| before.unwrap_or_else(|| revision.to_string()))
+            .zip(names)
+            .map(|((revision, before), name)| before.or(name).unwrap_or_else(|| revision.to_string()))
             .collect();
         let missing = || Failure { reason: Reason::InvalidSpec, message: "spec.source is missing".to_owned() };
         Ok(Held {
@@ -280,12 +284,20 @@ impl RenderJob {
                 held.reported_revisions.get(source).cloned()
             })
             .collect();
-        Ok(Files::New { parts, unchanged })
+        let name = |pinned: &Pinned| match pinned.url {
+            SourceLocation::Git(_) => None,
+            // A chart's version, an artifact's digest: what the import has noted.
+            SourceLocation::Helm { .. } | SourceLocation::Registry { .. } => {
+                pinned.store.imported(&pinned.revision).map(|note| note.name)
+            }
+        };
+        let names = self.pinned.iter().map(name).collect();
+        Ok(Files::New { parts, unchanged, names })
     }
 
     /// The tree of each source. Sources at one commit share theirs.
     fn snapshots(&self) -> Result<Vec<Arc<Snapshot>>, Failure> {
-        let mut opened: BTreeMap<(&RepositoryUrl, &Revision), Arc<Snapshot>> = BTreeMap::new();
+        let mut opened: BTreeMap<(&SourceLocation, &Revision), Arc<Snapshot>> = BTreeMap::new();
         let mut all = Vec::new();
         for (index, Pinned { url, revision, store, .. }) in self.pinned.iter().enumerate() {
             let snapshot = if let Some(snapshot) = opened.get(&(url, revision)) {

@@ -27,6 +27,7 @@ pub mod model;
 pub mod api;
 
 pub mod metrics;
+pub mod seal;
 pub mod settings;
 pub mod telemetry;
 

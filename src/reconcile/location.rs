@@ -7,6 +7,7 @@ use url::Url;
 
 use crate::api::{ApplicationSource, RepositorySpec, RepositoryType};
 use crate::artifacts::{HelmRepositoryUrl, LocationError, RegistryReference, covers};
+use crate::egress::Destination;
 use crate::git::{RepositoryUrl, RepositoryUrlError, Target, UrlPrefix};
 
 /// Where a source lies. Two are equal when they name the same repository.
@@ -62,6 +63,9 @@ pub enum SourceLocationError {
     /// No URL that charts or artifacts come from.
     #[error("{0}")]
     Artifacts(#[from] LocationError),
+    /// A host that nothing can connect to.
+    #[error("{0}")]
+    Destination(String),
     /// A chart from a host without a scheme.
     #[error(
         "it has no scheme, and a chart is wanted: write `oci://{0}` for a registry or `https://{0}` for a Helm repository. As \
@@ -131,12 +135,12 @@ impl SourceLocation {
         }
     }
 
-    /// A URL that connections to it go to, for the rules by which they leave. `None` for a host that no URL can name.
-    pub fn base(&self, plain_http: bool) -> Option<Url> {
+    /// Where connections to it go, for the rules by which they leave.
+    pub fn destination(&self, plain_http: bool) -> Result<Destination, SourceLocationError> {
         match self {
-            Self::Git(url) => Some(url.base().clone()),
-            Self::Helm { url, .. } => Some(url.base().clone()),
-            Self::Registry { reference, .. } => reference.base(plain_http).ok(),
+            Self::Git(url) => Ok(url.destination().clone()),
+            Self::Helm { url, .. } => connects(url.base()),
+            Self::Registry { reference, .. } => connects(&reference.base(plain_http)?),
         }
     }
 
@@ -164,6 +168,10 @@ impl SourceLocation {
             (Self::Git(_) | Self::Helm { .. } | Self::Registry { .. }, Some(_)) => None,
         }
     }
+}
+
+fn connects(url: &Url) -> Result<Destination, SourceLocationError> {
+    Destination::of_url(url).map_err(|error| SourceLocationError::Destination(error.to_string()))
 }
 
 impl From<RepositoryUrl> for SourceLocation {

@@ -224,7 +224,7 @@ impl Sources {
         let origin = format!("{kind} {name} {digest}");
         let reference = tag.map(|tag| format!("refs/tags/{tag}"));
         if let Some(revision) = held.get(&origin) {
-            return Ok(TargetState { revision: Some(revision.clone()), reference, failure: None });
+            return Ok(TargetState { revision: Some(revision.clone()), reference, ..TargetState::default() });
         }
         let fetched = fetch_artifact(registry, &digest, *is_chart).await?;
         info!(%digest, bytes = fetched.bytes.len(), "fetched");
@@ -232,7 +232,7 @@ impl Sources {
         let about = format!("{}: {digest}", registry.reference());
         let taken = take_in(&tracker.store, fetched.bytes, fetched.layout, note).await;
         let revision = taken.map_err(|error| error.about(&about))?;
-        Ok(TargetState { revision: Some(revision), reference, failure: None })
+        Ok(TargetState { revision: Some(revision), reference, ..TargetState::default() })
     }
 }
 

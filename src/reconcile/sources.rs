@@ -11,6 +11,8 @@ use super::access::AccessBuilder;
 use super::connections::Connections;
 use super::location::{SourceLocation, SourceLocationError, SourceTarget};
 use super::queue::Queue;
+use super::store_key::StoreKey;
+use super::trees::Beside;
 use super::tracker::{Tracker, lock, run};
 use crate::api::{ApplicationSource, RepositorySpec};
 use crate::git::{GitError, Store, StoreLimits};
@@ -42,6 +44,10 @@ pub struct SourceState {
     pub reference: Option<String>,
     /// Why the last poll failed.
     pub failure: Option<Failure>,
+    /// How old the revision may be.
+    pub max_age: Option<Duration>,
+    /// That it is older, as a sentence.
+    pub stale: Option<String>,
     /// Number of the last poll that ended; 0 before the first that asked for this target.
     pub polls: u64,
     /// Where the objects are.
@@ -52,6 +58,8 @@ pub struct SourceState {
 pub struct Sources {
     pub(super) access: AccessBuilder,
     pub(super) connections: Connections,
+    pub(super) store_key: StoreKey,
+    pub(super) beside: Beside,
     directory: PathBuf,
     pub(super) metrics: Arc<Metrics>,
     pub(super) queue: Arc<Queue>,
@@ -73,6 +81,7 @@ impl Sources {
     pub fn new(
         access: AccessBuilder,
         connections: Connections,
+        store_key: StoreKey,
         directory: PathBuf,
         metrics: Arc<Metrics>,
         queue: Arc<Queue>,
@@ -80,6 +89,8 @@ impl Sources {
         Arc::new(Self {
             access,
             connections,
+            store_key,
+            beside: Beside::default(),
             directory,
             metrics,
             queue,
@@ -160,7 +171,8 @@ impl Sources {
         true
     }
 
-    async fn open(&self, url: &SourceLocation) -> Result<Arc<Store>, Failure> {
+    /// The store of a repository, the same for all who use it.
+    pub(super) async fn open(&self, url: &SourceLocation) -> Result<Arc<Store>, Failure> {
         let mut stores = self.stores.lock().await;
         if let Some(store) = stores.get(url.as_str()).and_then(Weak::upgrade) {
             return Ok(store);
@@ -196,6 +208,8 @@ impl Sources {
                     revision: target.revision,
                     reference: target.reference,
                     failure: target.failure,
+                    max_age: state.max_age,
+                    stale: target.stale,
                     polls,
                     store: Arc::clone(&tracker.store),
                 })

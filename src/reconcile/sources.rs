@@ -153,19 +153,19 @@ impl Sources {
         }
         for (url, targets) in wanted {
             let identity = url.as_str().to_owned();
-            let tracker = match (inner.trackers.get(&identity), opened.remove(&identity)) {
-                (Some(tracker), _) => Arc::clone(tracker),
-                (None, Some(store)) => {
-                    let tracker = Arc::new(Tracker::new(url, store));
-                    inner.trackers.insert(identity.clone(), Arc::clone(&tracker));
-                    let span = info_span!("repository", url = %tracker.url);
-                    tokio::spawn(run(Arc::downgrade(self), Arc::clone(&tracker)).instrument(span));
-                    tracker
-                }
+            let (tracker, is_new) = match (inner.trackers.get(&identity), opened.remove(&identity)) {
+                (Some(tracker), _) => (Arc::clone(tracker), false),
+                (None, Some(store)) => (Arc::new(Tracker::new(url, store)), true),
                 (None, None) => continue,
             };
-            if tracker.want(application, &targets) {
+            let nothing_wanted = tracker.want(application, &targets);
+            if nothing_wanted {
                 inner.trackers.remove(&identity);
+            } else if is_new {
+                // Not before it knows what is wanted: its first poll answers that, and no second one is due.
+                let span = info_span!("repository", url = %tracker.url);
+                inner.trackers.insert(identity, Arc::clone(&tracker));
+                tokio::spawn(run(Arc::downgrade(self), tracker).instrument(span));
             }
         }
         if !interests.is_empty() {

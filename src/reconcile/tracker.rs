@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
 use jiff::Timestamp;
+use futures::FutureExt as _;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
@@ -136,6 +137,8 @@ impl Tracker {
 pub(super) async fn run(sources: Weak<Sources>, tracker: Arc<Tracker>) {
     let mut failures: u32 = 0;
     loop {
+        // Whoever poked up to here is answered by this poll.
+        let _ = tracker.poke.notified().now_or_never();
         let number = tracker.started.fetch_add(1, Ordering::AcqRel) + 1;
         let Some(sources) = sources.upgrade() else { return };
         let (stopped, targets, interval) = {

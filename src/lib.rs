@@ -38,6 +38,8 @@ pub mod health;
 
 pub mod egress;
 pub mod git;
+
+pub mod artifacts;
 pub mod render;
 
 pub mod apply;

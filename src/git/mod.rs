@@ -11,6 +11,8 @@
 
 mod answer;
 mod error;
+mod import;
+mod github_app;
 mod ingest;
 mod layout;
 mod packet_line;
@@ -25,10 +27,13 @@ mod url;
 mod version;
 
 pub use error::GitError;
+pub use import::{Import, ImportNote, ImportedKind};
+pub use github_app::{GitHubApp, GitHubAppError};
 pub use remote::{FetchLimits, FetchStats, Remote, RemoteConfig};
 pub use resolve::{Resolved, Target, ref_prefixes, resolve};
 pub use snapshot::{Snapshot, SnapshotLimits};
 pub use store::{CommitFacts, Store, StoreLimits};
 pub use url::{RepositoryUrl, RepositoryUrlError, UrlPrefix};
+pub use version::{Constraint, newest, parse_version};
 
 pub use protocol::RemoteRef;

@@ -142,7 +142,7 @@ impl AccessBuilder {
                 ),
             })?);
         }
-        Ok(EgressRules { proxies, cluster_api_hosts: self.cluster_api_hosts.clone() })
+        Ok(EgressRules { proxies, cluster_api_hosts: self.cluster_api_hosts.clone(), ..EgressRules::default() })
     }
 
     async fn proxy_access(

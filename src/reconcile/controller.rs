@@ -179,7 +179,7 @@ async fn start(
     shutdown: CancellationToken,
 ) -> Result<Parts, RunError> {
     let Process { clock, metrics, probes } = process;
-    if settings.proxy.http.is_some() || settings.proxy.https.is_some() || settings.proxy.all.is_some() {
+    if !settings.proxy.variables.is_empty() {
         warn!("proxy variables are set in the environment and are not used: create an EgressProxy object instead");
     }
     let may_write: Arc<dyn Fn() -> bool + Send + Sync> = Arc::new(move || fence.may_write());

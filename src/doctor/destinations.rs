@@ -9,7 +9,7 @@ use url::Url;
 
 use super::report::Kind;
 use crate::api::{Application, ApplicationSource, EgressProxy, Repository, RepositoryType};
-use crate::egress::{Destination, ProxyUrl};
+use crate::egress::{Destination, ProxyScheme, ProxyUrl};
 use crate::git::{RepositoryUrl, Target, UrlPrefix};
 
 /// A destination to look at, and who wants it.
@@ -41,7 +41,7 @@ impl Place {
         match self {
             Self::Git(url) => url.to_string(),
             Self::Http { shown, .. } | Self::Address { shown, .. } => shown.clone(),
-            Self::Proxy { url, .. } => url.to_string(),
+            Self::Proxy { url, .. } => format!("{}://{url}", scheme(url.scheme)),
         }
     }
 
@@ -52,6 +52,14 @@ impl Place {
             Self::Proxy { .. } => Kind::Proxy,
             Self::Address { .. } => Kind::Address,
         }
+    }
+}
+
+const fn scheme(scheme: ProxyScheme) -> &'static str {
+    match scheme {
+        ProxyScheme::Http => "http",
+        ProxyScheme::Https => "https",
+        ProxyScheme::Socks5h => "socks5h",
     }
 }
 

@@ -17,6 +17,6 @@ mod examine;
 mod report;
 mod text;
 
-pub use cluster::{DoctorError, diagnose};
+pub use cluster::{DoctorError, Request, diagnose};
 pub use destinations::{Argument, ArgumentError};
 pub use report::{Certificate, Examined, Kind, Outcome, Report, Step, StepName};

@@ -10,6 +10,7 @@ use std::time::Duration;
 use super::credentials::{self, Login, LoginError};
 use super::objects::Objects;
 use super::secrets::{SecretValues, Secrets};
+use super::ways::WaysOut;
 use crate::api::{EgressProxy, EgressProxySpec, LocalReference, Repository, RepositorySpec, RepositoryTimeouts};
 use crate::egress::{
     Authorization, CaBundle, ClientIdentity, Egress, EgressRules, HostPattern, Override, ProxyAccess, ProxyRule, ProxyUrl,
@@ -128,6 +129,23 @@ impl AccessBuilder {
             secrets,
             fingerprint: Hash64::of_bytes(fingerprint.as_bytes()),
         })
+    }
+
+    /// The ways out by themselves, for what no Repository covers.
+    ///
+    /// # Errors
+    /// When a proxy object is not valid: then nothing leaves.
+    pub async fn ways_out(&self) -> Result<WaysOut, Failure> {
+        let rules = self.rules()?;
+        let (mut access, mut proxies) = (BTreeMap::new(), BTreeMap::new());
+        for (name, object) in self.proxies.all() {
+            let one = self.proxy_access(&name, &object.spec, &mut Vec::new(), &mut String::new()).await;
+            if let Ok(one) = &one {
+                access.insert(name.clone(), one.clone());
+            }
+            proxies.insert(name, one);
+        }
+        Ok(WaysOut { egress: Egress::new(rules, access, self.system.clone()), proxies })
     }
 
     fn rules(&self) -> Result<EgressRules, Failure> {

@@ -46,6 +46,10 @@ mod sync;
 mod takeover;
 mod tracker;
 mod verified;
+mod ways;
 mod windows;
 
+pub use access::{Access, AccessBuilder};
 pub use controller::{Process, RunError, run};
+pub use objects::Objects;
+pub use ways::{Ways, WaysError, WaysOut};

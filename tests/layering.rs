@@ -147,6 +147,15 @@ const RULES: &[Rule] = &[
             "reconcile::memory",
         ],
     ),
+    rule(TOP, "doctor", &["model", "api", "status", "egress", "git", "live::client", "reconcile"]),
+    rule(PURE, "doctor::report", &["model", "doctor::advice"]),
+    rule(PURE, "doctor::text", &["doctor::report"]),
+    rule(PURE, "doctor::advice", &["model"]),
+    rule(
+        PURE,
+        "doctor::destinations",
+        &["api", "doctor::report", "egress::Destination", "egress::ProxyScheme", "egress::ProxyUrl", "git"],
+    ),
     rule(TOP, "server", &["model", "api", "clock", "metrics", "reconcile"]),
     rule(TOP, "cli", &["*"]),
     rule(TOP, "main", &["*"]),
@@ -166,7 +175,7 @@ const WALLS: &[Wall] = &[
     Wall { path: "git2", allowed: &["git"], why: "git objects are read and written in one place" },
     Wall {
         path: "kube::Client",
-        allowed: &["live", "apply", "reconcile"],
+        allowed: &["live", "apply", "reconcile", "doctor"],
         why: "who has no client can't do I/O on the cluster",
     },
     Wall {

@@ -6,11 +6,12 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use super::credentials::Login;
+use super::egress_objects::EgressObjects;
 use super::objects::Objects;
 use super::reading::Reading;
 use super::secrets::Secrets;
 use super::tree_options::TreeOptions;
-use super::ways_out::WaysOut;
+use super::ways::WaysOut;
 use crate::api::{Repository, RepositorySpec, RepositoryTimeouts};
 use crate::clock::Clock;
 use crate::egress::{
@@ -52,7 +53,7 @@ pub struct Access {
 /// Builds accesses from our objects.
 pub struct AccessBuilder {
     repositories: Arc<Objects<Repository>>,
-    ways_out: WaysOut,
+    objects: EgressObjects,
     secrets: Secrets,
     system: SystemRoots,
     clock: Clock,
@@ -62,8 +63,8 @@ pub struct AccessBuilder {
 
 impl AccessBuilder {
     /// A builder over the stores.
-    pub fn new(repositories: Arc<Objects<Repository>>, ways_out: WaysOut, secrets: Secrets, clock: Clock) -> Self {
-        Self { repositories, ways_out, secrets, system: SystemRoots::new(), clock, apps: Mutex::default() }
+    pub fn new(repositories: Arc<Objects<Repository>>, objects: EgressObjects, secrets: Secrets, clock: Clock) -> Self {
+        Self { repositories, objects, secrets, system: SystemRoots::new(), clock, apps: Mutex::default() }
     }
 
     /// Reads these Secrets again next time, and asks anew for the tokens that they stand for.
@@ -95,7 +96,7 @@ impl AccessBuilder {
     /// How to reach a URL.
     pub async fn access(&self, url: &RepositoryUrl) -> Result<Access, Failure> {
         let covering = covering(url, self.repositories.all())?;
-        let rules = self.ways_out.rules()?;
+        let rules = self.objects.rules()?;
         let spec = covering.as_ref().map(|(_, repository)| &repository.spec);
         let route = override_of(spec);
         let decision = rules.decide_destination(url.destination(), &route).map_err(|error| Failure {
@@ -106,7 +107,7 @@ impl AccessBuilder {
         let timeouts = timeouts(spec);
         let about = format!("{url}\n{route:?}\n{rules:?}\n{timeouts:?}\n");
         let mut reading = Reading::new(&self.secrets, about);
-        let egress = Egress::new(rules, self.ways_out.access(&mut reading, proxy.as_deref()).await?, self.system.clone());
+        let egress = Egress::new(rules, self.objects.access(&mut reading, proxy.as_deref()).await?, self.system.clone());
         let (mut login, mut ca) = (Login::default(), None);
         if let Some((name, repository)) = &covering {
             let referrer = format!("Repository `{name}`");
@@ -141,6 +142,18 @@ impl AccessBuilder {
             secrets,
             fingerprint,
         })
+    }
+
+    /// The ways out by themselves, for what no Repository covers.
+    ///
+    /// # Errors
+    /// When a proxy object or the policy is not valid: then nothing leaves.
+    pub async fn ways_out(&self) -> Result<WaysOut, Failure> {
+        let rules = self.objects.rules()?;
+        let proxies = self.objects.each_access(&mut Reading::new(&self.secrets, String::new())).await;
+        let mut access = self.objects.environment.access.clone();
+        access.extend(proxies.iter().filter_map(|(name, one)| Some((name.clone(), one.as_ref().ok()?.clone()))));
+        Ok(WaysOut { egress: Egress::new(rules, access, self.system.clone()), proxies })
     }
 
     /// The token of a GitHub App, from the app that holds one where its Secret says what it did before.

@@ -121,7 +121,7 @@ impl Sources {
         self.beside.answered(url, access.fingerprint, failure);
         if failure.is_some_and(|failure| super::poll::may_be_rotated(failure.reason)) {
             // The next attempt reads them anew.
-            self.access.forget_secrets(&access.secrets);
+            self.access.forget_secrets(&access.secrets).await;
         }
     }
 }

@@ -133,6 +133,7 @@ const RULES: &[Rule] = &[
             "apply",
         ],
     ),
+    rule(PURE, "reconcile::location", &["api", "git::RepositoryUrl", "git::RepositoryUrlError", "git::Target", "git::UrlPrefix", "artifacts::HelmRepositoryUrl", "artifacts::LocationError", "artifacts::RegistryReference", "artifacts::covers"]),
     rule(
         PURE,
         "reconcile::overriding",
@@ -140,7 +141,7 @@ const RULES: &[Rule] = &[
             "model",
             "api",
             "desired",
-            "git::RepositoryUrl",
+            "reconcile::location",
             "render::manifests",
             "render::yaml",
             "status",

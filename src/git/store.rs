@@ -169,7 +169,7 @@ impl Store {
             .map_err(|error| GitError::store("forgetting a tip", &error))
     }
 
-    fn refs(&self, prefix: &str) -> Result<BTreeMap<String, Revision>, GitError> {
+    pub(super) fn refs(&self, prefix: &str) -> Result<BTreeMap<String, Revision>, GitError> {
         let failed = |error: git2::Error| GitError::store("listing refs", &error);
         let repository = self.repository();
         let mut found = BTreeMap::new();

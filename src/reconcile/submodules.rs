@@ -90,7 +90,7 @@ impl Sources {
         options: &TreeOptions,
     ) -> Result<Arc<Store>, Failure> {
         let _turn = self.beside.turn(url).await;
-        let store = self.open(url).await?;
+        let store = self.open(&url.into()).await?;
         let (held, wanted) = (Arc::clone(&store), commit.clone());
         if blocking(move || held.has(&wanted).map_err(|error| failure_of(&error))).await? {
             return Ok(store);

@@ -12,7 +12,7 @@ use super::freshness::staleness;
 use super::location::{SourceLocation, SourceTarget};
 use super::sources::{Sources, failure_of};
 use super::tracker::{TargetState, Tracker, lock};
-use crate::git::{FetchLimits, GitError, Remote, RemoteConfig, RepositoryUrl, Target, ref_prefixes, resolve};
+use crate::git::{FetchLimits, GitError, Remote, RepositoryUrl, Target, ref_prefixes, resolve};
 use crate::metrics::GitOperation;
 use crate::model::{Hash64, Reason, Revision};
 use crate::status::Failure;
@@ -120,15 +120,7 @@ impl Sources {
             match &state.remote {
                 Some((fingerprint, remote)) if *fingerprint == access.fingerprint => Arc::clone(remote),
                 _ => {
-                    let remote = Arc::new(Remote::new(RemoteConfig {
-                        url: url.clone(),
-                        egress: access.egress.clone(),
-                        route: access.route.clone(),
-                        authorization: access.authorization.clone(),
-                        identity: access.identity.clone(),
-                        ca: access.ca.clone(),
-                        timeouts: access.timeouts.clone(),
-                    }));
+                    let remote = Arc::new(Remote::new(access.remote(url)));
                     state.remote = Some((access.fingerprint, Arc::clone(&remote)));
                     remote
                 }

@@ -7,6 +7,7 @@ use super::credentials::{self, Login, LoginError};
 use super::secrets::{SecretValues, Secrets};
 use crate::api::LocalReference;
 use crate::egress::{BasicCredentials, CaBundle, ClientIdentity};
+use crate::git::{SshConfig, SshConfigError};
 use crate::model::{Hash64, Reason};
 use crate::status::Failure;
 
@@ -46,6 +47,27 @@ impl<'a> Reading<'a> {
     pub(super) async fn login(&mut self, referrer: &str, reference: &LocalReference) -> Result<Login, Failure> {
         let values = self.values(referrer, reference).await?;
         Login::of_repository(&values).map_err(|error| unusable(referrer, reference, &error))
+    }
+
+    /// Key and known hosts of a Repository that is read over SSH.
+    pub(super) async fn ssh(
+        &mut self,
+        referrer: &str,
+        reference: &LocalReference,
+        known_hosts: &str,
+    ) -> Result<SshConfig, Failure> {
+        let values = self.values(referrer, reference).await?;
+        self.note(known_hosts);
+        SshConfig::from_values(|key| values.bytes(key), known_hosts).map_err(|error| {
+            let reason = match &error {
+                SshConfigError::NoKey => Reason::SecretNotFound,
+                SshConfigError::Key { .. } | SshConfigError::KnownHosts { .. } => Reason::InvalidSpec,
+            };
+            Failure {
+                reason,
+                message: format!("the Secret `{}` that {referrer} names can't be used: {error}", reference.name),
+            }
+        })
     }
 
     /// User name and password.

@@ -14,10 +14,12 @@ use tokio_rustls::TlsConnector;
 
 use crate::model::Reason;
 
+use super::destination::{Destination, Protocol};
 use super::dial::{DialError, dial, list};
 use super::error::{EgressError, Phase, Place, plain_text, retry_after};
 use super::http::Timeouts;
-use super::rules::{Destination, Protocol, ProxyScheme, ProxyUrl, Route};
+use super::proxy_url::{ProxyScheme, ProxyUrl};
+use super::route::Route;
 use super::stream::Stream;
 use super::tls::{Failure, client_config, explain};
 use super::trust::CaBundle;

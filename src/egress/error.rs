@@ -93,14 +93,16 @@ impl Place {
 impl EgressError {
     pub(super) fn no_route(host: String, error: &RuleError) -> Self {
         let reason = match error {
-            RuleError::UnknownProxy(_) => Reason::ReferenceNotFound,
-            RuleError::NotHttp(_) | RuleError::Denied { .. } => Reason::EgressDenied,
+            RuleError::UnknownProxy(_) | RuleError::UnknownPolicyProxy { .. } => Reason::ReferenceNotFound,
+            RuleError::NotHttp(_) | RuleError::Denied { .. } | RuleError::MalformedVariable { .. } => {
+                Reason::EgressDenied
+            }
         };
         Self {
             reason,
             phase: Phase::Route,
             route: "none".to_owned(),
-            rule: "none".to_owned(),
+            rule: error.rule(),
             host,
             message: error.to_string(),
             retry_after: None,

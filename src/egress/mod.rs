@@ -10,15 +10,21 @@
 //! phase, its route and the rule that chose the route. Nothing here reads the environment, but for the system's
 //! certificate store, which honours `SSL_CERT_FILE` and `SSL_CERT_DIR` as every program does.
 
+mod aws;
 mod connect;
 mod credentials;
+mod destination;
 mod dial;
+mod environment;
 mod error;
 mod http;
 mod identity;
 mod pattern;
+mod policy;
 mod pool;
+mod proxy_url;
 mod response;
+mod route;
 mod rules;
 mod stream;
 #[cfg(test)]
@@ -30,14 +36,17 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 pub use credentials::{Authorization, BasicCredentials, CredentialsError};
+pub use destination::{Destination, Protocol};
+pub use environment::{EnvironmentProxies, EnvironmentReading};
 pub use error::{EgressError, Phase};
 pub use http::{HttpClient, HttpConfig, Timeouts};
 pub use identity::{ClientIdentity, IdentityError};
 pub use pattern::{HostPattern, PatternError};
+pub use policy::{Action, Otherwise, Policy, PolicyError, PolicyRule};
+pub use proxy_url::{ProxyScheme, ProxyUrl, ProxyUrlError};
 pub use response::HttpResponse;
-pub use rules::{
-    Decision, Destination, EgressRules, Override, Protocol, ProxyRule, ProxyScheme, ProxyUrl, ProxyUrlError, Route, RuleError,
-};
+pub use route::Route;
+pub use rules::{Decision, EgressRules, Override, ProxyRule, RuleError};
 pub use stream::{Duplex, Stream};
 pub use trust::{CaBundle, CaBundleError, SystemRoots};
 
@@ -84,7 +93,12 @@ impl Egress {
 
     /// A connection to a destination that is not spoken to in HTTP (SSH, say): dialled or tunnelled as the rules say, each
     /// phase under its timer. No TLS is spoken to the destination.
-    pub async fn open(&self, target: &Destination, chosen: &Override, timeouts: &Timeouts) -> Result<Stream, EgressError> {
+    pub async fn open(
+        &self,
+        target: &Destination,
+        chosen: &Override,
+        timeouts: &Timeouts,
+    ) -> Result<Stream, EgressError> {
         let host = target.to_string();
         let decision = self.rules().decide_destination(target, chosen);
         let decision = decision.map_err(|error| EgressError::no_route(host.clone(), &error))?;

@@ -15,7 +15,8 @@ use tokio_rustls::TlsAcceptor;
 
 use super::stream::Stream;
 use super::{
-    BasicCredentials, CaBundle, Egress, EgressRules, HostPattern, ProxyAccess, ProxyRule, ProxyScheme, ProxyUrl, SystemRoots,
+    BasicCredentials, CaBundle, Egress, EgressRules, HostPattern, ProxyAccess, ProxyRule, ProxyScheme, ProxyUrl,
+    SystemRoots,
 };
 
 /// A certificate authority.
@@ -163,7 +164,7 @@ impl TestProxy {
     pub fn egress_at(&self, url: ProxyUrl, credentials: Option<(&str, &str)>, ca: Option<CaBundle>) -> Egress {
         let hosts = vec![HostPattern::parse("*.corp.test").unwrap()];
         let rule = ProxyRule { name: "corporate".to_owned(), url, hosts, direct: Vec::new(), default: false };
-        let rules = EgressRules { proxies: vec![rule], cluster_api_hosts: Vec::new() };
+        let rules = EgressRules { proxies: vec![rule], ..EgressRules::default() };
         let credentials =
             credentials.map(|(user, password)| BasicCredentials::new(user.into(), password.into()).unwrap());
         let access = BTreeMap::from([("corporate".to_owned(), ProxyAccess { credentials, ca, identity: None })]);

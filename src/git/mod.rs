@@ -13,7 +13,9 @@
 mod advertisement;
 mod answer;
 mod error;
+mod github_app;
 mod http_transport;
+mod import;
 mod ingest;
 mod layout;
 mod old_protocol;
@@ -31,13 +33,14 @@ mod url;
 mod version;
 
 pub use error::GitError;
+pub use import::{Import, ImportNote, ImportedKind};
+pub use github_app::{GitHubApp, GitHubAppError};
 pub use remote::{FetchLimits, FetchStats, Remote, RemoteConfig};
 pub use resolve::{Resolved, Target, ref_prefixes, resolve};
 pub use snapshot::{Snapshot, SnapshotLimits};
-pub use ssh::{
-    KnownHosts, KnownHostsError, SshChannel, SshConfig, SshConfigError, SshIdentity, SshTransport,
-};
-pub use store::{Store, StoreLimits};
+pub use ssh::{KnownHosts, KnownHostsError, SshChannel, SshConfig, SshConfigError, SshIdentity, SshTransport};
+pub use store::{CommitFacts, Store, StoreLimits};
 pub use url::{RepositoryUrl, RepositoryUrlError, SshPlace, UrlPrefix};
+pub use version::{Constraint, newest, parse_version};
 
 pub use protocol::RemoteRef;

@@ -38,6 +38,15 @@ impl Default for StoreLimits {
     }
 }
 
+/// What a commit says of itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CommitFacts {
+    /// The id of its files together.
+    pub tree: String,
+    /// When it was made, by the committer's clock; `None` for a time that no calendar has.
+    pub committed: Option<jiff::Timestamp>,
+}
+
 /// See the module's documentation.
 #[derive(Clone)]
 pub struct Store {
@@ -88,6 +97,11 @@ impl Store {
         &self.inner.dir
     }
 
+    /// Where it lies. What is kept beside the objects goes with them when a corrupt store is made anew.
+    pub fn directory(&self) -> &Path {
+        &self.inner.dir
+    }
+
     pub(super) fn limits(&self) -> StoreLimits {
         self.inner.limits
     }
@@ -104,6 +118,23 @@ impl Store {
                 Ok(false)
             }
             Err(error) => Err(GitError::store("looking up a commit", &error)),
+        }
+    }
+
+    /// What a held commit says of itself; `None` when the commit or its files are not held.
+    pub fn facts(&self, revision: &Revision) -> Result<Option<CommitFacts>, GitError> {
+        let repository = self.repository();
+        let look = || -> Result<CommitFacts, git2::Error> {
+            let commit = repository.find_commit(Oid::from_str(revision.as_str())?)?;
+            let committed = jiff::Timestamp::from_second(commit.time().seconds()).ok();
+            Ok(CommitFacts { tree: commit.tree()?.id().to_string(), committed })
+        };
+        match look() {
+            Ok(facts) => Ok(Some(facts)),
+            Err(error) if matches!(error.code(), ErrorCode::NotFound | ErrorCode::InvalidSpec | ErrorCode::Peel) => {
+                Ok(None)
+            }
+            Err(error) => Err(GitError::store("reading a commit", &error)),
         }
     }
 

@@ -200,6 +200,8 @@ reasons! {
     OutOfSync,
     /// A connection to git works.
     Connected,
+    /// The newest commit or artifact is as young as `maxAge` wants it.
+    Fresh,
     /// Not yet looked at.
     Pending,
     /// Something a person should know although it stops nothing.

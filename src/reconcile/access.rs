@@ -15,7 +15,7 @@ use crate::egress::{
     Authorization, CaBundle, ClientIdentity, Egress, EgressRules, HostPattern, Override, ProxyAccess, ProxyRule, ProxyUrl,
     SystemRoots, Timeouts,
 };
-use crate::git::{RepositoryUrl, UrlPrefix};
+use crate::git::{RepositoryUrl, SshConfig, SshConfigError, UrlPrefix};
 use crate::model::{Hash64, Reason, parse_duration};
 use crate::status::Failure;
 
@@ -34,8 +34,12 @@ pub struct Access {
     pub identity: Option<ClientIdentity>,
     /// Authorities that the Repository trusts besides the system's.
     pub ca: Option<CaBundle>,
+    /// Key and known hosts, where the URL is one of SSH.
+    pub ssh: Option<SshConfig>,
     /// Timers.
     pub timeouts: Timeouts,
+    /// How old the tip may be.
+    pub max_age: Option<Duration>,
     /// Name of the Repository object that covers the URL.
     pub repository: Option<String>,
     /// Name of the EgressProxy that the route takes.
@@ -104,12 +108,19 @@ impl AccessBuilder {
             }
         }
         let timeouts = timeouts(spec);
-        let (mut login, mut ca) = (Login::default(), None);
+        let (mut login, mut ca, mut ssh) = (Login::default(), None, None);
         if let Some((name, repository)) = &covering {
             let referrer = format!("Repository `{name}`");
             if let Some(reference) = &repository.spec.credentials_secret_ref {
                 let values = self.secret(&referrer, reference, &mut secrets, &mut fingerprint).await?;
-                login = Login::of_repository(&values).map_err(|error| unusable(&referrer, reference, &error))?;
+                if url.ssh().is_some() {
+                    let known_hosts = &repository.spec.known_hosts;
+                    let _ = writeln!(fingerprint, "{}", Hash64::of_bytes(known_hosts.as_bytes()));
+                    let config = SshConfig::from_values(|key| values.bytes(key), known_hosts);
+                    ssh = Some(config.map_err(|error| unusable_for_ssh(&referrer, reference, &error))?);
+                } else {
+                    login = Login::of_repository(&values).map_err(|error| unusable(&referrer, reference, &error))?;
+                }
             }
             ca = self.ca(&referrer, repository.spec.ca_secret_ref.as_ref(), &mut secrets, &mut fingerprint).await?;
         }
@@ -119,7 +130,9 @@ impl AccessBuilder {
             authorization: login.authorization,
             identity: login.identity,
             ca,
+            ssh,
             timeouts,
+            max_age: spec.and_then(|spec| spec.max_age.as_deref()).and_then(parse_duration),
             repository: covering.map(|(name, _)| name),
             proxy,
             secrets,
@@ -139,7 +152,7 @@ impl AccessBuilder {
                 ),
             })?);
         }
-        Ok(EgressRules { proxies, cluster_api_hosts: self.cluster_api_hosts.clone() })
+        Ok(EgressRules { proxies, cluster_api_hosts: self.cluster_api_hosts.clone(), ..EgressRules::default() })
     }
 
     async fn proxy_access(
@@ -216,6 +229,20 @@ fn unusable(referrer: &str, reference: &LocalReference, error: &LoginError) -> F
         LoginError::Several(..) | LoginError::Unusable(_) | LoginError::Identity(_) => Reason::InvalidSpec,
     };
     Failure { reason, message: format!("the Secret `{}` that {referrer} names can't be used: {error}", reference.name) }
+}
+
+fn unusable_for_ssh(referrer: &str, reference: &LocalReference, error: &SshConfigError) -> Failure {
+    let (reason, of_secret) = match error {
+        SshConfigError::NoKey => (Reason::SecretNotFound, true),
+        SshConfigError::Key { .. } => (Reason::InvalidSpec, true),
+        SshConfigError::KnownHosts { of_secret, .. } => (Reason::InvalidSpec, *of_secret),
+    };
+    let message = if of_secret {
+        format!("the Secret `{}` that {referrer} names can't be used: {error}", reference.name)
+    } else {
+        format!("{referrer}: {error}")
+    };
+    Failure { reason, message }
 }
 
 fn proxy_rule(name: &str, spec: &EgressProxySpec) -> Result<ProxyRule, String> {

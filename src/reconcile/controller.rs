@@ -27,6 +27,7 @@ use super::queue::Queue;
 use super::report::Reporter;
 use super::secrets::Secrets;
 use super::sources::Sources;
+use super::store_key::StoreKey;
 use super::windows::WindowCache;
 use crate::api::{AppProject, Application, EgressProxy, OperationPhase, Repository, definitions};
 use crate::apply::{Applier, Limits};
@@ -178,7 +179,7 @@ async fn start(
     shutdown: CancellationToken,
 ) -> Result<Parts, RunError> {
     let Process { clock, metrics, probes } = process;
-    if settings.proxy.http.is_some() || settings.proxy.https.is_some() || settings.proxy.all.is_some() {
+    if !settings.proxy.variables.is_empty() {
         warn!("proxy variables are set in the environment and are not used: create an EgressProxy object instead");
     }
     let may_write: Arc<dyn Fn() -> bool + Send + Sync> = Arc::new(move || fence.may_write());
@@ -230,6 +231,7 @@ async fn start(
             api_hosts,
         ),
         Connections::new(&client, &namespace, clock.clone()),
+        StoreKey::new(client.clone(), &namespace),
         git,
         Arc::clone(&metrics),
         Arc::clone(&queue),

@@ -10,6 +10,7 @@ use tracing::{Instrument as _, info_span};
 use super::access::{AccessBuilder, coverage};
 use super::connections::Connections;
 use super::queue::Queue;
+use super::store_key::StoreKey;
 use super::tracker::{Tracker, lock, run};
 use crate::api::RepositorySpec;
 use crate::git::{GitError, RepositoryUrl, Store, StoreLimits, Target};
@@ -41,6 +42,10 @@ pub struct SourceState {
     pub reference: Option<String>,
     /// Why the last poll failed.
     pub failure: Option<Failure>,
+    /// How old the revision may be.
+    pub max_age: Option<Duration>,
+    /// That it is older, as a sentence.
+    pub stale: Option<String>,
     /// Number of the last poll that ended; 0 before the first that asked for this target.
     pub polls: u64,
     /// Where the objects are.
@@ -51,6 +56,7 @@ pub struct SourceState {
 pub struct Sources {
     pub(super) access: AccessBuilder,
     pub(super) connections: Connections,
+    pub(super) store_key: StoreKey,
     directory: PathBuf,
     pub(super) metrics: Arc<Metrics>,
     pub(super) queue: Arc<Queue>,
@@ -72,6 +78,7 @@ impl Sources {
     pub fn new(
         access: AccessBuilder,
         connections: Connections,
+        store_key: StoreKey,
         directory: PathBuf,
         metrics: Arc<Metrics>,
         queue: Arc<Queue>,
@@ -79,6 +86,7 @@ impl Sources {
         Arc::new(Self {
             access,
             connections,
+            store_key,
             directory,
             metrics,
             queue,
@@ -187,6 +195,8 @@ impl Sources {
                     revision: target.revision,
                     reference: target.reference,
                     failure: target.failure,
+                    max_age: state.max_age,
+                    stale: target.stale,
                     polls,
                     store: Arc::clone(&tracker.store),
                 })

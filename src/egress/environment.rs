@@ -8,11 +8,8 @@ use secrecy::{ExposeSecret as _, SecretString};
 
 use super::destination::Protocol;
 use super::pattern::HostPattern;
-use super::proxy_url::{ProxyScheme, ProxyUrl};
+use super::proxy_url::{OF_ENVIRONMENT, ProxyScheme, ProxyUrl};
 use super::{BasicCredentials, ProxyAccess};
-
-/// What begins the name of a proxy that a variable gives.
-pub(super) const NAME_PREFIX: &str = "environment:";
 
 /// The variables that are heeded, in lower case.
 const PROXY_VARIABLES: [&str; 4] = ["http_proxy", "https_proxy", "all_proxy", "no_proxy"];
@@ -91,7 +88,7 @@ impl EnvironmentProxies {
                 Ok((url, credentials)) => {
                     if credentials.is_some() {
                         let access = ProxyAccess { credentials, ..ProxyAccess::default() };
-                        reading.access.insert(format!("{NAME_PREFIX}{variable}"), access);
+                        reading.access.insert(format!("{OF_ENVIRONMENT}{variable}"), access);
                     }
                     Ok(url)
                 }

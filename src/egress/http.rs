@@ -14,13 +14,15 @@ use url::Url;
 
 use crate::model::Reason;
 
-use super::connect::{AGENT, Connector, proxy_auth_message, schemes, seconds};
+use super::connect::{AGENT, Connector, seconds};
 use super::error::{EgressError, Phase, Place};
 use super::pool::{Key, Pool, Sender};
 use super::response::{HttpResponse, root_cause};
 use super::route::Route;
 use super::rules::Override;
+use super::tls::Rejected;
 use super::trust::CaBundle;
+use super::tunnel::{distinct, proxy_auth_message, schemes};
 use super::{Authorization, BasicCredentials, ClientIdentity, Destination, Egress};
 
 /// How many redirects are followed.
@@ -170,11 +172,8 @@ impl HttpClient {
     }
 
     fn place(&self, url: &Url) -> Result<Place, EgressError> {
-        let host = authority(url);
-        match self.egress.rules().decide(url, &self.config.route) {
-            Ok(decision) => Ok(Place { host, decision }),
-            Err(error) => Err(EgressError::no_route(host, &error)),
-        }
+        let target = Destination::of_url(url).map_err(|error| EgressError::no_route(authority(url), &error))?;
+        self.egress.place(&target, &self.config.route)
     }
 
     /// One request, and a second try on a new connection when a reused one turns out to be dead. Only for requests
@@ -299,10 +298,12 @@ impl HttpClient {
                 .filter_map(|value| value.to_str().ok())
                 .flat_map(schemes)
                 .collect();
-            let access = response.place.decision.route.proxy().and_then(|name| self.connector.proxy_access(name));
+            let proxy = response.place.decision.route.proxy().unwrap_or_default();
+            let access = self.connector.proxy_access(proxy);
             let sent = forwarded && access.is_some_and(|access| access.credentials.is_some());
-            let message = proxy_auth_message(&offered, sent);
-            return Err(response.place.error(Reason::ProxyAuthRequired, Phase::FirstByte, message));
+            let message = proxy_auth_message(&distinct(offered), sent, proxy);
+            let after = response.retry_after();
+            return Err(response.place.error(Reason::ProxyAuthRequired, Phase::FirstByte, message).after(after));
         }
         let own_page = by_squid || (forwarded && response.is_html());
         let reason = match status {
@@ -322,6 +323,9 @@ impl HttpClient {
 const SQUID_ERROR: HeaderName = HeaderName::from_static("x-squid-error");
 
 fn broken_head(error: &hyper::Error, place: &Place) -> EgressError {
+    if let Some(rejected) = Rejected::among(error) {
+        return rejected.at(place);
+    }
     if error.is_parse() {
         let message = format!("the answer is not HTTP/1.1 ({})", root_cause(error));
         return place.error(Reason::ProtocolError, Phase::FirstByte, message);

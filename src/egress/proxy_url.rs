@@ -81,3 +81,19 @@ impl fmt::Display for ProxyUrl {
         }
     }
 }
+
+/// What begins the name of a proxy that a variable of the environment gives.
+pub(super) const OF_ENVIRONMENT: &str = "environment:";
+
+/// The variable that gives a proxy, if it is one and not an object.
+pub(super) fn variable_of(proxy: &str) -> Option<&str> {
+    proxy.strip_prefix(OF_ENVIRONMENT)
+}
+
+/// Where a proxy's setting is to be corrected: a field of its object, or the variable that gives it.
+pub(super) fn setting(proxy: &str, field: &str) -> String {
+    match variable_of(proxy) {
+        Some(variable) => format!("the variable {variable}"),
+        None => format!("{field} of the EgressProxy `{proxy}`"),
+    }
+}

@@ -8,10 +8,10 @@ use url::Url;
 
 use super::aws;
 use super::destination::{Destination, Protocol};
-use super::environment::{EnvironmentProxies, NAME_PREFIX, Verdict};
+use super::environment::{EnvironmentProxies, Verdict};
 use super::pattern::{HostPattern, below, normal_name};
 use super::policy::{Action, Otherwise, Policy, PolicyRule};
-use super::proxy_url::{ProxyScheme, ProxyUrl};
+use super::proxy_url::{OF_ENVIRONMENT, ProxyScheme, ProxyUrl};
 use super::route::Route;
 
 /// A proxy and what it serves.
@@ -191,7 +191,7 @@ impl EgressRules {
                 return Ok(direct(format!("the variable {variable} lists {pattern}")));
             }
             Some(Verdict::Through { variable, url }) => {
-                let name = format!("{NAME_PREFIX}{variable}");
+                let name = format!("{OF_ENVIRONMENT}{variable}");
                 return Ok(Decision { route: route(&name, url, protocol), rule: format!("the variable {variable}") });
             }
             Some(Verdict::Malformed { variable, problem }) => {

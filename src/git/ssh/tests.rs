@@ -9,8 +9,8 @@ use tokio::net::TcpStream;
 
 use super::testing::{ServerSetup, SshServer, config, make_key, public_key, timeouts};
 use super::{SshChannel, SshConfig, SshTransport};
-use crate::egress::testing::{ProxyBehaviour, TestProxy, serve};
-use crate::egress::{Egress, Override, SystemRoots, Timeouts};
+use crate::egress::testing::{ProxyBehaviour, SocksBehaviour, TestProxy, serve, socks_proxy};
+use crate::egress::{Egress, Override, ProxyScheme, ProxyUrl, SystemRoots, Timeouts};
 use crate::git::testing::{Fixture, TestStore};
 use crate::git::{FetchLimits, GitError, Remote, RemoteConfig, RepositoryUrl, SnapshotLimits};
 use crate::model::{Files as _, Reason};
@@ -413,7 +413,7 @@ async fn fetches_twice(remote: &Remote, fixture: &Fixture) {
         let wanted = fixture.commit(&[("README", content)]);
         let refs = remote.ls_refs(&["refs/heads/main".to_owned()]).await.unwrap();
         let tip = refs.iter().find(|one| one.name == "refs/heads/main").unwrap();
-        assert_eq!((refs.len(), &tip.revision), (1, &wanted));
+        assert_eq!((refs.len(), &tip.id), (1, &wanted));
         let stats = remote.fetch(&test.store, std::slice::from_ref(&wanted), FetchLimits::default()).await.unwrap();
         assert!(stats.objects > 0);
         let snapshot = test.store.snapshot(&wanted, SnapshotLimits::default()).unwrap();
@@ -451,6 +451,22 @@ async fn airgap_17_ssh_through_http_connect_with_a_checked_host_key_fetches_a_co
     let remote = remote(&server, url, &server.known_host("[git.corp.test]:2222", 0), proxy.egress(None, None));
     fetches_twice(&remote, &fixture).await;
     assert_eq!(proxy.seen(), ["CONNECT git.corp.test:2222"]);
+}
+
+#[tokio::test]
+async fn airgap_16_ssh_through_socks5h_with_a_checked_host_key_leaves_the_name_to_the_proxy() {
+    let (fixture, server) = (Fixture::new(), SshServer::start().await);
+    let behaviour = SocksBehaviour { credentials: Some(("ann".to_owned(), "s3cret".to_owned())), reply: None };
+    let proxy = socks_proxy(server.address, behaviour).await;
+    let url = |scheme| ProxyUrl { scheme, host: proxy.address.ip().to_string(), port: proxy.address.port() };
+    let egress = proxy.egress_at(url(ProxyScheme::Socks5h), Some(("ann", "s3cret")), None);
+    let repository = server.url_at("git.corp.test", &fixture);
+    let good = remote(&server, repository.clone(), &server.known_host("git.corp.test", 0), egress.clone());
+    fetches_twice(&good, &fixture).await;
+    assert_eq!(proxy.seen(), ["git.corp.test 22"]);
+    let unknown = remote(&server, repository, &server.known_host("other.corp.test", 0), egress);
+    let error = unknown.ls_refs(&[]).await.unwrap_err();
+    assert_eq!(error.reason, Reason::HostKeyUntrusted, "{error}");
 }
 
 #[tokio::test]

@@ -44,12 +44,10 @@ pub use mounted::{Lacking, LfsMode, Mount, Mounted};
 pub use remote::{FetchLimits, FetchStats, Remote, RemoteConfig};
 pub use resolve::{Resolved, Target, ref_prefixes, resolve};
 pub use snapshot::{Snapshot, SnapshotLimits};
-pub use ssh::{
-    KnownHosts, KnownHostsError, SshChannel, SshConfig, SshConfigError, SshIdentity, SshTransport,
-};
+pub use ssh::{KnownHosts, KnownHostsError, SshChannel, SshConfig, SshConfigError, SshIdentity, SshTransport};
 pub use store::{CommitFacts, Store, StoreLimits};
-pub use url::{RepositoryUrl, RepositoryUrlError, SshPlace, UrlPrefix};
 pub use submodules::{GITMODULES, SubmoduleUrlError, Submodules, SubmodulesError};
+pub use url::{RepositoryUrl, RepositoryUrlError, SshPlace, UrlPrefix};
 pub use version::{Constraint, newest, parse_version};
 
 pub use protocol::RemoteRef;

@@ -222,9 +222,16 @@ impl Sources {
     }
 }
 
-/// Refusals that end when a password or an authority is replaced.
+/// Refusals that end when a password, an authority or a host key is replaced.
 pub(super) fn may_be_rotated(reason: Reason) -> bool {
-    matches!(reason, Reason::AuthFailed | Reason::ProxyAuthRequired | Reason::TlsUntrusted | Reason::ProxyTlsUntrusted)
+    matches!(
+        reason,
+        Reason::AuthFailed
+            | Reason::ProxyAuthRequired
+            | Reason::TlsUntrusted
+            | Reason::ProxyTlsUntrusted
+            | Reason::HostKeyUntrusted
+    )
 }
 
 pub(super) type Answer = (Access, BTreeMap<SourceTarget, TargetState>);

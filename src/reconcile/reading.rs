@@ -49,24 +49,28 @@ impl<'a> Reading<'a> {
         Login::of_repository(&values).map_err(|error| unusable(referrer, reference, &error))
     }
 
-    /// Key and known hosts of a Repository that is read over SSH.
+    /// The key and the known hosts of a repository that is read over SSH.
     pub(super) async fn ssh(
         &mut self,
         referrer: &str,
         reference: &LocalReference,
-        known_hosts: &str,
+        repository_known_hosts: &str,
     ) -> Result<SshConfig, Failure> {
         let values = self.values(referrer, reference).await?;
-        self.note(known_hosts);
-        SshConfig::from_values(|key| values.bytes(key), known_hosts).map_err(|error| {
-            let reason = match &error {
-                SshConfigError::NoKey => Reason::SecretNotFound,
-                SshConfigError::Key { .. } | SshConfigError::KnownHosts { .. } => Reason::InvalidSpec,
+        self.note(&format!("known hosts {}", Hash64::of_bytes(repository_known_hosts.as_bytes())));
+        let config = SshConfig::from_values(|key| values.bytes(key), repository_known_hosts);
+        config.map_err(|error| {
+            let (reason, of_secret) = match error {
+                SshConfigError::NoKey => (Reason::SecretNotFound, true),
+                SshConfigError::Key { .. } => (Reason::InvalidSpec, true),
+                SshConfigError::KnownHosts { of_secret, .. } => (Reason::InvalidSpec, of_secret),
             };
-            Failure {
-                reason,
-                message: format!("the Secret `{}` that {referrer} names can't be used: {error}", reference.name),
-            }
+            let message = if of_secret {
+                format!("the Secret `{}` that {referrer} names can't be used: {error}", reference.name)
+            } else {
+                format!("{referrer}: {error}")
+            };
+            Failure { reason, message }
         })
     }
 

@@ -13,11 +13,13 @@
 mod advertisement;
 mod answer;
 mod error;
+mod fetch;
 mod http_transport;
 mod ingest;
 mod layout;
 mod old_protocol;
 mod packet_line;
+mod pieces;
 mod protocol;
 mod remote;
 mod resolve;
@@ -25,12 +27,15 @@ mod snapshot;
 mod store;
 #[cfg(test)]
 mod testing;
+#[cfg(test)]
+mod transfer_tests;
 mod transport;
 mod url;
 mod version;
 
 pub use error::GitError;
-pub use remote::{FetchLimits, FetchStats, Remote, RemoteConfig};
+pub use fetch::{FetchLimits, FetchStats};
+pub use remote::{Remote, RemoteConfig};
 pub use resolve::{Resolved, Target, ref_prefixes, resolve};
 pub use snapshot::{Snapshot, SnapshotLimits};
 pub use store::{Store, StoreLimits};

@@ -169,6 +169,7 @@ fn write(store: &Store, limits: PackLimits, incoming: &mut mpsc::Receiver<Piece>
         let recorded = repository.reference(&format!("{FETCHED}{want}"), id, true, "fetch");
         recorded.map_err(|error| GitError::store("recording a fetched commit", &error))?;
     }
+    CommitList::Partial.remove(store.dir(), &end.wants)?;
     Ok(came)
 }
 

@@ -147,6 +147,14 @@ impl CommitList {
         }
     }
 
+    /// Takes commits from the list.
+    pub(super) fn remove(self, dir: &Path, commits: &BTreeSet<Revision>) -> Result<(), GitError> {
+        let mut all = self.read(dir)?;
+        let before = all.len();
+        all.retain(|commit| !commits.contains(commit));
+        if all.len() < before { self.write(dir, &all) } else { Ok(()) }
+    }
+
     /// Replaces the list.
     pub(super) fn write(self, dir: &Path, commits: &BTreeSet<Revision>) -> Result<(), GitError> {
         let failed = |error: io::Error| GitError::file(&format!("writing the list `{}`", self.file()), &error);

@@ -46,7 +46,7 @@ fn a_request_asks_only_for_what_is_offered() {
         "no-done",
     ]);
     let expected = format!(
-        "0097want {ONE} multi_ack_detailed thin-pack ofs-delta no-progress side-band-64k agent=git/x \
+        "0092want {ONE} multi_ack_detailed thin-pack ofs-delta no-progress side-band-64k agent=git/x \
          object-format=sha1\n0032want {TWO}\n0035shallow {ONE}\n000ddeepen 1\n00000032have {ONE}\n0009done\n"
     );
     assert_eq!(encoded(&all), expected);

@@ -182,9 +182,7 @@ fn complete(store: &Store, wants: &BTreeSet<Revision>) -> Result<(), GitError> {
             repository.reference(&format!("{FETCHED}{want}"), id, true, "fetch").map_err(failed)?;
         }
     }
-    let mut partial = CommitList::Partial.read(store.dir())?;
-    partial.retain(|commit| !wants.contains(commit));
-    CommitList::Partial.write(store.dir(), &partial)?;
+    CommitList::Partial.remove(store.dir(), wants)?;
     store.pieced().clear();
     Ok(())
 }

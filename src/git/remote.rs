@@ -140,7 +140,15 @@ impl Remote {
                 }
                 Err(error)
             }
-            answered => answered,
+            Ok(Some((server, mut answer))) => {
+                // So answers a server to a command of a version that it no longer hears of.
+                if answer.peek().await?.is_none() {
+                    self.forget();
+                    return Ok(None);
+                }
+                Ok(Some((server, answer)))
+            }
+            Ok(None) => Ok(None),
         }
     }
 

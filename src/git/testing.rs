@@ -36,11 +36,11 @@ impl Fixture {
         let fixture = Self { dir: tempfile::tempdir().unwrap() };
         std::fs::create_dir(fixture.work()).unwrap();
         fixture.git(&["init", "-q", "-b", "main", &format!("--object-format={format}"), "."]);
-        fixture.commit(&[("README", "one\n"), ("app/deployment.yaml", "kind: Deployment\n")]);
+        fixture.change(&[("README", "one\n"), ("app/deployment.yaml", "kind: Deployment\n")]);
         fixture.git(&["tag", "light"]);
         fixture.git(&["tag", "-a", "-m", "release", "v1.0"]);
         fixture.git(&["branch", "other"]);
-        fixture.commit(&[("README", "two\n")]);
+        fixture.change(&[("README", "two\n")]);
         fixture
     }
 
@@ -55,6 +55,11 @@ impl Fixture {
     }
 
     pub(super) fn commit(&self, files: &[(&str, &str)]) -> Revision {
+        self.change(files);
+        self.revision("HEAD")
+    }
+
+    fn change(&self, files: &[(&str, &str)]) {
         for (path, content) in files {
             let path = self.work().join(path);
             std::fs::create_dir_all(path.parent().unwrap()).unwrap();
@@ -62,7 +67,6 @@ impl Fixture {
         }
         self.git(&["add", "-A"]);
         self.git(&["commit", "-q", "-m", "change"]);
-        self.revision("HEAD")
     }
 
     /// A commit of incompressible files of this size, by name.

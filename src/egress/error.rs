@@ -109,6 +109,11 @@ impl EgressError {
         }
     }
 
+    /// The target names no host.
+    pub(super) fn no_host(target: &str) -> Self {
+        Self::no_route(target.to_owned(), &RuleError::NotHttp(target.to_owned()))
+    }
+
     pub(super) fn after(mut self, retry_after: Option<Duration>) -> Self {
         self.retry_after = retry_after;
         self

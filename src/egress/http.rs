@@ -8,7 +8,6 @@ use http::header::{HOST, HeaderName, LOCATION, PROXY_AUTHENTICATE, PROXY_AUTHORI
 use http::{HeaderMap, HeaderValue, Method, Request, Response};
 use http_body_util::Full;
 use hyper::body::Incoming;
-use hyper_util::rt::TokioIo;
 use tokio::time::timeout;
 use url::Url;
 
@@ -179,7 +178,7 @@ impl HttpClient {
             let request = self.request(&method, url, headers, body.clone(), with_credentials, &place)?;
             let ready = timeout(Duration::from_secs(1), sender.ready()).await;
             if matches!(ready, Ok(Ok(()))) {
-                match timeout(self.config.timeouts.first_byte, sender.send_request(request)).await {
+                match timeout(self.config.timeouts.first_byte, sender.send(request)).await {
                     Ok(Ok(answer)) => return self.judge(url, answer, place, key, sender).await,
                     Ok(Err(error)) => tracing::debug!(%error, host = place.host, "an idle connection was dead"),
                     Err(_) => return Err(self.silent(&place)),
@@ -189,14 +188,9 @@ impl HttpClient {
         let target = Destination::of_url(url).map_err(|error| EgressError::no_route(place.host.clone(), &error))?;
         let stream = self.connector.open(&target, &place).await?;
         let broken = |error: &hyper::Error| broken_head(error, &place);
-        let (mut sender, connection) =
-            hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(|error| broken(&error))?;
-        tokio::spawn(async move {
-            // What goes wrong on the connection reaches whoever waits for an answer on it.
-            let _ = connection.await;
-        });
+        let mut sender = Sender::on(stream).await.map_err(|error| broken(&error))?;
         let request = self.request(&method, url, headers, body, with_credentials, &place)?;
-        match timeout(self.config.timeouts.first_byte, sender.send_request(request)).await {
+        match timeout(self.config.timeouts.first_byte, sender.send(request)).await {
             Ok(Ok(answer)) => self.judge(url, answer, place, key, sender).await,
             Ok(Err(error)) => Err(broken(&error)),
             Err(_) => Err(self.silent(&place)),

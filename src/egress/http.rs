@@ -288,8 +288,9 @@ impl HttpClient {
         }
         let own_page = by_squid || (forwarded && response.is_html());
         let reason = match status {
-            502..=504 if own_page => Reason::ProxyUpstreamFailed,
+            500 | 502..=504 if own_page => Reason::ProxyUpstreamFailed,
             403 if own_page && forwarded => Reason::ProxyForbidden,
+            400..500 if by_squid && forwarded => Reason::ProxyForbidden,
             400.. if by_squid && !forwarded => Reason::BlockedByProxy,
             _ => return Ok(response),
         };
@@ -332,3 +333,7 @@ fn same_origin(left: &Url, right: &Url) -> bool {
 #[cfg(test)]
 #[path = "http_tests.rs"]
 mod tests;
+
+#[cfg(test)]
+#[path = "misbehaviour_tests.rs"]
+mod misbehaviour_tests;

@@ -53,6 +53,8 @@ pub mod preflight;
 
 pub mod dependencies;
 
+pub mod verify;
+
 pub mod status;
 
 pub mod reconcile;

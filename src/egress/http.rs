@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::{HOST, HeaderName, LOCATION, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, USER_AGENT};
+use http::header::{AUTHORIZATION, HOST, HeaderName, LOCATION, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, USER_AGENT};
 use http::{HeaderMap, HeaderValue, Method, Request, Response};
 use http_body_util::Full;
 use hyper::body::Incoming;
@@ -14,12 +14,15 @@ use url::Url;
 
 use crate::model::Reason;
 
-use super::connect::{AGENT, Connector, proxy_auth_message, schemes, seconds};
+use super::connect::{AGENT, Connector, seconds};
 use super::error::{EgressError, Phase, Place};
 use super::pool::{Key, Pool, Sender};
 use super::response::{HttpResponse, root_cause};
-use super::rules::{Override, Route};
+use super::route::Route;
+use super::rules::Override;
+use super::tls::Rejected;
 use super::trust::CaBundle;
+use super::tunnel::{distinct, proxy_auth_message, schemes};
 use super::{Authorization, BasicCredentials, ClientIdentity, Destination, Egress};
 
 /// How many redirects are followed.
@@ -86,7 +89,8 @@ pub struct HttpClient {
 impl HttpClient {
     /// A client that has made no connection yet.
     pub fn new(egress: Egress, config: HttpConfig) -> Self {
-        let connector = Connector::new(egress.clone(), config.ca.clone(), config.identity.clone(), config.timeouts.clone());
+        let connector =
+            Connector::new(egress.clone(), config.ca.clone(), config.identity.clone(), config.timeouts.clone());
         Self { egress, connector, config, pool: Arc::default() }
     }
 
@@ -111,10 +115,23 @@ impl HttpClient {
     /// GET that follows redirects: at most five, never from https to http. The rules are asked again at each hop, and
     /// credentials go only to the host and port of `url`. [`HttpResponse::url`] tells where it ended.
     pub async fn get(&self, url: &Url, headers: &HeaderMap) -> Result<HttpResponse, EgressError> {
+        self.follow(Method::GET, url, headers).await
+    }
+
+    /// HEAD that follows redirects as [`HttpClient::get`] does.
+    pub async fn head(&self, url: &Url, headers: &HeaderMap) -> Result<HttpResponse, EgressError> {
+        self.follow(Method::HEAD, url, headers).await
+    }
+
+    async fn follow(&self, method: Method, url: &Url, headers: &HeaderMap) -> Result<HttpResponse, EgressError> {
         let mut at = url.clone();
+        // What the caller logs in with is for its own host, as the client's credentials are.
+        let mut elsewhere = headers.clone();
+        elsewhere.remove(AUTHORIZATION);
         for _ in 0..=MOST_REDIRECTS {
             let with_credentials = same_origin(url, &at);
-            let answer = self.send(Method::GET, &at, headers, Bytes::new(), with_credentials).await?;
+            let headers = if with_credentials { headers } else { &elsewhere };
+            let answer = self.send(method.clone(), &at, headers, Bytes::new(), with_credentials).await?;
             if !matches!(answer.status.as_u16(), 301 | 302 | 303 | 307 | 308) {
                 return Ok(answer);
             }
@@ -155,11 +172,8 @@ impl HttpClient {
     }
 
     fn place(&self, url: &Url) -> Result<Place, EgressError> {
-        let host = authority(url);
-        match self.egress.rules().decide(url, &self.config.route) {
-            Ok(decision) => Ok(Place { host, decision }),
-            Err(error) => Err(EgressError::no_route(host, &error)),
-        }
+        let target = Destination::of_url(url).map_err(|error| EgressError::no_route(authority(url), &error))?;
+        self.egress.place(&target, &self.config.route)
     }
 
     /// One request, and a second try on a new connection when a reused one turns out to be dead. Only for requests
@@ -284,10 +298,12 @@ impl HttpClient {
                 .filter_map(|value| value.to_str().ok())
                 .flat_map(schemes)
                 .collect();
-            let access = response.place.decision.route.proxy().and_then(|name| self.connector.proxy_access(name));
+            let proxy = response.place.decision.route.proxy().unwrap_or_default();
+            let access = self.connector.proxy_access(proxy);
             let sent = forwarded && access.is_some_and(|access| access.credentials.is_some());
-            let message = proxy_auth_message(&offered, sent);
-            return Err(response.place.error(Reason::ProxyAuthRequired, Phase::FirstByte, message));
+            let message = proxy_auth_message(&distinct(offered), sent, proxy);
+            let after = response.retry_after();
+            return Err(response.place.error(Reason::ProxyAuthRequired, Phase::FirstByte, message).after(after));
         }
         let own_page = by_squid || (forwarded && response.is_html());
         let reason = match status {
@@ -307,6 +323,9 @@ impl HttpClient {
 const SQUID_ERROR: HeaderName = HeaderName::from_static("x-squid-error");
 
 fn broken_head(error: &hyper::Error, place: &Place) -> EgressError {
+    if let Some(rejected) = Rejected::among(error) {
+        return rejected.at(place);
+    }
     if error.is_parse() {
         let message = format!("the answer is not HTTP/1.1 ({})", root_cause(error));
         return place.error(Reason::ProtocolError, Phase::FirstByte, message);

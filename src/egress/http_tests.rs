@@ -3,10 +3,10 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use tokio::io::AsyncWriteExt as _;
 
 use super::*;
-use crate::egress::rules::{ProxyScheme, ProxyUrl};
 use crate::egress::stream::Stream;
 use crate::egress::testing::{Authority, ProxyBehaviour, TestProxy, be_silent, read_head, serve};
 use crate::egress::{Phase, SystemRoots};
+use crate::egress::{ProxyScheme, ProxyUrl};
 
 fn quick() -> Timeouts {
     let brief = Duration::from_millis(300);

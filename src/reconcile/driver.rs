@@ -201,6 +201,7 @@ impl Driver {
         warnings.extend(self.rules.problems_of(&instance));
         warnings.extend(self.fleet.current().problems.iter().cloned());
         warnings.extend(memory.rules.iter().flat_map(|compiled| compiled.problems.iter().cloned()));
+        let stale = self.sources.stale_of(application.metadata.name.as_deref().unwrap_or_default());
         let limit = application.spec.revision_history_limit.and_then(|limit| usize::try_from(limit).ok());
         let mut status = derive(&Observed {
             previous: &memory.status,
@@ -210,6 +211,7 @@ impl Driver {
             attempt: memory.attempt.as_ref().map(AttemptMemory::report),
             unsupported: &unsupported,
             warnings: &warnings,
+            stale: stale.as_deref(),
             held: memory.kept_by.as_ref(),
             dependencies: &memory.awaited,
             fights: &fights(&memory.heals, self.clock.now()),

@@ -8,6 +8,7 @@ use std::time::Duration;
 use tracing::{info, warn};
 
 use super::access::Access;
+use super::freshness::staleness;
 use super::sources::{Sources, failure_of};
 use super::tracker::{TargetState, Tracker, lock};
 use crate::git::{FetchLimits, GitError, Remote, RemoteConfig, Target, ref_prefixes, resolve};
@@ -19,8 +20,10 @@ impl Sources {
     /// Takes note of what a poll found and wakes whom it concerns.
     pub(super) fn publish(&self, tracker: &Tracker, number: u64, found: BTreeMap<Target, TargetState>) {
         let (mut asking, mut due) = (BTreeMap::new(), BTreeSet::new());
+        let now = self.connections.now();
         {
             let mut state = lock(&tracker.state);
+            let (max_age, contact) = (state.max_age, (state.reached, state.answers));
             let first = state.ended == 0;
             state.ended = number;
             for (target, mut new) in found {
@@ -30,9 +33,13 @@ impl Sources {
                     // A failure never takes the last good revision away.
                     new.revision.clone_from(&old.revision);
                 }
+                if new.made.is_none() && new.revision == old.revision {
+                    new.made = old.made;
+                }
                 if new.reference.is_none() && new.revision == old.revision {
                     new.reference.clone_from(&old.reference);
                 }
+                new.stale = staleness(tracker, &target, &new, max_age, contact, now);
                 if first || new != old {
                     due.extend(applications.keys().cloned());
                 }
@@ -60,6 +67,7 @@ impl Sources {
         self.metrics.polled();
         if tracker.asked.swap(false, Ordering::AcqRel) {
             self.access.forget_all_secrets();
+            self.beside.forget_refusals();
         }
         let access = self.access.access(&tracker.url).await;
         let mut result = match access {
@@ -70,7 +78,7 @@ impl Sources {
         if let Err((failure, _, Some(stale))) = &result
             && may_be_rotated(failure.reason)
         {
-            self.access.forget_secrets(&stale.secrets);
+            self.access.forget_secrets(&stale.secrets).await;
             if let Ok(access) = self.access.access(&tracker.url).await
                 && access.fingerprint != stale.fingerprint
             {
@@ -80,35 +88,25 @@ impl Sources {
         match result {
             Ok((access, found)) => {
                 self.connections.report(access.repository.as_deref(), access.proxy.as_deref(), None).await;
-                (found, None)
+                (self.remember(tracker, found).await, None)
             }
             Err((failure, retry_after, access)) => {
                 warn!(reason = %failure.reason, message = %failure.message, "the source can't be asked");
                 let (repository, proxy) = access.map(|access| (access.repository, access.proxy)).unwrap_or_default();
                 let repository = repository.or_else(|| lock(&tracker.state).repository.clone());
-                self.connections.report(repository.as_deref(), proxy.as_deref(), Some(&failure)).await;
-                let stored = self.stored(tracker).await;
-                let found = targets
-                    .iter()
-                    .map(|target| {
-                        let revision = stored.get(&tip_name(target)).cloned();
-                        (target.clone(), TargetState { revision, reference: None, failure: Some(failure.clone()) })
-                    })
-                    .collect();
+                let (found, failure_of_source) = self.recall(tracker, targets, &failure).await;
+                self.connections.report(repository.as_deref(), None, Some(&failure_of_source)).await;
+                self.connections.report(None, proxy.as_deref(), Some(&failure)).await;
                 (found, retry_after)
             }
         }
-    }
-
-    async fn stored(&self, tracker: &Tracker) -> BTreeMap<String, Revision> {
-        let store = Arc::clone(&tracker.store);
-        tokio::task::spawn_blocking(move || store.tips().unwrap_or_default()).await.unwrap_or_default()
     }
 
     async fn ask(&self, tracker: &Tracker, access: Access, targets: &[Target]) -> Result<Answer, Refusal> {
         let remote = {
             let mut state = lock(&tracker.state);
             state.repository.clone_from(&access.repository);
+            state.max_age = access.max_age;
             match &state.remote {
                 Some((fingerprint, remote)) if *fingerprint == access.fingerprint => Arc::clone(remote),
                 _ => {
@@ -156,7 +154,11 @@ impl Sources {
                     if !matches!(target, Target::Commit(_)) {
                         seen.insert(resolved.revision.clone());
                     }
-                    TargetState { revision: Some(resolved.revision), reference: resolved.reference, failure: None }
+                    TargetState {
+                        revision: Some(resolved.revision),
+                        reference: resolved.reference,
+                        ..TargetState::default()
+                    }
                 }
                 Err(error) => TargetState { failure: Some(failure_of(&error)), ..TargetState::default() },
             };
@@ -213,7 +215,7 @@ impl Sources {
 }
 
 /// Refusals that end when a password or an authority is replaced.
-fn may_be_rotated(reason: Reason) -> bool {
+pub(super) fn may_be_rotated(reason: Reason) -> bool {
     matches!(reason, Reason::AuthFailed | Reason::ProxyAuthRequired | Reason::TlsUntrusted | Reason::ProxyTlsUntrusted)
 }
 

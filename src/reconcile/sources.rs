@@ -7,10 +7,13 @@ use std::time::Duration;
 
 use tracing::{Instrument as _, info_span};
 
-use super::access::AccessBuilder;
+use super::access::{AccessBuilder, coverage};
 use super::connections::Connections;
 use super::queue::Queue;
+use super::store_key::StoreKey;
+use super::trees::Beside;
 use super::tracker::{Tracker, lock, run};
+use crate::api::RepositorySpec;
 use crate::git::{GitError, RepositoryUrl, Store, StoreLimits, Target};
 use crate::metrics::Metrics;
 use crate::model::{Hash64, Reason, Revision};
@@ -40,6 +43,10 @@ pub struct SourceState {
     pub reference: Option<String>,
     /// Why the last poll failed.
     pub failure: Option<Failure>,
+    /// How old the revision may be.
+    pub max_age: Option<Duration>,
+    /// That it is older, as a sentence.
+    pub stale: Option<String>,
     /// Number of the last poll that ended; 0 before the first that asked for this target.
     pub polls: u64,
     /// Where the objects are.
@@ -50,6 +57,8 @@ pub struct SourceState {
 pub struct Sources {
     pub(super) access: AccessBuilder,
     pub(super) connections: Connections,
+    pub(super) store_key: StoreKey,
+    pub(super) beside: Beside,
     directory: PathBuf,
     pub(super) metrics: Arc<Metrics>,
     pub(super) queue: Arc<Queue>,
@@ -71,6 +80,7 @@ impl Sources {
     pub fn new(
         access: AccessBuilder,
         connections: Connections,
+        store_key: StoreKey,
         directory: PathBuf,
         metrics: Arc<Metrics>,
         queue: Arc<Queue>,
@@ -78,6 +88,8 @@ impl Sources {
         Arc::new(Self {
             access,
             connections,
+            store_key,
+            beside: Beside::default(),
             directory,
             metrics,
             queue,
@@ -150,7 +162,8 @@ impl Sources {
         true
     }
 
-    async fn open(&self, url: &RepositoryUrl) -> Result<Arc<Store>, Failure> {
+    /// The store of a repository, the same for all who use it.
+    pub(super) async fn open(&self, url: &RepositoryUrl) -> Result<Arc<Store>, Failure> {
         let mut stores = self.stores.lock().await;
         if let Some(store) = stores.get(url.as_str()).and_then(Weak::upgrade) {
             return Ok(store);
@@ -186,6 +199,8 @@ impl Sources {
                     revision: target.revision,
                     reference: target.reference,
                     failure: target.failure,
+                    max_age: state.max_age,
+                    stale: target.stale,
                     polls,
                     store: Arc::clone(&tracker.store),
                 })
@@ -214,6 +229,15 @@ impl Sources {
     /// Reports anew on a Repository or EgressProxy, because its spec has changed.
     pub fn forget_report(&self, is_proxy: bool, name: &str) {
         self.connections.forget(is_proxy, name);
+    }
+
+    /// Polls now what these Repositories are about: one of them was made, changed or deleted.
+    pub fn poll_covered<'a>(&self, by: impl IntoIterator<Item = &'a RepositorySpec> + Clone) {
+        for tracker in lock(&self.inner).trackers.values() {
+            if by.clone().into_iter().any(|spec| coverage(spec, &tracker.url).is_some()) {
+                tracker.poll();
+            }
+        }
     }
 
     /// Polls every repository now: the ways out, or the objects that say how to reach them, have changed.

@@ -5,10 +5,12 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
+use jiff::Timestamp;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use super::sources::{DEFAULT_INTERVAL, Sources};
+use super::verified::VerifiedIndex;
 use crate::git::{Remote, RepositoryUrl, Store, Target};
 use crate::model::{Hash64, Revision};
 use crate::status::Failure;
@@ -20,6 +22,8 @@ const FIRST_RETRY: Duration = Duration::from_secs(2);
 pub(super) struct Tracker {
     pub(super) url: RepositoryUrl,
     pub(super) store: Arc<Store>,
+    /// What was verified, for the next start.
+    pub(super) verified: VerifiedIndex,
     poke: Notify,
     /// Number of the last poll that started.
     started: AtomicU64,
@@ -39,6 +43,12 @@ pub(super) struct TrackerState {
     pub(super) remote: Option<(Hash64, Arc<Remote>)>,
     /// Name of the Repository object that covers the URL.
     pub(super) repository: Option<String>,
+    /// How old the tip of a target may be, by that object.
+    pub(super) max_age: Option<Duration>,
+    /// When the source last answered, in this life or a former one.
+    pub(super) reached: Option<Timestamp>,
+    /// Whether it answered the last poll.
+    pub(super) answers: bool,
     stopped: bool,
     /// Applications that asked for a poll, with the number of the poll that answers them.
     pub(super) asked: BTreeMap<String, u64>,
@@ -58,6 +68,10 @@ pub(super) struct TargetState {
     pub(super) revision: Option<Revision>,
     /// The full name of the ref that gave the revision, where that is known and not the target itself.
     pub(super) reference: Option<String>,
+    /// When the revision was made, where that is known.
+    pub(super) made: Option<Timestamp>,
+    /// That the revision is older than it may be, as a sentence.
+    pub(super) stale: Option<String>,
     /// Why the last poll failed.
     pub(super) failure: Option<Failure>,
 }
@@ -70,9 +84,11 @@ pub(super) fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
 impl Tracker {
     /// Nobody wants anything of it yet.
     pub(super) fn new(url: RepositoryUrl, store: Arc<Store>) -> Self {
+        let verified = VerifiedIndex::new(store.directory(), url.as_str());
         Self {
             url,
             store,
+            verified,
             poke: Notify::new(),
             started: AtomicU64::new(0),
             asked: AtomicBool::new(false),
@@ -120,19 +136,22 @@ pub(super) async fn run(sources: Weak<Sources>, tracker: Arc<Tracker>) {
     loop {
         let number = tracker.started.fetch_add(1, Ordering::AcqRel) + 1;
         let Some(sources) = sources.upgrade() else { return };
-        let (targets, interval) = {
+        let (stopped, targets, interval) = {
             let state = lock(&tracker.state);
-            if state.stopped {
-                return;
-            }
-            (state.wanted.keys().cloned().collect::<Vec<_>>(), state.interval().unwrap_or(DEFAULT_INTERVAL))
+            let targets: Vec<Target> = state.wanted.keys().cloned().collect();
+            (state.stopped, targets, state.interval().unwrap_or(DEFAULT_INTERVAL))
         };
+        if stopped {
+            sources.forget_freshness(&tracker).await;
+            return;
+        }
         let (found, retry_after) = sources.poll_once(&tracker, &targets).await;
         let failed = found.values().any(|target| target.failure.is_some());
         let passing =
             found.values().filter_map(|target| target.failure.as_ref()).any(|failure| !failure.reason.is_terminal());
         failures = if failed { failures.saturating_add(1) } else { 0 };
         sources.publish(&tracker, number, found);
+        sources.report_freshness(&tracker).await;
         drop(sources);
         // Jitter keeps the repositories of one host, and the operators of one fleet, from asking in step.
         let jittered = interval.mul_f64(0.9 + 0.2 * fastrand::f64());

@@ -40,6 +40,8 @@ pub(super) struct Ingested {
 #[derive(Debug, Default)]
 pub(super) struct PackEnd {
     pub wants: BTreeSet<Revision>,
+    /// Annotated tags that were asked for besides.
+    pub tags: BTreeSet<Revision>,
     pub shallow: BTreeSet<Revision>,
     pub unshallow: BTreeSet<Revision>,
 }
@@ -168,6 +170,9 @@ fn write(store: &Store, limits: PackLimits, incoming: &mut mpsc::Receiver<Piece>
         let id = Oid::from_str(want.as_str()).map_err(failed)?;
         let recorded = repository.reference(&format!("{FETCHED}{want}"), id, true, "fetch");
         recorded.map_err(|error| GitError::store("recording a fetched commit", &error))?;
+    }
+    for tag in &end.tags {
+        store.keep_tag(&odb, tag)?;
     }
     Ok(came)
 }

@@ -24,6 +24,7 @@ mod lfs;
 mod mounted;
 mod packet_line;
 mod protocol;
+mod raw;
 mod remote;
 mod resolve;
 mod snapshot;

@@ -139,17 +139,30 @@ impl Remote {
     /// otherwise). What the store holds already isn't sent again. Nothing is asked when the store has all of `wants`.
     /// On failure the store is as before.
     pub async fn fetch(&self, store: &Store, wants: &[Revision], limits: FetchLimits) -> Result<FetchStats, GitError> {
-        self.limited(self.fetch_missing(store, wants, limits)).await
+        self.fetch_with_tags(store, wants, &[], limits).await
+    }
+
+    /// As `fetch`, and brings the objects of annotated tags besides: whoever verifies a release needs what is signed.
+    pub async fn fetch_with_tags(
+        &self,
+        store: &Store,
+        wants: &[Revision],
+        tags: &[Revision],
+        limits: FetchLimits,
+    ) -> Result<FetchStats, GitError> {
+        self.limited(self.fetch_missing(store, wants, tags, limits)).await
     }
 
     async fn fetch_missing(
         &self,
         store: &Store,
         wants: &[Revision],
+        tags: &[Revision],
         limits: FetchLimits,
     ) -> Result<FetchStats, GitError> {
-        let (missing, held) = {
+        let (missing, tags, held) = {
             let (store, wants) = (store.clone(), wants.to_vec());
+            let mut tags: BTreeSet<Revision> = tags.iter().cloned().collect();
             let look = move || {
                 let mut missing = BTreeSet::new();
                 for want in wants {
@@ -157,17 +170,18 @@ impl Remote {
                         missing.insert(want);
                     }
                 }
+                tags.retain(|tag| !store.has_tag(tag));
                 let held = store.held()?;
-                Ok::<_, GitError>((missing, held))
+                Ok::<_, GitError>((missing, tags, held))
             };
             let looked = tokio::task::spawn_blocking(look).await;
             looked.map_err(|error| GitError::new(Reason::InternalError, error.to_string()))??
         };
-        if missing.is_empty() {
+        if missing.is_empty() && tags.is_empty() {
             return Ok(FetchStats::default());
         }
         let request = FetchRequest {
-            wants: missing.clone(),
+            wants: missing.union(&tags).cloned().collect(),
             haves: held.haves,
             shallow: held.shallow,
             depth: Some(1),
@@ -175,7 +189,7 @@ impl Remote {
         };
         let (mut parser, mut answer) = self.ask_for_pack(&request).await?;
         let sink = PackSink::open(store, PackLimits { bytes: limits.bytes, objects: limits.objects }).await;
-        let mut end = PackEnd { wants: missing, ..PackEnd::default() };
+        let mut end = PackEnd { wants: missing, tags, ..PackEnd::default() };
         match receive(&mut answer, &mut parser, &sink, &mut end).await {
             // When the writer has given up, ending the pack tells why.
             Ok(complete) => {

@@ -91,7 +91,7 @@ impl Store {
         })
     }
 
-    fn repository(&self) -> MutexGuard<'_, Repository> {
+    pub(super) fn repository(&self) -> MutexGuard<'_, Repository> {
         self.inner.repository.lock().unwrap_or_else(PoisonError::into_inner)
     }
 

@@ -121,9 +121,8 @@ fn verify(
     let Some(Signed { payload, signature, time }) = signed else {
         return Err(SignatureError::Unsigned { object: object.to_owned(), accepted });
     };
-    let refuse = |scheme| {
-        Err(SignatureError::KindNotAccepted { object: object.to_owned(), scheme, accepted: accepted.clone() })
-    };
+    let refuse =
+        |scheme| Err(SignatureError::KindNotAccepted { object: object.to_owned(), scheme, accepted: accepted.clone() });
     if signature.starts_with("-----BEGIN PGP ") {
         match &requirement.openpgp {
             Some(allowed) => keys.openpgp.verify(object, &payload, &signature, allowed, moment),

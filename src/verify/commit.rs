@@ -119,11 +119,8 @@ fn time_of(person: &[u8]) -> Option<i64> {
 
 fn text_of(signature: &[u8]) -> Result<String, String> {
     let text = std::str::from_utf8(signature).map_err(|_| "it is not text".to_owned())?;
-    let mut text: String = text.replace("\r\n", "\n");
-    if !text.ends_with('\n') {
-        text.push('\n');
-    }
-    Ok(text)
+    let end = if text.ends_with('\n') { "" } else { "\n" };
+    Ok(format!("{text}{end}").replace("\r\n", "\n"))
 }
 
 /// What of a commit is signed; `None` when it has no signature of its kind of id.

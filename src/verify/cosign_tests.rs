@@ -118,7 +118,8 @@ fn airgap_56_missing_keys_missing_signatures_and_keyless_ones_each_say_what_to_d
     let (ours, theirs) = (p256(), p256());
     let payload = payload(DIGEST);
     let signature = theirs.sign(&payload);
-    let said = |layers: &[CosignLayer<'_>], keys: &[CosignKey]| verify_cosign(DIGEST, layers, keys).unwrap_err().to_string();
+    let said =
+        |layers: &[CosignLayer<'_>], keys: &[CosignKey]| verify_cosign(DIGEST, layers, keys).unwrap_err().to_string();
     assert_eq!(
         said(&[layer(&payload, &signature)], &[]),
         format!(
@@ -171,8 +172,10 @@ fn airgap_56_bundles_are_verified_by_key() {
     assert!(matches!(check("{}", &[pair.key()]), Err(SignatureError::Malformed { .. })));
 
     let manifest = b"{\"schemaVersion\":2}";
-    let digest = format!("sha256:{}", super::super::commit::hexadecimal(
-        ring::digest::digest(&ring::digest::SHA256, manifest).as_ref()));
+    let digest = format!(
+        "sha256:{}",
+        super::super::commit::hexadecimal(ring::digest::digest(&ring::digest::SHA256, manifest).as_ref())
+    );
     let message = serde_json::json!({
         "mediaType": "application/vnd.dev.sigstore.bundle+json;version=0.2", "verificationMaterial": by_key(),
         "messageSignature": {"signature": pair.sign(manifest)},

@@ -120,7 +120,9 @@ pub enum SignatureError {
         config_map: &'static str,
     },
     /// The key or the signature is of the future.
-    #[error("{object} is signed by the {key} at {signed}, before {valid}, when that becomes valid; are all clocks right?")]
+    #[error(
+        "{object} is signed by the {key} at {signed}, before {valid}, when that becomes valid; are all clocks right?"
+    )]
     NotYetValid {
         /// What was looked at.
         object: String,
@@ -160,27 +162,4 @@ pub enum SignatureError {
         /// Where keys are kept.
         config_map: &'static str,
     },
-}
-
-impl SignatureError {
-    /// Whether the same judgement at a later time may come out differently without anything else having changed.
-    pub const fn passes_with_time(&self) -> bool {
-        match self {
-            Self::NotYetValid { .. } => true,
-            Self::Unsigned { .. }
-            | Self::UnknownFormat { .. }
-            | Self::Malformed { .. }
-            | Self::KindNotAccepted { .. }
-            | Self::NoKeys { .. }
-            | Self::UnknownKey { .. }
-            | Self::NotAllowed { .. }
-            | Self::Bad { .. }
-            | Self::Weak { .. }
-            | Self::Revoked { .. }
-            | Self::Expired { .. }
-            | Self::UnusableKey { .. }
-            | Self::AnotherObject { .. }
-            | Self::Keyless { .. } => false,
-        }
-    }
 }

@@ -69,9 +69,9 @@ struct Binding {
 
 impl Binding {
     fn of(signature: &Signature) -> Self {
-        let flagged = signature
-            .config()
-            .is_some_and(|config| config.hashed_subpackets().any(|part| matches!(part.data, SubpacketData::KeyFlags(_))));
+        let flagged = signature.config().is_some_and(|config| {
+            config.hashed_subpackets().any(|part| matches!(part.data, SubpacketData::KeyFlags(_)))
+        });
         Self {
             lifetime: signature.key_expiration_time().map(|time| time.as_secs()).filter(|seconds| *seconds > 0),
             may_sign: flagged.then(|| signature.key_flags().sign()),
@@ -143,7 +143,10 @@ impl Keyring {
     /// Whether one of these ids or fingerprints is that of a key here.
     pub(super) fn has_any(&self, allowed: &[String]) -> bool {
         self.certificates.iter().any(|certificate| {
-            certificate.keys.iter().any(|key| names(allowed, &certificate.fingerprint, &certificate.id) || key.is(allowed))
+            certificate
+                .keys
+                .iter()
+                .any(|key| names(allowed, &certificate.fingerprint, &certificate.id) || key.is(allowed))
         })
     }
 
@@ -157,8 +160,8 @@ impl Keyring {
         allowed: &[String],
         moment: Moment,
     ) -> Result<Signer, SignatureError> {
-        let signature = one_signature(armored)
-            .map_err(|why| SignatureError::Malformed { object: object.to_owned(), why })?;
+        let signature =
+            one_signature(armored).map_err(|why| SignatureError::Malformed { object: object.to_owned(), why })?;
         let signature = &signature.signature;
         if !is_strong(signature) {
             let algorithm = signature.hash_alg().map_or_else(|| "an unknown hash".to_owned(), |hash| hash.to_string());
@@ -322,9 +325,7 @@ fn certificate(key: SignedPublicKey) -> Certificate {
     let mut users: Vec<(&Signature, String)> = Vec::new();
     let mut weak = false;
     for user in &details.users {
-        let own = |signature: &&Signature| {
-            signature.verify_certification(&primary_key, Tag::UserId, &user.id).is_ok()
-        };
+        let own = |signature: &&Signature| signature.verify_certification(&primary_key, Tag::UserId, &user.id).is_ok();
         let certified = user.signatures.iter().filter(|one| one.typ() != Some(SignatureType::CertRevocation));
         weak |= certified.clone().any(|signature| !is_strong(signature));
         let newest = certified.filter(|one| is_strong(one)).filter(own).max_by_key(|one| made(one));
@@ -399,7 +400,9 @@ fn subordinate(primary: &PublicKey, subkey: SignedPublicSubKey, above: &Standing
     let (expires, standing) = match binding {
         _ if *above != Standing::Signs => (None, above.clone()),
         _ if revoked => (None, Standing::Revoked),
-        None => (None, Standing::Unusable("its primary key has not signed the subkey with SHA-256 or better".to_owned())),
+        None => {
+            (None, Standing::Unusable("its primary key has not signed the subkey with SHA-256 or better".to_owned()))
+        }
         Some(signature) => {
             let Binding { lifetime, may_sign, made: _ } = Binding::of(signature);
             let agreed = signature

@@ -61,7 +61,9 @@ pub enum PolicyError {
         field: &'static str,
     },
     /// A policy demands nothing in particular.
-    #[error("the project's policy about {url} has neither gpg nor ssh; write `gpg: {{mode: none}}` if nothing is to be signed")]
+    #[error(
+        "the project's policy about {url} has neither gpg nor ssh; write `gpg: {{mode: none}}` if nothing is to be signed"
+    )]
     Empty {
         /// The source.
         url: String,

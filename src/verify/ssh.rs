@@ -96,10 +96,8 @@ impl AllowedSigners {
             };
             found.push((entry, principals));
         }
-        let Some((entry, principals)) = found
-            .iter()
-            .find(|(_, principals)| is_allowed(principals, &fingerprint, allowed))
-            .or(found.first())
+        let Some((entry, principals)) =
+            found.iter().find(|(_, principals)| is_allowed(principals, &fingerprint, allowed)).or(found.first())
         else {
             return Err(SignatureError::UnknownKey {
                 object: object.to_owned(),
@@ -126,7 +124,8 @@ impl AllowedSigners {
         if PublicKey::from(key).verify(NAMESPACE, payload, &plain).is_err() {
             return Err(SignatureError::Bad { object: object.to_owned(), key: signer.to_string() });
         }
-        if !entry.namespaces.is_empty() && !entry.namespaces.iter().any(|pattern| glob(pattern, false).is_match(NAMESPACE))
+        if !entry.namespaces.is_empty()
+            && !entry.namespaces.iter().any(|pattern| glob(pattern, false).is_match(NAMESPACE))
         {
             return Err(unusable("its line in the list of signers has `namespaces` without `git`"));
         }

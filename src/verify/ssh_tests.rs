@@ -15,7 +15,8 @@ fn string(bytes: &[u8]) -> Vec<u8> {
 fn by_hardware(pair: &Ed25519KeyPair, text: &[u8]) -> (String, String) {
     let kind = b"sk-ssh-ed25519@openssh.com";
     let public = [string(kind), string(pair.public_key().as_ref()), string(b"ssh:")].concat();
-    let message = [&b"SSHSIG"[..], &string(b"git"), &string(b""), &string(b"sha256"), &string(&Sha256::digest(text))].concat();
+    let message =
+        [&b"SSHSIG"[..], &string(b"git"), &string(b""), &string(b"sha256"), &string(&Sha256::digest(text))].concat();
     let touched = [1, 0, 0, 0, 7];
     let signed = [&Sha256::digest(b"ssh:")[..], &touched, &Sha256::digest(&message)].concat();
     let signature = [string(kind), string(pair.sign(&signed).as_ref()), touched.to_vec()].concat();

@@ -14,7 +14,9 @@ pub(super) fn run(command: &mut Command) -> Vec<u8> {
 
 pub(super) fn run_with(command: &mut Command, input: &[u8]) -> Vec<u8> {
     command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-    let mut child = command.spawn().unwrap_or_else(|error| panic!("{command:?}: {error}; install git, gnupg, openssl and openssh-client"));
+    let mut child = command
+        .spawn()
+        .unwrap_or_else(|error| panic!("{command:?}: {error}; install git, gnupg, openssl and openssh-client"));
     child.stdin.take().unwrap().write_all(input).unwrap();
     let output = child.wait_with_output().unwrap();
     assert!(output.status.success(), "{command:?}: {}", String::from_utf8_lossy(&output.stderr));
@@ -37,7 +39,13 @@ impl Gpg {
 
     pub(super) fn command(&self) -> Command {
         let mut command = Command::new("gpg");
-        command.env("GNUPGHOME", self.home.path()).args(["--batch", "--quiet", "--no-tty", "--pinentry-mode", "loopback"]);
+        command.env("GNUPGHOME", self.home.path()).args([
+            "--batch",
+            "--quiet",
+            "--no-tty",
+            "--pinentry-mode",
+            "loopback",
+        ]);
         command.args(["--passphrase", ""]);
         command
     }
@@ -88,7 +96,11 @@ pub(super) struct SshKey {
 impl SshKey {
     pub(super) fn new(kind: &[&str], comment: &str) -> Self {
         let home = tempfile::tempdir().unwrap();
-        run(Command::new("ssh-keygen").args(["-q", "-N", "", "-C", comment, "-t"]).args(kind).arg("-f").arg(home.path().join("key")));
+        run(Command::new("ssh-keygen")
+            .args(["-q", "-N", "", "-C", comment, "-t"])
+            .args(kind)
+            .arg("-f")
+            .arg(home.path().join("key")));
         Self { home }
     }
 

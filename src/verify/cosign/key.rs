@@ -52,9 +52,11 @@ impl CosignKey {
     /// A sentence that says what is wrong with the text.
     pub fn read(name: &str, pem: &str) -> Result<Self, String> {
         if pem.contains("PRIVATE KEY") {
-            return Err("it holds a private key, which must never be here: put cosign.pub in its place, and take the key \
+            return Err(
+                "it holds a private key, which must never be here: put cosign.pub in its place, and take the key \
                         for stolen"
-                .to_owned());
+                    .to_owned(),
+            );
         }
         let mut found = Pem::iter_from_buffer(pem.as_bytes());
         let first = found.next().ok_or("it holds no PEM text; put in the file cosign.pub")?;
@@ -64,7 +66,9 @@ impl CosignKey {
         }
         match first.label.as_str() {
             "PUBLIC KEY" => {}
-            "CERTIFICATE" => return Err("it is a certificate, and a public key is wanted (`openssl x509 -pubkey`)".to_owned()),
+            "CERTIFICATE" => {
+                return Err("it is a certificate, and a public key is wanted (`openssl x509 -pubkey`)".to_owned());
+            }
             other => return Err(format!("it is a `{other}`, and a `PUBLIC KEY` is wanted")),
         }
         let (rest, info) = SubjectPublicKeyInfo::from_der(&first.contents)

@@ -120,7 +120,8 @@ fn options(text: &str, entry: &mut Entry) -> Result<(), String> {
         });
         let (option, after) = end.map_or((rest, ""), |(at, _)| (&rest[..at], &rest[at + 1..]));
         rest = after;
-        let (name, value) = option.split_once('=').map_or((option, None), |(name, value)| (name, Some(unquoted(value))));
+        let (name, value) =
+            option.split_once('=').map_or((option, None), |(name, value)| (name, Some(unquoted(value))));
         match (name.to_ascii_lowercase().as_str(), value) {
             ("cert-authority", None) => entry.authority = true,
             ("namespaces", Some(list)) => {

@@ -89,6 +89,7 @@ const RULES: &[Rule] = &[
         ],
     ),
     rule(PURE, "preflight", &["model", "api", "desired"]),
+    rule(PURE, "verify", &["model", "api"]),
     rule(ACTING, "egress", &["model", "api", "clock", "metrics"]),
     rule(PURE, "git::version", &[]),
     rule(ACTING, "git", &["model", "api", "clock", "metrics", "egress"]),
@@ -126,6 +127,7 @@ const RULES: &[Rule] = &[
             "preflight",
             "windows",
             "dependencies",
+            "verify",
             "status",
             "egress",
             "git",
@@ -174,6 +176,7 @@ struct Wall {
 
 const WALLS: &[Wall] = &[
     Wall { path: "cel", allowed: &["expression"], why: "what an expression may cost is bounded in one place" },
+    Wall { path: "pgp", allowed: &["verify"], why: "which signatures count is decided in one place" },
     Wall { path: "mlua", allowed: &["health::rules"], why: "what a script may do and cost is bounded in one place" },
     Wall { path: "git2", allowed: &["git"], why: "git objects are read and written in one place" },
     Wall {

@@ -63,7 +63,19 @@ impl Remote {
     /// otherwise). What the store holds already isn't sent again. Nothing is asked when the store has all of `wants`.
     /// On failure the store is as before, but for pieces that later attempts build on (see [`Self::pieced`]).
     pub async fn fetch(&self, store: &Store, wants: &[Revision], limits: FetchLimits) -> Result<FetchStats, GitError> {
-        self.limited(self.fetch_missing(store, wants, limits)).await
+        self.fetch_with_tags(store, wants, &[], limits).await
+    }
+
+    /// As [`Self::fetch`], and brings the objects of annotated tags besides: whoever verifies a release needs what is
+    /// signed.
+    pub async fn fetch_with_tags(
+        &self,
+        store: &Store,
+        wants: &[Revision],
+        tags: &[Revision],
+        limits: FetchLimits,
+    ) -> Result<FetchStats, GitError> {
+        self.limited(self.fetch_missing(store, wants, tags, limits)).await
     }
 
     /// Why commits are fetched in pieces at present, in a sentence; `None` while they come whole. It begins when three
@@ -86,11 +98,13 @@ impl Remote {
         &self,
         store: &Store,
         wants: &[Revision],
+        tags: &[Revision],
         limits: FetchLimits,
     ) -> Result<FetchStats, GitError> {
-        let work = (store.clone(), wants.to_vec());
-        let (missing, held) = blocking(move || {
-            let (store, wants) = work;
+        let work = (store.clone(), wants.to_vec(), tags.iter().cloned().collect::<BTreeSet<_>>());
+        let (missing, tags, held) = blocking(move || {
+            let (store, wants, mut tags) = work;
+            tags.retain(|tag| !store.has_tag(tag));
             let mut missing = BTreeSet::new();
             for want in wants {
                 if !store.has(&want)? {
@@ -98,22 +112,22 @@ impl Remote {
                 }
             }
             let held = store.held()?;
-            Ok((missing, held))
+            Ok((missing, tags, held))
         })
         .await?;
-        if missing.is_empty() {
+        if missing.is_empty() && tags.is_empty() {
             return Ok(FetchStats::default());
         }
         let way = self.way().clone();
         if way.cuts < PATIENCE || !way.has_filters {
             let request = FetchRequest {
-                wants: missing.clone(),
+                wants: missing.union(&tags).cloned().collect(),
                 haves: held.haves,
                 shallow: held.shallow,
                 depth: Some(1),
                 filter: None,
             };
-            let end = PackEnd { wants: missing.clone(), ..PackEnd::default() };
+            let end = PackEnd { wants: missing.clone(), tags: tags.clone(), ..PackEnd::default() };
             match self.fetch_pack(store, &request, limits, end).await {
                 Ok(stats) => {
                     *self.way() = Way::default();
@@ -138,6 +152,12 @@ impl Remote {
             }
         }
         let done = self.fetch_in_pieces(store, &missing, limits).await?;
+        if !tags.is_empty() {
+            // Small: the commits that they name have just come.
+            let request =
+                FetchRequest { wants: tags.clone(), haves: missing, depth: Some(1), ..FetchRequest::default() };
+            self.fetch_pack(store, &request, limits, PackEnd { tags, ..PackEnd::default() }).await?;
+        }
         // The next one may come whole; if not, one cut is enough.
         self.way().cuts = PATIENCE - 1;
         Ok(done)

@@ -40,6 +40,8 @@ pub(super) struct Ingested {
 #[derive(Debug, Default)]
 pub(super) struct PackEnd {
     pub wants: BTreeSet<Revision>,
+    /// Annotated tags that were asked for besides.
+    pub tags: BTreeSet<Revision>,
     pub shallow: BTreeSet<Revision>,
     pub unshallow: BTreeSet<Revision>,
 }
@@ -170,6 +172,9 @@ fn write(store: &Store, limits: PackLimits, incoming: &mut mpsc::Receiver<Piece>
         recorded.map_err(|error| GitError::store("recording a fetched commit", &error))?;
     }
     CommitList::Partial.remove(store.dir(), &end.wants)?;
+    for tag in &end.tags {
+        store.keep_tag(&odb, tag)?;
+    }
     Ok(came)
 }
 

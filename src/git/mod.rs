@@ -26,6 +26,7 @@ mod mounted;
 mod packet_line;
 mod pieces;
 mod protocol;
+mod raw;
 mod remote;
 mod resolve;
 mod snapshot;

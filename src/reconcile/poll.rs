@@ -154,7 +154,7 @@ impl Sources {
             listed?
         };
         let mut found = BTreeMap::new();
-        let mut seen = BTreeSet::new();
+        let (mut seen, mut tags) = (BTreeSet::new(), BTreeSet::new());
         for target in targets {
             let state = match resolve(target, &references, url) {
                 Ok(resolved) => {
@@ -162,6 +162,7 @@ impl Sources {
                     if !matches!(target, Target::Commit(_)) {
                         seen.insert(resolved.revision.clone());
                     }
+                    tags.extend(resolved.tag);
                     TargetState {
                         revision: Some(resolved.revision),
                         reference: resolved.reference,
@@ -172,10 +173,10 @@ impl Sources {
             };
             found.insert(SourceTarget::Git(target.clone()), state);
         }
-        self.fetch(tracker, remote, seen).await?;
+        self.fetch(tracker, remote, seen, tags).await?;
         for (target, state) in &mut found {
             let SourceTarget::Git(Target::Commit(commit)) = target else { continue };
-            match self.fetch(tracker, remote, BTreeSet::from([commit.clone()])).await {
+            match self.fetch(tracker, remote, BTreeSet::from([commit.clone()]), BTreeSet::new()).await {
                 Ok(()) => {}
                 Err(error) if matches!(error.reason, Reason::RefNotFound | Reason::ServerError) => {
                     *state = TargetState { failure: Some(failure_of(&error)), ..TargetState::default() };
@@ -187,19 +188,26 @@ impl Sources {
         Ok(found)
     }
 
-    /// Fetches what of these commits is not in the store.
-    async fn fetch(&self, tracker: &Tracker, remote: &Remote, commits: BTreeSet<Revision>) -> Result<(), GitError> {
+    /// Fetches what of these commits and annotated tags is not in the store.
+    async fn fetch(
+        &self,
+        tracker: &Tracker,
+        remote: &Remote,
+        commits: BTreeSet<Revision>,
+        tags: BTreeSet<Revision>,
+    ) -> Result<(), GitError> {
         let store = Arc::clone(&tracker.store);
-        let wants: Vec<Revision> = tokio::task::spawn_blocking(move || {
-            commits.into_iter().filter(|revision| !store.has(revision).unwrap_or(false)).collect()
+        let (wants, tags): (Vec<Revision>, Vec<Revision>) = tokio::task::spawn_blocking(move || {
+            let wants = commits.into_iter().filter(|revision| !store.has(revision).unwrap_or(false)).collect();
+            (wants, tags.into_iter().filter(|tag| !store.has_tag(tag)).collect())
         })
         .await
         .unwrap_or_default();
-        if wants.is_empty() {
+        if wants.is_empty() && tags.is_empty() {
             return Ok(());
         }
         let host = &tracker.url.host();
-        let fetched = remote.fetch(&tracker.store, &wants, FetchLimits::default()).await;
+        let fetched = remote.fetch_with_tags(&tracker.store, &wants, &tags, FetchLimits::default()).await;
         self.metrics.git_requested(host, GitOperation::Fetch, fetched.as_ref().err().map(|error| error.reason));
         let statistics = fetched?;
         self.metrics.git_received(host, statistics.bytes);

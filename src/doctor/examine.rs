@@ -136,25 +136,30 @@ fn login_of(access: &Access) -> String {
     }
 }
 
+/// What follows on an open connection to a git server.
+const GIT_STEPS: [StepName; 2] = [StepName::Auth, StepName::LsRefs];
+
 async fn git(url: &RepositoryUrl, targets: &BTreeSet<Target>, access: &AccessBuilder, steps: &mut Vec<Step>) {
-    const REST: [StepName; 2] = [StepName::Auth, StepName::LsRefs];
-    let access = match access.access(url).await {
-        Ok(access) => access,
+    match access.access(url).await {
+        Ok(access) => git_by(url, targets, access, steps).await,
         Err(failure) => {
             steps.push(failed(StepName::Route, &failure));
-            return skip(&REST, steps);
+            skip(&GIT_STEPS, steps);
         }
-    };
+    }
+}
+
+async fn git_by(url: &RepositoryUrl, targets: &BTreeSet<Target>, access: Access, steps: &mut Vec<Step>) {
     let destination = match destination_of(url.base()) {
         Ok(destination) => destination,
         Err(problem) => {
             steps.push(Step::failed(StepName::Route, None, Reason::InvalidSpec, problem));
-            return skip(&REST, steps);
+            return skip(&GIT_STEPS, steps);
         }
     };
     let (ca, identity) = (access.ca.clone(), access.identity.clone());
     if !probe(&access.egress, &destination, &access.route, ca, identity, &access.timeouts, steps).await {
-        return skip(&REST, steps);
+        return skip(&GIT_STEPS, steps);
     }
     let login = login_of(&access);
     let remote = Remote::new(RemoteConfig {
@@ -246,8 +251,12 @@ async fn http(
         None => Ok(None),
     };
     let (egress, config, login) = match (access, ways_out) {
-        (Err(failure), _) | (Ok(None), Err(failure)) => {
-            steps.push(failed(StepName::Route, &failure.clone()));
+        (Err(failure), _) => {
+            steps.push(failed(StepName::Route, &failure));
+            return skip(&[StepName::Auth, last], steps);
+        }
+        (Ok(None), Err(failure)) => {
+            steps.push(failed(StepName::Route, failure));
             return skip(&[StepName::Auth, last], steps);
         }
         (Ok(Some(access)), _) => {

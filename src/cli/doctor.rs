@@ -8,6 +8,7 @@ use clap::{Args, ValueEnum};
 use thiserror::Error;
 
 use super::Exit;
+use crate::clock::Clock;
 use crate::doctor::{self, Argument, DoctorError, Request};
 use crate::model::parse_duration;
 use crate::settings::{Environment, SettingsError, namespace};
@@ -68,12 +69,22 @@ pub enum DoctorVerbError {
     Print(#[source] io::Error),
 }
 
-pub(super) async fn run(arguments: DoctorArguments, output: &mut impl Write) -> Result<Exit, DoctorVerbError> {
+pub(super) async fn run(
+    arguments: DoctorArguments,
+    clock: &Clock,
+    output: &mut impl Write,
+) -> Result<Exit, DoctorVerbError> {
     let DoctorArguments { destinations, only, kubeconfig, namespace: given, timeout, output: form } = arguments;
-    let namespace = namespace(given, &Environment::read())?;
-    let request =
-        Request { kubeconfig, namespace, arguments: destinations, only_arguments: only, timeout };
-    let report = doctor::diagnose(request).await?;
+    let environment = Environment::read();
+    let request = Request {
+        kubeconfig,
+        namespace: namespace(given, &environment)?,
+        arguments: destinations,
+        only_arguments: only,
+        timeout,
+        proxies: environment.proxy,
+    };
+    let report = doctor::diagnose(request, clock.clone()).await?;
     let text = match form {
         Form::Text => report.text(),
         Form::Json => report.json()?,

@@ -89,6 +89,7 @@ fn shown(steps: Vec<Step>) -> String {
     let report = super::super::report::Report::new(
         "n",
         Vec::new(),
+        Vec::new(),
         vec![Examined::new("d".to_owned(), Kind::Git, Vec::new(), steps)],
     );
     report.text() + &report.json().unwrap()
@@ -172,7 +173,7 @@ async fn a_silent_destination_is_told_when_the_time_is_over() {
         ProxyBehaviour { silent: true, ..ProxyBehaviour::default() },
     )
     .await;
-    let out = WaysOut { egress: proxy.egress(None, None), proxies: BTreeMap::new() };
+    let out = Outward { egress: proxy.egress(None, None), proxies: BTreeMap::new() };
     let mut steps = Vec::new();
     let work = async {
         let destination = Destination::tcp("db.corp.test", 5432);
@@ -200,7 +201,7 @@ async fn a_proxy_that_speaks_tls_is_judged_by_its_own_authority() {
             BTreeMap::from([("corporate".to_owned(), access.clone())]),
             SystemRoots::none(),
         );
-        Ok(WaysOut { egress, proxies: BTreeMap::from([("corporate".to_owned(), Ok(access))]) })
+        Ok(Outward { egress, proxies: BTreeMap::from([("corporate".to_owned(), Ok(access))]) })
     };
     let mut steps = Vec::new();
     proxy("corporate", "127.0.0.1", address.port(), true, &out(Some(authority.bundle())), &mut steps).await;

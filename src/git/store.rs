@@ -13,6 +13,7 @@ use crate::model::{Reason, Revision};
 
 use super::error::GitError;
 use super::layout::{self, FETCHED, TIPS};
+use super::lfs::LfsStore;
 use super::snapshot::{Snapshot, SnapshotLimits};
 
 /// More packs than this are worth repacking: each lookup asks every pack.
@@ -77,6 +78,7 @@ impl Store {
     /// can't be fetched again. What an interrupted transfer left is removed. A directory with other content is refused.
     pub fn open(dir: &Path, limits: StoreLimits) -> Result<Self, GitError> {
         let repository = layout::open(dir)?;
+        LfsStore::new(dir.join("lfs"), limits.bytes).reap();
         Ok(Self {
             inner: Arc::new(Inner {
                 dir: dir.to_owned(),
@@ -209,6 +211,11 @@ impl Store {
         let repository = Repository::open_bare(self.dir()).map_err(failed)?;
         let tree = find_tree(&repository, revision).map_err(failed)?;
         Ok(Snapshot::new(repository, self.dir().to_owned(), revision.clone(), tree, limits, pin))
+    }
+
+    /// The contents of LFS files of this repository, bounded as the store itself is.
+    pub fn lfs(&self) -> LfsStore {
+        LfsStore::new(self.dir().join("lfs"), self.inner.limits.bytes)
     }
 
     /// How many packs there are.

@@ -1,22 +1,23 @@
 //! Our objects → how to reach a repository: which Repository covers a URL, which way out it takes, with which
-//! credentials and trust. Fails closed: a proxy object that can't be read stops connections instead of letting them
-//! leave past it.
+//! credentials and trust.
 
 use std::collections::BTreeMap;
-use std::fmt::Write as _;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use super::credentials::{self, Login, LoginError};
+use super::credentials::Login;
 use super::objects::Objects;
-use super::secrets::{SecretValues, Secrets};
-use super::ways::WaysOut;
-use crate::api::{EgressProxy, EgressProxySpec, LocalReference, Repository, RepositorySpec, RepositoryTimeouts};
+use super::reading::Reading;
+use super::secrets::Secrets;
+use super::survey::Outward;
+use super::tree_options::TreeOptions;
+use super::ways_out::WaysOut;
+use crate::api::{Repository, RepositorySpec, RepositoryTimeouts};
+use crate::clock::Clock;
 use crate::egress::{
-    Authorization, CaBundle, ClientIdentity, Egress, EgressRules, HostPattern, Override, ProxyAccess, ProxyRule, ProxyUrl,
-    SystemRoots, Timeouts,
+    Authorization, CaBundle, ClientIdentity, Egress, HttpClient, HttpConfig, Override, SystemRoots, Timeouts,
 };
-use crate::git::{RepositoryUrl, UrlPrefix};
+use crate::git::{GitHubApp, RepositoryUrl, UrlPrefix};
 use crate::model::{Hash64, Reason, parse_duration};
 use crate::status::Failure;
 
@@ -52,28 +53,33 @@ pub struct Access {
 /// Builds accesses from our objects.
 pub struct AccessBuilder {
     repositories: Arc<Objects<Repository>>,
-    proxies: Arc<Objects<EgressProxy>>,
+    ways_out: WaysOut,
     secrets: Secrets,
     system: SystemRoots,
-    cluster_api_hosts: Vec<String>,
+    clock: Clock,
+    /// By Secret: what it said, and the app that keeps a token.
+    apps: Mutex<BTreeMap<String, (Hash64, Arc<GitHubApp>)>>,
 }
 
 impl AccessBuilder {
-    /// A builder over the stores. `cluster_api_hosts` always go direct.
-    pub fn new(
-        repositories: Arc<Objects<Repository>>,
-        proxies: Arc<Objects<EgressProxy>>,
-        secrets: Secrets,
-        cluster_api_hosts: Vec<String>,
-    ) -> Self {
-        Self { repositories, proxies, secrets, system: SystemRoots::new(), cluster_api_hosts }
+    /// A builder over the stores.
+    pub fn new(repositories: Arc<Objects<Repository>>, ways_out: WaysOut, secrets: Secrets, clock: Clock) -> Self {
+        Self { repositories, ways_out, secrets, system: SystemRoots::new(), clock, apps: Mutex::default() }
     }
 
-    /// Reads these Secrets again next time.
-    pub fn forget_secrets(&self, names: &[String]) {
+    /// Reads these Secrets again next time, and asks anew for the tokens that they stand for.
+    pub async fn forget_secrets(&self, names: &[String]) {
         for name in names {
             self.secrets.forget(name);
+            let app = self.apps().get(name).map(|(_, app)| Arc::clone(app));
+            if let Some(app) = app {
+                app.forget().await;
+            }
         }
+    }
+
+    fn apps(&self) -> MutexGuard<'_, BTreeMap<String, (Hash64, Arc<GitHubApp>)>> {
+        self.apps.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Reads every Secret again next time.
@@ -81,43 +87,50 @@ impl AccessBuilder {
         self.secrets.forget_all();
     }
 
+    /// What the trees of a repository are made of besides its commits.
+    pub(super) fn tree_options(&self, url: &RepositoryUrl) -> Result<TreeOptions, Failure> {
+        let covering = covering(url, self.repositories.all())?;
+        covering.map_or(Ok(TreeOptions::default()), |(name, repository)| TreeOptions::new(&name, &repository.spec))
+    }
+
     /// How to reach a URL.
     pub async fn access(&self, url: &RepositoryUrl) -> Result<Access, Failure> {
         let covering = covering(url, self.repositories.all())?;
-        let rules = self.rules()?;
+        let rules = self.ways_out.rules()?;
         let spec = covering.as_ref().map(|(_, repository)| &repository.spec);
         let route = override_of(spec);
-        let decision = rules.decide(url.base(), &route).map_err(|error| Failure {
+        let decision = rules.decide_destination(url.destination(), &route).map_err(|error| Failure {
             reason: Reason::EgressDenied,
             message: format!("no way out for {url}: {error}"),
         })?;
         let proxy = decision.route.proxy().map(str::to_owned);
-
-        let mut fingerprint = format!("{url}\n{route:?}\n{rules:?}\n{:?}\n", spec.map(|spec| &spec.timeouts));
-        let mut secrets = Vec::new();
-        let mut access = BTreeMap::new();
-        for (name, object) in self.proxies.all() {
-            match self.proxy_access(&name, &object.spec, &mut secrets, &mut fingerprint).await {
-                Ok(one) => {
-                    access.insert(name, one);
-                }
-                Err(failure) if proxy.as_deref() == Some(&name) => return Err(failure),
-                // Another proxy's mistake is reported where that proxy is used.
-                Err(_) => {}
-            }
-        }
         let timeouts = timeouts(spec);
+        let about = format!("{url}\n{route:?}\n{rules:?}\n{timeouts:?}\n");
+        let mut reading = Reading::new(&self.secrets, about);
+        let egress = Egress::new(rules, self.ways_out.access(&mut reading, proxy.as_deref()).await?, self.system.clone());
         let (mut login, mut ca) = (Login::default(), None);
         if let Some((name, repository)) = &covering {
             let referrer = format!("Repository `{name}`");
-            if let Some(reference) = &repository.spec.credentials_secret_ref {
-                let values = self.secret(&referrer, reference, &mut secrets, &mut fingerprint).await?;
-                login = Login::of_repository(&values).map_err(|error| unusable(&referrer, reference, &error))?;
+            if let Some(reference) = &repository.spec.ca_secret_ref {
+                ca = Some(reading.ca(&referrer, reference).await?);
             }
-            ca = self.ca(&referrer, repository.spec.ca_secret_ref.as_ref(), &mut secrets, &mut fingerprint).await?;
+            if let Some(reference) = &repository.spec.credentials_secret_ref {
+                login = reading.login(&referrer, reference).await?;
+                if let Some(keys) = login.app.take() {
+                    let config = HttpConfig {
+                        route: route.clone(),
+                        ca: ca.clone(),
+                        timeouts: timeouts.clone(),
+                        ..HttpConfig::default()
+                    };
+                    let client = HttpClient::new(egress.clone(), config);
+                    login.authorization = Some(self.token(&reference.name, keys, &client, &mut reading).await?);
+                }
+            }
         }
+        let (secrets, fingerprint) = reading.end();
         Ok(Access {
-            egress: Egress::new(rules, access, self.system.clone()),
+            egress,
             route,
             authorization: login.authorization,
             identity: login.identity,
@@ -127,131 +140,48 @@ impl AccessBuilder {
             repository: covering.map(|(name, _)| name),
             proxy,
             secrets,
-            fingerprint: Hash64::of_bytes(fingerprint.as_bytes()),
+            fingerprint,
         })
     }
 
     /// The ways out by themselves, for what no Repository covers.
     ///
     /// # Errors
-    /// When a proxy object is not valid: then nothing leaves.
-    pub async fn ways_out(&self) -> Result<WaysOut, Failure> {
-        let rules = self.rules()?;
-        let (mut access, mut proxies) = (BTreeMap::new(), BTreeMap::new());
-        for (name, object) in self.proxies.all() {
-            let one = self.proxy_access(&name, &object.spec, &mut Vec::new(), &mut String::new()).await;
-            if let Ok(one) = &one {
-                access.insert(name.clone(), one.clone());
+    /// When an object that says ways out is not valid: then nothing leaves.
+    pub async fn outward(&self) -> Result<Outward, Failure> {
+        let rules = self.ways_out.rules()?;
+        let mut reading = Reading::new(&self.secrets, String::new());
+        let proxies = self.ways_out.access_or_failure(&mut reading).await;
+        let usable = |(name, one): (&String, &Result<_, _>)| Some((name.clone(), one.as_ref().ok().cloned()?));
+        let egress = Egress::new(rules, proxies.iter().filter_map(usable).collect(), self.system.clone());
+        Ok(Outward { egress, proxies })
+    }
+
+    /// The token of a GitHub App, from the app that holds one where its Secret says what it did before.
+    async fn token(
+        &self,
+        secret: &str,
+        (keys, said): (GitHubApp, Hash64),
+        client: &HttpClient,
+        reading: &mut Reading<'_>,
+    ) -> Result<Authorization, Failure> {
+        let app = {
+            let mut apps = self.apps();
+            match apps.get(secret) {
+                Some((before, app)) if *before == said => Arc::clone(app),
+                _ => {
+                    let app = Arc::new(keys);
+                    apps.insert(secret.to_owned(), (said, Arc::clone(&app)));
+                    app
+                }
             }
-            proxies.insert(name, one);
-        }
-        Ok(WaysOut { egress: Egress::new(rules, access, self.system.clone()), proxies })
+        };
+        let token = app.authorization(client, self.clock.now()).await;
+        let token = token.map_err(|error| Failure { reason: error.reason, message: error.message })?;
+        // Another token makes another client: one keeps what it was made with.
+        reading.note(&format!("token {}", app.tokens().await));
+        Ok(token)
     }
-
-    fn rules(&self) -> Result<EgressRules, Failure> {
-        let mut proxies = Vec::new();
-        for (name, object) in self.proxies.all_or_broken() {
-            let rule = object.and_then(|object| proxy_rule(&name, &object.spec));
-            proxies.push(rule.map_err(|problem| Failure {
-                reason: Reason::EgressDenied,
-                message: format!(
-                    "EgressProxy `{name}` is not valid: {problem}; nothing leaves until it is corrected or deleted, since \
-                     it may be what should carry this connection"
-                ),
-            })?);
-        }
-        Ok(EgressRules { proxies, cluster_api_hosts: self.cluster_api_hosts.clone(), ..EgressRules::default() })
-    }
-
-    async fn proxy_access(
-        &self,
-        name: &str,
-        spec: &EgressProxySpec,
-        secrets: &mut Vec<String>,
-        fingerprint: &mut String,
-    ) -> Result<ProxyAccess, Failure> {
-        let referrer = format!("EgressProxy `{name}`");
-        let mut credentials = None;
-        if let Some(reference) = &spec.credentials_secret_ref {
-            let values = self.secret(&referrer, reference, secrets, fingerprint).await?;
-            let found = credentials::basic(&values).map_err(|error| unusable(&referrer, reference, &error))?;
-            credentials = Some(found.ok_or_else(|| Failure {
-                reason: Reason::SecretNotFound,
-                message: format!(
-                    "the Secret `{}` that {referrer} names has no keys `username` and `password` with text",
-                    reference.name
-                ),
-            })?);
-        }
-        let mut identity = None;
-        if let Some(reference) = &spec.client_certificate_secret_ref {
-            let values = self.secret(&referrer, reference, secrets, fingerprint).await?;
-            let found = credentials::identity(&values).map_err(|error| unusable(&referrer, reference, &error))?;
-            identity = Some(found.ok_or_else(|| Failure {
-                reason: Reason::SecretNotFound,
-                message: format!("the Secret `{}` that {referrer} names has no keys `tls.crt` and `tls.key`", reference.name),
-            })?);
-        }
-        let ca = self.ca(&referrer, spec.ca_secret_ref.as_ref(), secrets, fingerprint).await?;
-        Ok(ProxyAccess { credentials, ca, identity })
-    }
-
-    async fn secret(
-        &self,
-        referrer: &str,
-        reference: &LocalReference,
-        secrets: &mut Vec<String>,
-        fingerprint: &mut String,
-    ) -> Result<Arc<SecretValues>, Failure> {
-        let values = self.secrets.get(&reference.name, referrer).await?;
-        secrets.push(reference.name.clone());
-        // Writing to a String can't fail.
-        let _ = writeln!(fingerprint, "{referrer} {} {}", reference.name, values.fingerprint);
-        Ok(values)
-    }
-
-    async fn ca(
-        &self,
-        referrer: &str,
-        reference: Option<&LocalReference>,
-        secrets: &mut Vec<String>,
-        fingerprint: &mut String,
-    ) -> Result<Option<CaBundle>, Failure> {
-        let Some(reference) = reference else { return Ok(None) };
-        let values = self.secret(referrer, reference, secrets, fingerprint).await?;
-        let pem = values.bytes("ca.crt").ok_or_else(|| Failure {
-            reason: Reason::SecretNotFound,
-            message: format!("the Secret `{}` that {referrer} names has no key `ca.crt`", reference.name),
-        })?;
-        let bundle = CaBundle::parse(pem).map_err(|error| Failure {
-            reason: Reason::InvalidSpec,
-            message: format!("`ca.crt` of the Secret `{}` that {referrer} names: {error}", reference.name),
-        })?;
-        Ok(Some(bundle))
-    }
-}
-
-fn unusable(referrer: &str, reference: &LocalReference, error: &LoginError) -> Failure {
-    let reason = match error {
-        LoginError::Half { .. } | LoginError::Nothing => Reason::SecretNotFound,
-        LoginError::Several(..) | LoginError::Unusable(_) | LoginError::Identity(_) => Reason::InvalidSpec,
-    };
-    Failure { reason, message: format!("the Secret `{}` that {referrer} names can't be used: {error}", reference.name) }
-}
-
-fn proxy_rule(name: &str, spec: &EgressProxySpec) -> Result<ProxyRule, String> {
-    let patterns = |field: &str, list: &[String]| {
-        list.iter()
-            .map(|text| HostPattern::parse(text).map_err(|error| format!("spec.{field}: {error}")))
-            .collect::<Result<Vec<_>, _>>()
-    };
-    Ok(ProxyRule {
-        name: name.to_owned(),
-        url: ProxyUrl::parse(&spec.url).map_err(|error| format!("spec.url: {error}"))?,
-        hosts: patterns("hosts", &spec.hosts)?,
-        direct: patterns("direct", &spec.direct)?,
-        default: spec.default,
-    })
 }
 
 fn override_of(spec: Option<&RepositorySpec>) -> Override {

@@ -28,9 +28,12 @@ use super::report::Reporter;
 use super::secrets::Secrets;
 use super::sources::Sources;
 use super::store_key::StoreKey;
+use super::ways_out::WaysOut;
 use super::windows::WindowCache;
-use crate::api::{AppProject, Application, EgressProxy, OperationPhase, Repository, definitions};
+use super::egress_policy;
+use crate::api::{AppProject, Application, EgressPolicy, EgressProxy, OperationPhase, Repository, definitions};
 use crate::apply::{Applier, Limits};
+use crate::egress::EnvironmentProxies;
 use crate::clock::Clock;
 use crate::health::rules::{ApplicationRules, Rules};
 use crate::health::{self, AssessContext};
@@ -179,8 +182,9 @@ async fn start(
     shutdown: CancellationToken,
 ) -> Result<Parts, RunError> {
     let Process { clock, metrics, probes } = process;
-    if !settings.proxy.variables.is_empty() {
-        warn!("proxy variables are set in the environment and are not used: create an EgressProxy object instead");
+    let environment = EnvironmentProxies::read(&settings.proxy.variables);
+    for warning in &environment.warnings {
+        warn!("{warning}");
     }
     let may_write: Arc<dyn Fn() -> bool + Send + Sync> = Arc::new(move || fence.may_write());
     let renderer = Arc::new(renderer(&settings)?);
@@ -194,11 +198,12 @@ async fn start(
     }
 
     let queue = Arc::new(Queue::default());
-    let (applications, projects, repositories, proxies) = <(
+    let (applications, projects, repositories, proxies, policies) = <(
         Arc<Objects<Application>>,
         Arc<Objects<AppProject>>,
         Arc<Objects<Repository>>,
         Arc<Objects<EgressProxy>>,
+        Arc<Objects<EgressPolicy>>,
     )>::default();
     let namespace = settings.namespace.clone();
     let (changes, changed) = mpsc::unbounded_channel();
@@ -226,9 +231,14 @@ async fn start(
     let sources = Sources::new(
         AccessBuilder::new(
             Arc::clone(&repositories),
-            Arc::clone(&proxies),
+            WaysOut {
+                proxies: Arc::clone(&proxies),
+                policies: Arc::clone(&policies),
+                environment,
+                cluster_api_hosts: api_hosts,
+            },
             Secrets::new(client.clone(), &namespace),
-            api_hosts,
+            clock.clone(),
         ),
         Connections::new(&client, &namespace, clock.clone()),
         StoreKey::new(client.clone(), &namespace),
@@ -333,6 +343,18 @@ async fn start(
             }
         }
     }));
+    parts.spawn(Arc::clone(&policies).run(client.clone(), namespace.clone(), {
+        let (sources, client, namespace, clock) =
+            (Arc::clone(&sources), client.clone(), namespace.clone(), driver.clock.clone());
+        move |_, before: Option<&EgressPolicy>, after: Option<&EgressPolicy>| {
+            if before.map(|policy| &policy.spec) != after.map(|policy| &policy.spec) {
+                sources.poll_all();
+                if let Some(policy) = after {
+                    tokio::spawn(egress_policy::report(client.clone(), namespace.clone(), policy.clone(), clock.now()));
+                }
+            }
+        }
+    }));
     parts.spawn(Arc::clone(&fleet).run(client.clone(), namespace.clone(), {
         let (rules, cache) = (Arc::clone(&rules), Arc::clone(&cache));
         let (queue, applications) = (Arc::clone(&queue), Arc::clone(&applications));
@@ -344,7 +366,14 @@ async fn start(
         }
     }));
     // Nothing is decided from a partial list of our own kinds: a missing proxy object would open the direct way.
-    tokio::join!(projects.synced(), repositories.synced(), proxies.synced(), applications.synced(), fleet.synced());
+    tokio::join!(
+        projects.synced(),
+        repositories.synced(),
+        proxies.synced(),
+        policies.synced(),
+        applications.synced(),
+        fleet.synced()
+    );
     probes.readiness.met(Requirement::Watches);
     info!(applications = applications.all().len(), "ready");
 

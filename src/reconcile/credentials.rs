@@ -4,6 +4,8 @@
 use secrecy::SecretString;
 
 use super::secrets::SecretValues;
+use crate::git::{GitHubApp, GitHubAppError};
+use crate::model::Hash64;
 use crate::egress::{Authorization, BasicCredentials, ClientIdentity, CredentialsError, IdentityError};
 use thiserror::Error;
 
@@ -11,6 +13,10 @@ use thiserror::Error;
 const BASIC: [&str; 2] = ["username", "password"];
 /// Key of a token.
 const BEARER: &str = "bearerToken";
+/// Keys of a GitHub App, under Argo CD's names.
+const APP: [&str; 3] = ["githubAppID", "githubAppInstallationID", "githubAppPrivateKey"];
+/// Key of the URL of an API that is not github.com's.
+const APP_BASE: &str = "githubAppEnterpriseBaseUrl";
 /// Keys of a client certificate, as in Secrets of type `kubernetes.io/tls`.
 const CERTIFICATE: [&str; 2] = ["tls.crt", "tls.key"];
 
@@ -35,30 +41,38 @@ pub(super) enum LoginError {
     /// A certificate or key that can't be read.
     #[error(transparent)]
     Identity(#[from] IdentityError),
+    /// A GitHub App that can't be used.
+    #[error(transparent)]
+    App(#[from] GitHubAppError),
 }
 
 /// How to log in.
-#[derive(Clone, Debug, Default)]
+#[derive(Default)]
 pub(super) struct Login {
     /// Sent with every request.
     pub authorization: Option<Authorization>,
     /// Shown to a server that asks for a client certificate.
     pub identity: Option<ClientIdentity>,
+    /// A GitHub App, whose token takes the place of `authorization`; with the fingerprint of its Secret.
+    pub app: Option<(GitHubApp, Hash64)>,
 }
 
 impl Login {
     /// Reads the Secret of a Repository.
     pub(super) fn of_repository(values: &SecretValues) -> Result<Self, LoginError> {
-        let authorization = match (basic(values)?, bearer(values)?) {
-            (Some(_), Some(_)) => return Err(LoginError::Several(BASIC[0], BEARER)),
-            (Some(basic), None) => Some(basic.into()),
-            (None, bearer) => bearer,
+        let (basic, bearer, app) = (basic(values)?, bearer(values)?, app(values)?);
+        let (authorization, app) = match (basic, bearer, app) {
+            (Some(_), Some(_), _) => return Err(LoginError::Several(BASIC[0], BEARER)),
+            (Some(_), None, Some(_)) => return Err(LoginError::Several(BASIC[0], APP[0])),
+            (None, Some(_), Some(_)) => return Err(LoginError::Several(BEARER, APP[0])),
+            (Some(basic), None, None) => (Some(basic.into()), None),
+            (None, bearer, app) => (bearer, app),
         };
         let identity = identity(values)?;
-        if authorization.is_none() && identity.is_none() {
+        if authorization.is_none() && identity.is_none() && app.is_none() {
             return Err(LoginError::Nothing);
         }
-        Ok(Self { authorization, identity })
+        Ok(Self { authorization, identity, app: app.map(|app| (app, values.fingerprint)) })
     }
 }
 
@@ -76,6 +90,23 @@ pub(super) fn basic(values: &SecretValues) -> Result<Option<BasicCredentials>, L
 fn bearer(values: &SecretValues) -> Result<Option<Authorization>, LoginError> {
     let Some(token) = values.text(BEARER) else { return Ok(None) };
     Ok(Some(Authorization::bearer(SecretString::from(token.to_owned()))?))
+}
+
+/// A GitHub App: three keys, and a fourth where it is not github.com.
+fn app(values: &SecretValues) -> Result<Option<GitHubApp>, LoginError> {
+    let [id, installation] = [APP[0], APP[1]].map(|key| values.text(key));
+    let key = values.bytes(APP[2]);
+    let half = |present: usize, missing: usize| LoginError::Half { present: APP[present], missing: APP[missing] };
+    match (id, installation, key) {
+        (None, None, None) => Ok(None),
+        (Some(id), Some(installation), Some(key)) => {
+            Ok(Some(GitHubApp::new(id, installation, key, values.text(APP_BASE))?))
+        }
+        (Some(_), None, _) => Err(half(0, 1)),
+        (Some(_), _, None) => Err(half(0, 2)),
+        (None, Some(_), _) => Err(half(1, 0)),
+        (None, None, Some(_)) => Err(half(2, 0)),
+    }
 }
 
 /// A client certificate with its key. Both or neither.

@@ -67,6 +67,7 @@ impl Sources {
         self.metrics.polled();
         if tracker.asked.swap(false, Ordering::AcqRel) {
             self.access.forget_all_secrets();
+            self.beside.forget_refusals();
         }
         let access = self.access.access(&tracker.url).await;
         let mut result = match access {
@@ -77,7 +78,7 @@ impl Sources {
         if let Err((failure, _, Some(stale))) = &result
             && may_be_rotated(failure.reason)
         {
-            self.access.forget_secrets(&stale.secrets);
+            self.access.forget_secrets(&stale.secrets).await;
             if let Ok(access) = self.access.access(&tracker.url).await
                 && access.fingerprint != stale.fingerprint
             {
@@ -214,7 +215,7 @@ impl Sources {
 }
 
 /// Refusals that end when a password or an authority is replaced.
-fn may_be_rotated(reason: Reason) -> bool {
+pub(super) fn may_be_rotated(reason: Reason) -> bool {
     matches!(reason, Reason::AuthFailed | Reason::ProxyAuthRequired | Reason::TlsUntrusted | Reason::ProxyTlsUntrusted)
 }
 

@@ -11,6 +11,7 @@ use super::access::{AccessBuilder, coverage};
 use super::connections::Connections;
 use super::queue::Queue;
 use super::store_key::StoreKey;
+use super::trees::Beside;
 use super::tracker::{Tracker, lock, run};
 use crate::api::RepositorySpec;
 use crate::git::{GitError, RepositoryUrl, Store, StoreLimits, Target};
@@ -57,6 +58,7 @@ pub struct Sources {
     pub(super) access: AccessBuilder,
     pub(super) connections: Connections,
     pub(super) store_key: StoreKey,
+    pub(super) beside: Beside,
     directory: PathBuf,
     pub(super) metrics: Arc<Metrics>,
     pub(super) queue: Arc<Queue>,
@@ -87,6 +89,7 @@ impl Sources {
             access,
             connections,
             store_key,
+            beside: Beside::default(),
             directory,
             metrics,
             queue,
@@ -159,7 +162,8 @@ impl Sources {
         true
     }
 
-    async fn open(&self, url: &RepositoryUrl) -> Result<Arc<Store>, Failure> {
+    /// The store of a repository, the same for all who use it.
+    pub(super) async fn open(&self, url: &RepositoryUrl) -> Result<Arc<Store>, Failure> {
         let mut stores = self.stores.lock().await;
         if let Some(store) = stores.get(url.as_str()).and_then(Weak::upgrade) {
             return Ok(store);

@@ -293,10 +293,14 @@ fn folder(files: &dyn Files, path: &str) -> Result<Located, RenderError> {
     })?;
     match located.entry.kind {
         EntryKind::Directory => Ok(located),
-        EntryKind::Submodule => Err(wrong(format!(
-            "`{}` is a submodule, whose files belong to another repository: name that one in repoURL",
-            located.path
-        ))),
+        EntryKind::Submodule => Err(RenderError::new(
+            Reason::SubmoduleFailed,
+            format!(
+                "`{}` is a submodule, whose files belong to another repository: set submodules.enabled: true in the \
+                 Repository that covers this one, or name the other one in repoURL",
+                located.path
+            ),
+        )),
         EntryKind::File | EntryKind::Symlink => {
             Err(wrong(format!("`{path}` is a file, path must name a folder (try `{}`)", super::tree::parent(path))))
         }

@@ -10,12 +10,14 @@ use thiserror::Error;
 use super::access::AccessBuilder;
 use super::objects::Objects;
 use super::secrets::Secrets;
-use crate::api::{Application, EgressProxy, Repository};
-use crate::egress::{Egress, ProxyAccess};
+use super::ways_out::WaysOut;
+use crate::api::{Application, EgressPolicy, EgressProxy, Repository};
+use crate::clock::Clock;
+use crate::egress::{Egress, EnvironmentReading, ProxyAccess};
 use crate::status::Failure;
 
 /// Our objects of one namespace at one moment, and accesses built from them.
-pub struct Ways {
+pub struct Survey {
     /// The Applications.
     pub applications: Arc<Objects<Application>>,
     /// The Repositories.
@@ -27,7 +29,7 @@ pub struct Ways {
 }
 
 /// The ways out by themselves, for what no Repository covers.
-pub struct WaysOut {
+pub struct Outward {
     /// The rules, with what each proxy needs.
     pub egress: Egress,
     /// What each proxy needs, or why that can't be had.
@@ -36,7 +38,7 @@ pub struct WaysOut {
 
 /// The objects can't be read.
 #[derive(Debug, Error)]
-pub enum WaysError {
+pub enum SurveyError {
     /// The API server refused, or did not answer.
     #[error("the {kind} objects of the namespace `{namespace}` can't be listed: {source}")]
     List {
@@ -59,7 +61,7 @@ pub enum WaysError {
     },
 }
 
-impl Ways {
+impl Survey {
     /// Reads the objects of a namespace. `cluster_api_hosts` always go direct.
     ///
     /// # Errors
@@ -68,24 +70,28 @@ impl Ways {
         client: &Client,
         namespace: &str,
         cluster_api_hosts: Vec<String>,
+        environment: EnvironmentReading,
+        clock: Clock,
         limit: Duration,
-    ) -> Result<Self, WaysError> {
-        let (applications, repositories, proxies) =
-            <(Arc<Objects<Application>>, Arc<Objects<Repository>>, Arc<Objects<EgressProxy>>)>::default();
+    ) -> Result<Self, SurveyError> {
+        let (applications, repositories, proxies, policies) = <(
+            Arc<Objects<Application>>,
+            Arc<Objects<Repository>>,
+            Arc<Objects<EgressProxy>>,
+            Arc<Objects<EgressPolicy>>,
+        )>::default();
         let reading = async {
             tokio::try_join!(
                 list("Application", namespace, limit, applications.fill(client, namespace)),
                 list("Repository", namespace, limit, repositories.fill(client, namespace)),
                 list("EgressProxy", namespace, limit, proxies.fill(client, namespace)),
+                list("EgressPolicy", namespace, limit, policies.fill(client, namespace)),
             )
         };
         reading.await?;
-        let access = AccessBuilder::new(
-            Arc::clone(&repositories),
-            Arc::clone(&proxies),
-            Secrets::new(client.clone(), namespace),
-            cluster_api_hosts,
-        );
+        let ways_out = WaysOut { proxies: Arc::clone(&proxies), policies, environment, cluster_api_hosts };
+        let secrets = Secrets::new(client.clone(), namespace);
+        let access = AccessBuilder::new(Arc::clone(&repositories), ways_out, secrets, clock);
         Ok(Self { applications, repositories, proxies, access })
     }
 }
@@ -95,10 +101,10 @@ async fn list(
     namespace: &str,
     limit: Duration,
     listing: impl Future<Output = Result<(), kube::Error>>,
-) -> Result<(), WaysError> {
+) -> Result<(), SurveyError> {
     match tokio::time::timeout(limit, listing).await {
         Ok(Ok(())) => Ok(()),
-        Ok(Err(source)) => Err(WaysError::List { kind, namespace: namespace.to_owned(), source: Box::new(source) }),
-        Err(_) => Err(WaysError::Slow { kind, namespace: namespace.to_owned(), limit }),
+        Ok(Err(source)) => Err(SurveyError::List { kind, namespace: namespace.to_owned(), source: Box::new(source) }),
+        Err(_) => Err(SurveyError::Slow { kind, namespace: namespace.to_owned(), limit }),
     }
 }

@@ -175,6 +175,15 @@ pub async fn read_head(stream: &mut Stream) -> Option<Head> {
     Some(Head { method, target, headers })
 }
 
+/// Answers every request with what it saw: target, host and credentials.
+pub async fn mirror(mut stream: Stream) {
+    while let Some(head) = read_head(&mut stream).await {
+        let body = format!("{} {} [{}]", head.target, head.header("host"), head.header("authorization"));
+        let text = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{body}", body.len());
+        stream.write_all(text.as_bytes()).await.unwrap();
+    }
+}
+
 /// Never answers; ends when the other side closes.
 pub async fn be_silent(mut stream: Stream) {
     let _ = stream.read_to_end(&mut Vec::new()).await;
@@ -187,7 +196,7 @@ pub struct ProxyBehaviour {
     pub credentials: Option<String>,
     /// Said in place of everything else.
     pub answer: Option<String>,
-    /// Answers nothing.
+    /// Says nothing (more) and holds the connection open.
     pub silent: bool,
 }
 
@@ -242,11 +251,14 @@ pub fn egress_through(url: ProxyUrl, access: ProxyAccess) -> Egress {
 async fn pass(mut stream: Stream, destination: SocketAddr, behaviour: ProxyBehaviour, log: Arc<Mutex<Vec<String>>>) {
     let Some(head) = read_head(&mut stream).await else { return };
     log.lock().unwrap().push(format!("{} {}", head.method, head.target));
+    if let Some(answer) = &behaviour.answer {
+        let _ = stream.write_all(answer.as_bytes()).await;
+        let _ = stream.flush().await;
+    }
     if behaviour.silent {
         return be_silent(stream).await;
     }
-    if let Some(answer) = &behaviour.answer {
-        let _ = stream.write_all(answer.as_bytes()).await;
+    if behaviour.answer.is_some() {
         let _ = stream.shutdown().await;
         return;
     }

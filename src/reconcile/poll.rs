@@ -12,7 +12,7 @@ use super::freshness::staleness;
 use super::location::{SourceLocation, SourceTarget};
 use super::sources::{Sources, failure_of};
 use super::tracker::{TargetState, Tracker, lock};
-use crate::git::{FetchLimits, GitError, Remote, RemoteConfig, RepositoryUrl, Target, ref_prefixes, resolve};
+use crate::git::{FetchLimits, GitError, Remote, RepositoryUrl, Target, ref_prefixes, resolve};
 use crate::metrics::GitOperation;
 use crate::model::{Hash64, Reason, Revision};
 use crate::status::Failure;
@@ -65,6 +65,7 @@ impl Sources {
         tracker: &Tracker,
         targets: &[SourceTarget],
     ) -> (BTreeMap<SourceTarget, TargetState>, Option<Duration>) {
+        let _place = self.hosts.enter(&tracker.url.host()).await;
         self.metrics.polled();
         if tracker.asked.swap(false, Ordering::AcqRel) {
             self.access.forget_all_secrets();
@@ -120,15 +121,7 @@ impl Sources {
             match &state.remote {
                 Some((fingerprint, remote)) if *fingerprint == access.fingerprint => Arc::clone(remote),
                 _ => {
-                    let remote = Arc::new(Remote::new(RemoteConfig {
-                        url: url.clone(),
-                        egress: access.egress.clone(),
-                        route: access.route.clone(),
-                        authorization: access.authorization.clone(),
-                        identity: access.identity.clone(),
-                        ca: access.ca.clone(),
-                        timeouts: access.timeouts.clone(),
-                    }));
+                    let remote = Arc::new(Remote::new(access.remote(url)));
                     state.remote = Some((access.fingerprint, Arc::clone(&remote)));
                     remote
                 }
@@ -162,7 +155,7 @@ impl Sources {
             listed?
         };
         let mut found = BTreeMap::new();
-        let mut seen = BTreeSet::new();
+        let (mut seen, mut tags) = (BTreeSet::new(), BTreeSet::new());
         for target in targets {
             let state = match resolve(target, &references, url) {
                 Ok(resolved) => {
@@ -170,6 +163,7 @@ impl Sources {
                     if !matches!(target, Target::Commit(_)) {
                         seen.insert(resolved.revision.clone());
                     }
+                    tags.extend(resolved.tag);
                     TargetState {
                         revision: Some(resolved.revision),
                         reference: resolved.reference,
@@ -180,10 +174,10 @@ impl Sources {
             };
             found.insert(SourceTarget::Git(target.clone()), state);
         }
-        self.fetch(tracker, remote, seen).await?;
+        self.fetch(tracker, remote, seen, tags).await?;
         for (target, state) in &mut found {
             let SourceTarget::Git(Target::Commit(commit)) = target else { continue };
-            match self.fetch(tracker, remote, BTreeSet::from([commit.clone()])).await {
+            match self.fetch(tracker, remote, BTreeSet::from([commit.clone()]), BTreeSet::new()).await {
                 Ok(()) => {}
                 Err(error) if matches!(error.reason, Reason::RefNotFound | Reason::ServerError) => {
                     *state = TargetState { failure: Some(failure_of(&error)), ..TargetState::default() };
@@ -195,19 +189,26 @@ impl Sources {
         Ok(found)
     }
 
-    /// Fetches what of these commits is not in the store.
-    async fn fetch(&self, tracker: &Tracker, remote: &Remote, commits: BTreeSet<Revision>) -> Result<(), GitError> {
+    /// Fetches what of these commits and annotated tags is not in the store.
+    async fn fetch(
+        &self,
+        tracker: &Tracker,
+        remote: &Remote,
+        commits: BTreeSet<Revision>,
+        tags: BTreeSet<Revision>,
+    ) -> Result<(), GitError> {
         let store = Arc::clone(&tracker.store);
-        let wants: Vec<Revision> = tokio::task::spawn_blocking(move || {
-            commits.into_iter().filter(|revision| !store.has(revision).unwrap_or(false)).collect()
+        let (wants, tags): (Vec<Revision>, Vec<Revision>) = tokio::task::spawn_blocking(move || {
+            let wants = commits.into_iter().filter(|revision| !store.has(revision).unwrap_or(false)).collect();
+            (wants, tags.into_iter().filter(|tag| !store.has_tag(tag)).collect())
         })
         .await
         .unwrap_or_default();
-        if wants.is_empty() {
+        if wants.is_empty() && tags.is_empty() {
             return Ok(());
         }
         let host = &tracker.url.host();
-        let fetched = remote.fetch(&tracker.store, &wants, FetchLimits::default()).await;
+        let fetched = remote.fetch_with_tags(&tracker.store, &wants, &tags, FetchLimits::default()).await;
         self.metrics.git_requested(host, GitOperation::Fetch, fetched.as_ref().err().map(|error| error.reason));
         let statistics = fetched?;
         self.metrics.git_received(host, statistics.bytes);
@@ -230,9 +231,16 @@ impl Sources {
     }
 }
 
-/// Refusals that end when a password or an authority is replaced.
+/// Refusals that end when a password, an authority or a host key is replaced.
 pub(super) fn may_be_rotated(reason: Reason) -> bool {
-    matches!(reason, Reason::AuthFailed | Reason::ProxyAuthRequired | Reason::TlsUntrusted | Reason::ProxyTlsUntrusted)
+    matches!(
+        reason,
+        Reason::AuthFailed
+            | Reason::ProxyAuthRequired
+            | Reason::TlsUntrusted
+            | Reason::ProxyTlsUntrusted
+            | Reason::HostKeyUntrusted
+    )
 }
 
 pub(super) type Answer = (Access, BTreeMap<SourceTarget, TargetState>);

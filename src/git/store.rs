@@ -44,7 +44,7 @@ impl Default for StoreLimits {
 pub struct CommitFacts {
     /// The id of its files together.
     pub tree: String,
-    /// When it was made, by the committer's clock; `None` for a time that no calendar has.
+    /// When it was made, by the committer's clock; `None` where that is not known, or no calendar has that time.
     pub committed: Option<jiff::Timestamp>,
 }
 
@@ -131,7 +131,9 @@ impl Store {
         let repository = self.repository();
         let look = || -> Result<CommitFacts, git2::Error> {
             let commit = repository.find_commit(Oid::from_str(revision.as_str())?)?;
+            // What was imported without a date is of second 0.
             let committed = jiff::Timestamp::from_second(commit.time().seconds()).ok();
+            let committed = committed.filter(|time| *time != jiff::Timestamp::UNIX_EPOCH);
             Ok(CommitFacts { tree: commit.tree()?.id().to_string(), committed })
         };
         match look() {

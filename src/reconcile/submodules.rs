@@ -103,7 +103,7 @@ impl Sources {
         let fetched = remote.fetch(&store, std::slice::from_ref(commit), options.fetch_limits()).await;
         self.metrics.git_requested(&url.host(), GitOperation::Fetch, fetched.as_ref().err().map(|error| error.reason));
         let failure = fetched.as_ref().err().map(failure_of);
-        self.after(url, &access, failure.as_ref());
+        self.after(url, &access, failure.as_ref()).await;
         if let Some(failure) = failure {
             return Err(failure);
         }
@@ -117,11 +117,11 @@ impl Sources {
     }
 
     /// Takes note of how a repository answered.
-    pub(super) fn after(&self, url: &RepositoryUrl, access: &Access, failure: Option<&Failure>) {
+    pub(super) async fn after(&self, url: &RepositoryUrl, access: &Access, failure: Option<&Failure>) {
         self.beside.answered(url, access.fingerprint, failure);
         if failure.is_some_and(|failure| super::poll::may_be_rotated(failure.reason)) {
             // The next attempt reads them anew.
-            self.access.forget_secrets(&access.secrets);
+            self.access.forget_secrets(&access.secrets).await;
         }
     }
 }

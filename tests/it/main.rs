@@ -17,6 +17,7 @@
 
 mod support;
 
+mod airgap_30_submodules;
 mod engine_gate;
 mod engine_health;
 mod engine_hooks;

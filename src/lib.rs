@@ -56,6 +56,8 @@ pub mod preflight;
 
 pub mod dependencies;
 
+pub mod verify;
+
 pub mod status;
 
 pub mod reconcile;

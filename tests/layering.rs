@@ -89,6 +89,7 @@ const RULES: &[Rule] = &[
         ],
     ),
     rule(PURE, "preflight", &["model", "api", "desired"]),
+    rule(PURE, "verify", &["model", "api"]),
     rule(ACTING, "egress", &["model", "api", "clock", "metrics"]),
     rule(PURE, "git::version", &[]),
     rule(ACTING, "git", &["model", "api", "clock", "metrics", "egress"]),
@@ -102,6 +103,8 @@ const RULES: &[Rule] = &[
     rule(ACTING, "render", &["model", "api", "clock", "metrics"]),
     rule(PURE, "render::yaml", &["model"]),
     rule(ACTING, "live", &["model", "api", "clock", "metrics", "health"]),
+    // The client of the API server is dialled by the egress layer as everything else is.
+    rule(ACTING, "live::client", &["egress"]),
     rule(ACTING, "apply", &["model", "api", "clock", "metrics", "desired", "plan", "preflight", "live"]),
     rule(PURE, "apply::managed_fields", &["model"]),
     rule(PURE, "apply::undeclared", &[]),
@@ -124,6 +127,7 @@ const RULES: &[Rule] = &[
             "preflight",
             "windows",
             "dependencies",
+            "verify",
             "status",
             "egress",
             "git",
@@ -133,6 +137,7 @@ const RULES: &[Rule] = &[
             "apply",
         ],
     ),
+    rule(PURE, "reconcile::location", &["api", "git::RepositoryUrl", "git::RepositoryUrlError", "git::Target", "git::UrlPrefix", "artifacts::HelmRepositoryUrl", "artifacts::LocationError", "artifacts::RegistryReference", "artifacts::covers"]),
     rule(
         PURE,
         "reconcile::overriding",
@@ -140,7 +145,7 @@ const RULES: &[Rule] = &[
             "model",
             "api",
             "desired",
-            "git::RepositoryUrl",
+            "reconcile::location",
             "render::manifests",
             "render::yaml",
             "status",
@@ -171,6 +176,7 @@ struct Wall {
 
 const WALLS: &[Wall] = &[
     Wall { path: "cel", allowed: &["expression"], why: "what an expression may cost is bounded in one place" },
+    Wall { path: "pgp", allowed: &["verify"], why: "which signatures count is decided in one place" },
     Wall { path: "mlua", allowed: &["health::rules"], why: "what a script may do and cost is bounded in one place" },
     Wall { path: "git2", allowed: &["git"], why: "git objects are read and written in one place" },
     Wall {
@@ -185,7 +191,11 @@ const WALLS: &[Wall] = &[
     },
     Wall { path: "axum", allowed: &["server"], why: "one HTTP server" },
     Wall { path: "hyper", allowed: &["egress"], why: "every outgoing connection takes the egress layer" },
-    Wall { path: "hyper_util", allowed: &["egress"], why: "every outgoing connection takes the egress layer" },
+    Wall {
+        path: "hyper_util",
+        allowed: &["egress", "live::client"],
+        why: "every outgoing connection takes the egress layer; the Kubernetes client's pool sits on top of it",
+    },
     Wall { path: "anyhow", allowed: &["main"], why: "errors of a library are typed" },
     Wall { path: "std::env", allowed: &["settings", "main", "cli"], why: "the environment is read once" },
     Wall {

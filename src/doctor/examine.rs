@@ -13,7 +13,7 @@ use crate::egress::{
     CaBundle, ClientIdentity, Destination, Egress, HttpClient, HttpConfig, Override, Peer, Phase, ProbeStep, ProxyScheme,
     Timeouts,
 };
-use crate::git::{GitError, Remote, RemoteConfig, RemoteRef, RepositoryUrl, Target, ref_prefixes, resolve};
+use crate::git::{GitError, Remote, RemoteRef, RepositoryUrl, Target, ref_prefixes, resolve};
 use crate::model::Reason;
 use crate::reconcile::{Access, AccessBuilder, Outward};
 use crate::status::{Failure, rfc3339};
@@ -155,15 +155,7 @@ async fn git_by(url: &RepositoryUrl, targets: &BTreeSet<Target>, access: Access,
         return skip(&GIT_STEPS, steps);
     }
     let login = login_of(&access);
-    let remote = Remote::new(RemoteConfig {
-        url: url.clone(),
-        egress: access.egress,
-        route: access.route,
-        authorization: access.authorization,
-        identity: access.identity,
-        ca: access.ca,
-        timeouts: access.timeouts,
-    });
+    let remote = Remote::new(access.remote(url));
     let mut prefixes = ref_prefixes(targets);
     if prefixes.is_empty() {
         prefixes.push("HEAD".to_owned());

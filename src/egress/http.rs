@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::{HOST, HeaderName, LOCATION, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, USER_AGENT};
+use http::header::{AUTHORIZATION, HOST, HeaderName, LOCATION, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, USER_AGENT};
 use http::{HeaderMap, HeaderValue, Method, Request, Response};
 use http_body_util::Full;
 use hyper::body::Incoming;
@@ -114,10 +114,23 @@ impl HttpClient {
     /// GET that follows redirects: at most five, never from https to http. The rules are asked again at each hop, and
     /// credentials go only to the host and port of `url`. [`HttpResponse::url`] tells where it ended.
     pub async fn get(&self, url: &Url, headers: &HeaderMap) -> Result<HttpResponse, EgressError> {
+        self.follow(Method::GET, url, headers).await
+    }
+
+    /// HEAD that follows redirects as [`HttpClient::get`] does.
+    pub async fn head(&self, url: &Url, headers: &HeaderMap) -> Result<HttpResponse, EgressError> {
+        self.follow(Method::HEAD, url, headers).await
+    }
+
+    async fn follow(&self, method: Method, url: &Url, headers: &HeaderMap) -> Result<HttpResponse, EgressError> {
         let mut at = url.clone();
+        // What the caller logs in with is for its own host, as the client's credentials are.
+        let mut elsewhere = headers.clone();
+        elsewhere.remove(AUTHORIZATION);
         for _ in 0..=MOST_REDIRECTS {
             let with_credentials = same_origin(url, &at);
-            let answer = self.send(Method::GET, &at, headers, Bytes::new(), with_credentials).await?;
+            let headers = if with_credentials { headers } else { &elsewhere };
+            let answer = self.send(method.clone(), &at, headers, Bytes::new(), with_credentials).await?;
             if !matches!(answer.status.as_u16(), 301 | 302 | 303 | 307 | 308) {
                 return Ok(answer);
             }

@@ -8,7 +8,6 @@ use crate::egress::HttpResponse;
 use crate::model::Reason;
 
 use super::error::GitError;
-use super::protocol::ProtocolError;
 
 /// What kind of answer is expected.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,9 +38,11 @@ pub(super) fn get_headers() -> HeaderMap {
 }
 
 /// Headers of a command.
-pub(super) fn post_headers() -> HeaderMap {
+pub(super) fn post_headers(version2: bool) -> HeaderMap {
     let mut headers = HeaderMap::new();
-    headers.insert(VERSION.0, VERSION.1);
+    if version2 {
+        headers.insert(VERSION.0, VERSION.1);
+    }
     headers.insert(ACCEPT, HeaderValue::from_static(Content::Result.media_type()));
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/x-git-upload-pack-request"));
     headers
@@ -112,18 +113,6 @@ fn refused(status: u16, said: &str, at: &Url, home: &Url, has_credentials: bool)
              Repository's credentialsSecretRef"
         )
     }
-}
-
-/// A violation of the protocol, with the place it came from.
-pub(super) fn broken(answer: &HttpResponse, error: &ProtocolError) -> GitError {
-    let GitError { reason, message, .. } = GitError::protocol(error);
-    answer.error(reason, message).into()
-}
-
-/// An answer that ended before git's end mark.
-pub(super) fn cut(answer: &HttpResponse) -> GitError {
-    let message = format!("the answer ended in the middle, after {} bytes", answer.received);
-    answer.error(Reason::ConnectionCut, message).into()
 }
 
 fn short(text: &str) -> String {

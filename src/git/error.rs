@@ -44,10 +44,8 @@ impl GitError {
 
     pub(super) fn protocol(error: &ProtocolError) -> Self {
         let reason = match error {
-            ProtocolError::Framing(_)
-            | ProtocolError::Unexpected(_)
-            | ProtocolError::NotVersion2
-            | ProtocolError::ObjectFormat(_) => Reason::ProtocolError,
+            ProtocolError::Framing(_) | ProtocolError::Unexpected(_) => Reason::ProtocolError,
+            ProtocolError::ObjectFormat(_) => Reason::ObjectFormatUnsupported,
             ProtocolError::Refused(text) if text.contains("not our ref") => Reason::RefNotFound,
             ProtocolError::Refused(_) => Reason::ServerError,
         };

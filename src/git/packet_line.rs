@@ -75,6 +75,16 @@ impl PacketReader {
         }
     }
 
+    /// The first bytes that no packet has been made of yet, `None` until four have come.
+    pub(super) fn peek(&self) -> Option<[u8; 4]> {
+        self.buffer.first_chunk::<4>().copied()
+    }
+
+    /// All bytes that no packet has been made of yet.
+    pub(super) fn take(&mut self) -> Bytes {
+        self.buffer.split().freeze()
+    }
+
     /// Whether everything that came has been given out.
     pub(super) fn is_empty(&self) -> bool {
         self.buffer.is_empty()

@@ -7,6 +7,7 @@ use thiserror::Error;
 
 use crate::model::Revision;
 
+use super::old_protocol::{band, shallow};
 use super::packet_line::{Packet, PacketError, write_data, write_delimiter, write_flush};
 
 /// The answer is not what the protocol wants.
@@ -18,14 +19,11 @@ pub(super) enum ProtocolError {
     /// Unexpected content.
     #[error("the answer is not the git protocol: {0}")]
     Unexpected(String),
-    /// Version 0 or 1.
-    #[error(
-        "the server does not speak git protocol version 2; this program needs it (git 2.18 or newer on the server, with \
-         the `Git-Protocol` header passed on by the web server in front of it)"
-    )]
-    NotVersion2,
     /// SHA-256.
-    #[error("the repository uses the object format `{0}`; only sha1 is supported")]
+    #[error(
+        "the repository names its objects by {0}, and only sha1 can be read so far; serve the same content from a \
+         repository that was made with `git init --object-format=sha1`"
+    )]
     ObjectFormat(String),
     /// The server ends the conversation (`ERR`, or the error band).
     #[error("the server says: {0}")]
@@ -37,29 +35,8 @@ pub(super) enum ProtocolError {
 pub(super) struct Capabilities(BTreeMap<String, String>);
 
 impl Capabilities {
-    /// Reads the advertisement that answers `info/refs`.
-    pub(super) fn parse(packets: &[Packet]) -> Result<Self, ProtocolError> {
-        let mut lines = packets.iter().filter_map(Packet::line).peekable();
-        if lines.peek().is_some_and(|line| line.starts_with(b"# service=")) {
-            lines.next();
-        }
-        let first = lines.next().ok_or_else(|| ProtocolError::Unexpected("it is empty".to_owned()))?;
-        refusal(first)?;
-        if first != b"version 2" {
-            // Version 0 begins with a ref, or with `capabilities^{}` in an empty repository; version 1 says so.
-            let id = first.get(..40).is_some_and(|id| id.iter().all(u8::is_ascii_hexdigit));
-            return Err(if id || first == b"version 1" {
-                ProtocolError::NotVersion2
-            } else {
-                ProtocolError::Unexpected(format!("it begins with `{}`", shown(first)))
-            });
-        }
-        let mut found = BTreeMap::new();
-        for line in lines {
-            let text = String::from_utf8_lossy(line);
-            let (name, value) = text.split_once('=').unwrap_or((&text, ""));
-            found.insert(name.to_owned(), value.to_owned());
-        }
+    /// From names and values. Fails when the repository is of a kind that can't be read.
+    pub(super) fn new(found: BTreeMap<String, String>) -> Result<Self, ProtocolError> {
         match found.get("object-format").map(String::as_str) {
             None | Some("sha1") => Ok(Self(found)),
             Some(other) => Err(ProtocolError::ObjectFormat(shown(other.as_bytes()))),
@@ -70,9 +47,18 @@ impl Capabilities {
         self.0.contains_key(name)
     }
 
+    fn can_fetch(&self, wanted: &str) -> bool {
+        self.0.get("fetch").is_some_and(|features| features.split(' ').any(|feature| feature == wanted))
+    }
+
     /// Whether `fetch` can be limited in depth.
     pub(super) fn shallow(&self) -> bool {
-        self.0.get("fetch").is_some_and(|features| features.split(' ').any(|feature| feature == "shallow"))
+        self.can_fetch("shallow")
+    }
+
+    /// Whether `fetch` can leave out objects by a filter.
+    pub(super) fn filter(&self) -> bool {
+        self.can_fetch("filter")
     }
 
     fn begin(&self, command: &str, agent: &str) -> Result<Vec<u8>, PacketError> {
@@ -151,6 +137,26 @@ pub(super) struct FetchRequest {
     pub shallow: BTreeSet<Revision>,
     /// How many commits of history to send; all of it when `None`.
     pub depth: Option<u32>,
+    /// What to leave out of the pack. Only for servers that offer filters.
+    pub filter: Option<Filter>,
+}
+
+/// What a server is asked to leave out. Objects that are wanted by their ids come nevertheless.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Filter {
+    /// Files.
+    Files,
+    /// Files and directories.
+    FilesAndDirectories,
+}
+
+impl Filter {
+    const fn as_str(self) -> &'static str {
+        match self {
+            Self::Files => "blob:none",
+            Self::FilesAndDirectories => "tree:0",
+        }
+    }
 }
 
 impl FetchRequest {
@@ -168,6 +174,9 @@ impl FetchRequest {
             if let Some(depth) = self.depth {
                 write_data(&mut out, format!("deepen {depth}\n").as_bytes())?;
             }
+        }
+        if let Some(filter) = self.filter {
+            write_data(&mut out, format!("filter {}\n", filter.as_str()).as_bytes())?;
         }
         for id in &self.wants {
             write_data(&mut out, format!("want {id}\n").as_bytes())?;
@@ -251,27 +260,15 @@ impl FetchParser {
                 Ok(FetchEvent::Ignored)
             }
             Section::Acknowledgments | Section::Other => Ok(FetchEvent::Ignored),
-            Section::ShallowInfo => {
-                let text = String::from_utf8_lossy(line);
-                let parsed = text.split_once(' ').and_then(|(word, id)| Some((word, Revision::parse(id).ok()?)));
-                match parsed {
-                    Some(("shallow", id)) => Ok(FetchEvent::Shallow(id)),
-                    Some(("unshallow", id)) => Ok(FetchEvent::Unshallow(id)),
-                    _ => Err(ProtocolError::Unexpected(format!("`{}` in shallow-info", shown(line)))),
-                }
-            }
-            Section::Packfile => match data.first() {
-                Some(1) => Ok(FetchEvent::Pack(data.slice(1..))),
-                Some(2) | None => Ok(FetchEvent::Ignored),
-                Some(3) => Err(ProtocolError::Refused(shown(&data[1..]))),
-                Some(band) => Err(ProtocolError::Unexpected(format!("band {band} in the pack"))),
-            },
+            Section::ShallowInfo => shallow(line),
+            Section::Packfile => band(data),
             Section::Ended => Err(ProtocolError::Unexpected("it goes on after its end".to_owned())),
         }
     }
 }
 
-fn refusal(line: &[u8]) -> Result<(), ProtocolError> {
+/// An error that the server reports in place of an answer.
+pub(super) fn refusal(line: &[u8]) -> Result<(), ProtocolError> {
     match line.strip_prefix(b"ERR ") {
         Some(text) => Err(ProtocolError::Refused(shown(text))),
         None => Ok(()),
@@ -279,7 +276,7 @@ fn refusal(line: &[u8]) -> Result<(), ProtocolError> {
 }
 
 /// The other side's text, fit for a message: one line, at most 200 characters.
-fn shown(text: &[u8]) -> String {
+pub(super) fn shown(text: &[u8]) -> String {
     let text = String::from_utf8_lossy(text);
     let text: String = text.trim().chars().take(200).collect();
     text.chars().map(|character| if character.is_control() { ' ' } else { character }).collect()

@@ -54,6 +54,8 @@ reasons! {
     ServerError,
     /// The answer was not the git protocol.
     ProtocolError,
+    /// The repository names its objects by a hash that can't be read (SHA-256).
+    ObjectFormatUnsupported,
     /// The branch, tag or commit does not exist.
     RefNotFound,
     /// No answer before the first byte's deadline.
@@ -198,6 +200,10 @@ reasons! {
     OutOfSync,
     /// A connection to git works.
     Connected,
+    /// What the object says is acted on.
+    InForce,
+    /// The newest commit or artifact is as young as `maxAge` wants it.
+    Fresh,
     /// Not yet looked at.
     Pending,
     /// Something a person should know although it stops nothing.
@@ -225,10 +231,13 @@ impl Reason {
                 | Self::TlsUntrusted
                 | Self::AuthFailed
                 | Self::RepositoryNotFound
+                | Self::ObjectFormatUnsupported
                 | Self::RefNotFound
                 | Self::RedirectRefused
                 | Self::PackTooLarge
                 | Self::HostKeyUntrusted
+                | Self::SubmoduleFailed
+                | Self::LfsFailed
                 | Self::ChartNotFound
                 | Self::ArtifactNotFound
                 | Self::ArtifactInvalid

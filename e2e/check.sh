@@ -185,7 +185,7 @@ expect "a redirect" '^302 https://mirror.corp.test/check/a.git/info/refs' "$(ask
 faults '[{"prefix": "/check/", "fault": "cut:20000"}]'
 expect "a cut answer" 'early EOF|RPC failed|disconnect|unexpected|fetch-pack' "$(operator git -c http.proxy="$proxy" -c http.sslCAInfo="$git_ca" clone -q "$https" "$work/cut")"
 faults '[{"prefix": "/check/", "fault": "reset:0"}]'
-expect "a reset, which the proxy makes an end of" 'reset|Recv failure|SSL|outstanding' "$(ask)"
+expect "a reset, which the proxy makes an end of" 'reset|Recv failure|SSL|outstanding|Empty reply' "$(ask)"
 faults '[{"prefix": "/check/", "fault": "freeze:20"}]'
 expect "an answer that stops" 'timed out' "$(ask '' 1)"
 faults '[{"prefix": "/check/", "fault": "length:100"}]'

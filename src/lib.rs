@@ -62,5 +62,7 @@ pub mod status;
 
 pub mod reconcile;
 
+pub mod doctor;
+
 pub mod cli;
 pub mod server;

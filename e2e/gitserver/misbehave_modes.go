@@ -57,7 +57,10 @@ var proxyModes = []string{
 	"socks/tunnel", "socks/login", "socks/no-method", "socks/refused", "socks/reply:1", "socks/reply:2", "socks/reply:3", "socks/reply:4",
 	"socks/reply:5", "socks/reply:6", "socks/reply:7", "socks/reply:8", "socks/silent", "socks/half", "socks/garbage", "socks/close",
 	"socks/cut:20000", "socks/stall:20000",
-	"slot:0", "slot:1", "slot:2", "slot:3", "slot:4", "slot:5", "slot:6", "slot:7", "slot:8", "slot:9",
+	"slot:0", "slot:1", "slot:2", "slot:3", "slot:4", "slot:5", "slot:6", "slot:7", "slot:8", "slot:9", "slot:10", "slot:11",
+	"slot:12", "slot:13", "slot:14", "slot:15", "slot:16", "slot:17", "slot:18", "slot:19", "slot:20", "slot:21", "slot:22", "slot:23",
+	"slot:24", "slot:25", "slot:26", "slot:27", "slot:28", "slot:29", "slot:30", "slot:31", "slot:32", "slot:33", "slot:34", "slot:35",
+	"slot:36", "slot:37", "slot:38", "slot:39", "slot:40", "slot:41", "slot:42", "slot:43", "slot:44", "slot:45", "slot:46", "slot:47",
 }
 
 // mode is one entry, parsed.

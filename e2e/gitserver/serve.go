@@ -197,6 +197,7 @@ func (s *server) answer(writer *countingWriter, request *http.Request, entry *ac
 		writer.Header().Set("Content-Length", strconv.Itoa(whole.body.Len()+what.number))
 		writer.WriteHeader(whole.status)
 		_, _ = writer.Write(whole.body.Bytes())
+		writer.Flush()
 		panic(http.ErrAbortHandler)
 	case faultHTML:
 		entry.Fault = "html"

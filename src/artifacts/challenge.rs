@@ -160,10 +160,14 @@ mod tests {
 
     #[test]
     fn tokens_are_used_a_little_shorter_than_they_last() {
-        let read = |text: &str| token(text.as_bytes()).map(|found| (found.token.expose_secret().to_owned(), found.lasts));
+        let read =
+            |text: &str| token(text.as_bytes()).map(|found| (found.token.expose_secret().to_owned(), found.lasts));
         assert_eq!(read(r#"{"token":"t","expires_in":300}"#), Some(("t".into(), Duration::from_secs(270))));
         assert_eq!(read(r#"{"access_token":"a"}"#), Some(("a".into(), Duration::from_secs(54))));
-        assert_eq!(read(r#"{"token":"","access_token":"a","expires_in":1}"#), Some(("a".into(), Duration::from_secs(54))));
+        assert_eq!(
+            read(r#"{"token":"","access_token":"a","expires_in":1}"#),
+            Some(("a".into(), Duration::from_secs(54)))
+        );
         assert_eq!(read("{}"), None);
         assert_eq!(read("<html>"), None);
     }

@@ -42,9 +42,10 @@ pub(super) async fn judge(answer: &mut HttpResponse, missing: Reason) -> Result<
     let quote = answer.quote().await;
     let said = if quote.is_empty() { String::new() } else { format!(": \"{quote}\"") };
     let (reason, message) = match status {
-        401 | 403 => {
-            (Reason::AuthFailed, format!("the server refused {url} with {}: check the credentials{said}", answer.status))
-        }
+        401 | 403 => (
+            Reason::AuthFailed,
+            format!("the server refused {url} with {}: check the credentials{said}", answer.status),
+        ),
         404 | 410 => (missing, format!("the server does not have {url} ({}){said}", answer.status)),
         _ => (Reason::ServerError, format!("the server answered {} for {url}{said}", answer.status)),
     };

@@ -69,7 +69,8 @@ impl HelmRepository {
     /// Makes no connection yet.
     pub fn new(config: HelmRepositoryConfig) -> Self {
         let HelmRepositoryConfig { url, egress, route, authorization, identity, ca, timeouts, limit } = config;
-        let client = HttpClient::new(egress, HttpConfig { route, ca, authorization, identity, timeouts, user_agent: None });
+        let client =
+            HttpClient::new(egress, HttpConfig { route, ca, authorization, identity, timeouts, user_agent: None });
         Self { url, client, limit, kept: Mutex::default() }
     }
 
@@ -106,9 +107,10 @@ impl HelmRepository {
         }
         judge(&mut answer, Reason::RepositoryNotFound).await?;
         let text = read(&mut answer, INDEX_LIMIT).await.map_err(|error| match error.reason {
-            Reason::PackTooLarge => {
-                ArtifactError::new(error.reason, format!("its index.yaml has more than the {INDEX_LIMIT} bytes of the limit"))
-            }
+            Reason::PackTooLarge => ArtifactError::new(
+                error.reason,
+                format!("its index.yaml has more than the {INDEX_LIMIT} bytes of the limit"),
+            ),
             _ => error,
         })?;
         let wanted = charts.clone();
@@ -192,7 +194,11 @@ pub fn choose<'a>(
             ""
         };
         let what = if version::is_range(wanted) {
-            format!("none of the {} versions of the chart `{chart}` lies in the range `{}`", names.len(), or_any(wanted))
+            format!(
+                "none of the {} versions of the chart `{chart}` lies in the range `{}`",
+                names.len(),
+                or_any(wanted)
+            )
         } else {
             format!("the chart `{chart}` has no version `{wanted}` among its {}", names.len())
         };

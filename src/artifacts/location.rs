@@ -9,7 +9,9 @@ use url::Url;
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
 pub enum LocationError {
     /// Not a URL.
-    #[error("it can't be read ({0}); write `https://HOST/PATH` for a Helm repository, `oci://HOST/PATH` for a registry")]
+    #[error(
+        "it can't be read ({0}); write `https://HOST/PATH` for a Helm repository, `oci://HOST/PATH` for a registry"
+    )]
     Unreadable(String),
     /// A user name or password in the URL.
     #[error(
@@ -122,7 +124,8 @@ impl RegistryReference {
     /// Where the API of the registry is; ends with `/v2/`.
     pub fn base(&self, plain_http: bool) -> Result<Url, LocationError> {
         let scheme = if plain_http { "http" } else { "https" };
-        Url::parse(&format!("{scheme}://{}/v2/", self.host)).map_err(|error| LocationError::Unreadable(error.to_string()))
+        Url::parse(&format!("{scheme}://{}/v2/", self.host))
+            .map_err(|error| LocationError::Unreadable(error.to_string()))
     }
 }
 
@@ -146,7 +149,9 @@ fn is_name(name: &str) -> bool {
         let edge = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit();
         let inner = |byte: u8| edge(byte) || matches!(byte, b'.' | b'_' | b'-');
         let bytes = part.as_bytes();
-        bytes.first().copied().is_some_and(edge) && bytes.last().copied().is_some_and(edge) && bytes.iter().copied().all(inner)
+        bytes.first().copied().is_some_and(edge)
+            && bytes.last().copied().is_some_and(edge)
+            && bytes.iter().copied().all(inner)
     };
     name.len() <= 255 && name.split('/').all(part)
 }
@@ -165,13 +170,18 @@ fn read(text: &str) -> Result<(String, Url), LocationError> {
     let spoken = match scheme.as_str() {
         "https" | "oci" => "https",
         "http" => "http",
-        other => return Err(LocationError::Scheme(other.chars().filter(char::is_ascii_alphanumeric).take(20).collect())),
+        other => {
+            return Err(LocationError::Scheme(other.chars().filter(char::is_ascii_alphanumeric).take(20).collect()));
+        }
     };
     let authority = rest.split('/').next().unwrap_or_default();
-    if authority.contains('@') || rest.split_once('@').is_some_and(|(before, _)| before.contains(':') && scheme != "oci") {
+    if authority.contains('@')
+        || rest.split_once('@').is_some_and(|(before, _)| before.contains(':') && scheme != "oci")
+    {
         return Err(LocationError::HoldsCredentials);
     }
-    let mut url = Url::parse(&format!("{spoken}://{rest}")).map_err(|error| LocationError::Unreadable(error.to_string()))?;
+    let mut url =
+        Url::parse(&format!("{spoken}://{rest}")).map_err(|error| LocationError::Unreadable(error.to_string()))?;
     if url.query().is_some() || url.fragment().is_some() {
         return Err(LocationError::HasQuery);
     }
@@ -191,7 +201,11 @@ mod tests {
     fn spellings_of_one_helm_repository_are_equal_and_files_are_joined_to_its_path() {
         for (text, identity, base) in [
             ("https://Charts.Corp.test", "https://charts.corp.test", "https://charts.corp.test/"),
-            ("HTTPS://charts.corp.test:443/stable//", "https://charts.corp.test/stable", "https://charts.corp.test/stable/"),
+            (
+                "HTTPS://charts.corp.test:443/stable//",
+                "https://charts.corp.test/stable",
+                "https://charts.corp.test/stable/",
+            ),
             ("http://h:8080/a/b", "http://h:8080/a/b", "http://h:8080/a/b/"),
         ] {
             let url = HelmRepositoryUrl::parse(text).unwrap();
@@ -202,7 +216,10 @@ mod tests {
     #[test]
     fn a_registry_reference_takes_the_chart_as_the_end_of_its_name() {
         let read = |text: &str, chart| RegistryReference::parse(text, chart).map(|found| found.to_string());
-        assert_eq!(read("oci://Reg.corp.test:5000/team/", Some("shop")), Ok("oci://reg.corp.test:5000/team/shop".into()));
+        assert_eq!(
+            read("oci://Reg.corp.test:5000/team/", Some("shop")),
+            Ok("oci://reg.corp.test:5000/team/shop".into())
+        );
         assert_eq!(read("oci://reg.corp.test", Some("shop")), Ok("oci://reg.corp.test/shop".into()));
         assert_eq!(read("oci://reg.corp.test/team/shop", None), Ok("oci://reg.corp.test/team/shop".into()));
         let reference = RegistryReference::parse("oci://reg:5000/a/b", None).unwrap();

@@ -126,7 +126,11 @@ fn descriptor(raw: RawDescriptor) -> Result<Descriptor, ManifestError> {
 pub fn parse(text: &[u8]) -> Result<Document, ManifestError> {
     let raw: RawManifest = serde_json::from_slice(text).map_err(|error| {
         // The library's own sentence may quote the text.
-        ManifestError::Unreadable(format!("line {}, column {}: it is not the JSON of a manifest", error.line(), error.column()))
+        ManifestError::Unreadable(format!(
+            "line {}, column {}: it is not the JSON of a manifest",
+            error.line(),
+            error.column()
+        ))
     })?;
     let RawManifest { config, layers, manifests, annotations } = raw;
     if let Some(manifests) = manifests.filter(|_| layers.is_none()) {
@@ -211,7 +215,8 @@ mod tests {
 
     #[test]
     fn an_index_leads_to_its_first_artifact_and_garbage_to_nothing() {
-        let attestation = json!({"digest": Digest::of(b"a").as_str(), "annotations": {"vnd.docker.reference.type": "x"}});
+        let attestation =
+            json!({"digest": Digest::of(b"a").as_str(), "annotations": {"vnd.docker.reference.type": "x"}});
         let index = json!({"manifests": [attestation, layer("m")]});
         assert!(matches!(read(&index), Ok(Document::Index(found)) if found.media_type == "m"));
         assert_eq!(read(&json!({"manifests": [attestation]})), Err(ManifestError::EmptyIndex));

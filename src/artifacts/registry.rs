@@ -106,7 +106,8 @@ pub struct CosignSignature {
 impl Registry {
     /// Makes no connection yet.
     pub fn new(config: RegistryConfig) -> Result<Self, ArtifactError> {
-        let RegistryConfig { reference, plain_http, egress, route, authorization, identity, ca, timeouts, limit } = config;
+        let RegistryConfig { reference, plain_http, egress, route, authorization, identity, ca, timeouts, limit } =
+            config;
         let base = reference.base(plain_http).map_err(|error| {
             ArtifactError::new(Reason::InvalidSpec, format!("{reference}: the URL of the registry: {error}"))
         })?;
@@ -160,7 +161,10 @@ impl Registry {
     async fn limited<T>(&self, work: impl Future<Output = Result<T, ArtifactError>>) -> Result<T, ArtifactError> {
         let done = match self.client.timeouts().total {
             Some(total) => timeout(total, work).await.unwrap_or_else(|_| {
-                Err(ArtifactError::new(Reason::Stalled, format!("the registry did not finish within {} s", total.as_secs())))
+                Err(ArtifactError::new(
+                    Reason::Stalled,
+                    format!("the registry did not finish within {} s", total.as_secs()),
+                ))
             }),
             None => work.await,
         };
@@ -184,7 +188,8 @@ impl Registry {
                 .map_err(|_| answer.error(Reason::ProtocolError, "the list of tags is not the JSON of a registry"))?;
             tags.extend(page.tags.unwrap_or_default());
             if tags.len() > MOST_TAGS {
-                let message = format!("it has more than {MOST_TAGS} tags: name a tag or digest in targetRevision, not a range");
+                let message =
+                    format!("it has more than {MOST_TAGS} tags: name a tag or digest in targetRevision, not a range");
                 return Err(answer.error(Reason::ArtifactInvalid, message).into());
             }
             let next = answer.headers.get(LINK).and_then(|value| value.to_str().ok()).and_then(next_page);
@@ -219,7 +224,8 @@ impl Registry {
 
     fn no_such(&self, reference: &str, answer: &HttpResponse) -> ArtifactError {
         let what = if Digest::parse(reference).is_some() { "artifact" } else { "tag" };
-        let message = format!("there is no {what} `{reference}` in {}, or these credentials may not see it", self.reference);
+        let message =
+            format!("there is no {what} `{reference}` in {}, or these credentials may not see it", self.reference);
         answer.error(Reason::ArtifactNotFound, message).into()
     }
 
@@ -239,7 +245,8 @@ impl Registry {
             let digest = Digest::of(&text);
             let promised = Digest::parse(&at).or_else(|| stated_digest(&answer));
             verify(&text, promised.as_ref(), &answer)?;
-            let document = manifest::parse(&text).map_err(|error| answer.error(Reason::ArtifactInvalid, error.to_string()))?;
+            let document =
+                manifest::parse(&text).map_err(|error| answer.error(Reason::ArtifactInvalid, error.to_string()))?;
             let first = first.get_or_insert(digest).clone();
             match document {
                 Document::Manifest(manifest) => return Ok((first, manifest)),
@@ -310,7 +317,9 @@ impl Registry {
             (_, Some(Authorization::Bearer(_))) => {
                 return refused("the registry refused the bearer token: it has expired, or is for something else");
             }
-            (None, _) => return refused("the registry refused the request and names no way to log in that is known here"),
+            (None, _) => {
+                return refused("the registry refused the request and names no way to log in that is known here");
+            }
             (Some(Challenge::Basic), None) => {
                 return refused(
                     "the registry wants a user name and password: put them into a Secret, and name it in a Repository's \
@@ -365,11 +374,16 @@ impl Registry {
     }
 
     /// Asks a token service for a token, with the user name and password if there are any.
-    async fn fetch_token(&self, realm: &str, service: Option<&str>, scope: Option<&str>) -> Result<Login, ArtifactError> {
+    async fn fetch_token(
+        &self,
+        realm: &str,
+        service: Option<&str>,
+        scope: Option<&str>,
+    ) -> Result<Login, ArtifactError> {
         let wrong = |message: String| ArtifactError::new(Reason::AuthFailed, message);
-        let mut url = Url::parse(realm).or_else(|_| self.base.join(realm)).map_err(|error| {
-            wrong(format!("the registry names a token service whose URL can't be read ({error})"))
-        })?;
+        let mut url = Url::parse(realm)
+            .or_else(|_| self.base.join(realm))
+            .map_err(|error| wrong(format!("the registry names a token service whose URL can't be read ({error})")))?;
         let host = url.host_str().unwrap_or_default().to_owned();
         let allowed = url.scheme() == "https" || (url.scheme() == "http" && self.plain_http);
         if !allowed || !url.username().is_empty() || url.password().is_some() {
@@ -403,7 +417,9 @@ impl Registry {
             );
             return Err(answer.error(Reason::AuthFailed, message).into());
         }
-        judge(&mut answer, Reason::ServerError).await.map_err(|error| error.about("the token service of the registry"))?;
+        judge(&mut answer, Reason::ServerError)
+            .await
+            .map_err(|error| error.about("the token service of the registry"))?;
         let text = read(&mut answer, TOKEN_LIMIT).await?;
         let no_token = || answer.error(Reason::ProtocolError, "the token service answered without a token");
         let found = challenge::token(&text).ok_or_else(no_token)?;

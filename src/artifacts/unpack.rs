@@ -112,7 +112,12 @@ struct Found {
     chart: bool,
 }
 
-fn unpack(reader: impl Read, layout: Layout, limits: UnpackLimits, import: &mut Import) -> Result<Found, ArtifactError> {
+fn unpack(
+    reader: impl Read,
+    layout: Layout,
+    limits: UnpackLimits,
+    import: &mut Import,
+) -> Result<Found, ArtifactError> {
     let mut archive = Archive::new(reader);
     let (mut found, mut entries, mut bytes) = (Found::default(), 0_usize, 0_u64);
     for entry in archive.entries().map_err(|error| unreadable(&error))? {
@@ -128,7 +133,8 @@ fn unpack(reader: impl Read, layout: Layout, limits: UnpackLimits, import: &mut 
         let shown = String::from_utf8_lossy(&entry.path_bytes()).chars().take(200).collect::<String>();
         let whole = String::from_utf8(entry.path_bytes().into_owned())
             .map_err(|_| invalid(format!("the name `{shown}` in the archive is not UTF-8")))?;
-        let Some(whole) = clean(&whole).map_err(|problem| invalid(format!("`{shown}` in the archive {problem}")))? else {
+        let Some(whole) = clean(&whole).map_err(|problem| invalid(format!("`{shown}` in the archive {problem}")))?
+        else {
             continue;
         };
         let Some(path) = place(&whole, layout) else { continue };

@@ -12,7 +12,7 @@ use git2::{ObjectType, Oid, Repository, RepositoryInitOptions, Signature, Time};
 use crate::model::{Reason, Revision};
 
 use super::error::GitError;
-use super::layout::{self, FETCHED};
+use super::layout::{self, FETCHED, TIPS};
 use super::store::Store;
 
 /// Name and address of the author of imported commits.
@@ -78,6 +78,17 @@ impl Store {
         let repository = Repository::init_opts(&folder, &options)
             .map_err(|error| GitError::store("creating a repository for an import", &error))?;
         Ok(Import { store: self.clone(), folder, repository: Some(repository), root: BTreeMap::new() })
+    }
+
+    /// All imported commits that are held, by their origin.
+    pub fn imports(&self) -> Result<BTreeMap<String, Revision>, GitError> {
+        let mut found = BTreeMap::new();
+        for revision in self.refs(FETCHED)?.into_values().chain(self.refs(TIPS)?.into_values()) {
+            if let Some(note) = self.imported(&revision) {
+                found.insert(note.origin, revision);
+            }
+        }
+        Ok(found)
     }
 
     /// What an imported commit says about itself; `None` for a commit that was not imported, or is not held.
@@ -161,7 +172,8 @@ impl Import {
         let source = self.repository()?;
         let tree = write_tree(source, &root).map_err(failed)?;
         let tree = source.find_tree(tree).map_err(failed)?;
-        let line = |text: &str| text.chars().map(|letter| if letter.is_control() { ' ' } else { letter }).collect::<String>();
+        let line =
+            |text: &str| text.chars().map(|letter| if letter.is_control() { ' ' } else { letter }).collect::<String>();
         let message = format!("{}\n\n{ORIGIN}{}\n", line(&note.name), line(&note.origin));
         let author = Signature::new(AUTHOR.0, AUTHOR.1, &Time::new(note.made, 0)).map_err(failed)?;
         let id = source.commit(None, &author, &author, &message, &tree, &[]).map_err(failed)?;
@@ -188,7 +200,9 @@ impl Import {
                 self.store.repack()?;
                 let left = limit.saturating_sub(self.store.size());
                 if bytes > left {
-                    let message = format!("what was fetched does not fit into the object store: {left} bytes are left of its limit");
+                    let message = format!(
+                        "what was fetched does not fit into the object store: {left} bytes are left of its limit"
+                    );
                     return Err(GitError::new(Reason::PackTooLarge, message));
                 }
             }
@@ -262,6 +276,7 @@ mod tests {
         test.store.repack().unwrap();
         let store = Store::open(&test.path(), StoreLimits::default()).unwrap();
         assert_eq!(store.imported(&revision), Some(note("1.0.0")));
+        assert_eq!(store.imports(), Ok(BTreeMap::from([("sha256:1.0.0".to_owned(), revision.clone())])));
         let files = store.snapshot(&revision, SnapshotLimits::default()).unwrap();
         assert_eq!(files.read("copy.yaml").unwrap().as_deref(), Some(&b"name: a\n"[..]));
         assert_eq!(files.entry("templates/link").unwrap().map(|entry| entry.kind), Some(EntryKind::Symlink));

@@ -13,7 +13,7 @@ use tokio::task::JoinHandle;
 use crate::model::{Reason, Revision};
 
 use super::error::GitError;
-use super::layout::{self, FETCHED};
+use super::layout::{CommitList, FETCHED};
 use super::store::{Store, find_tree};
 
 /// Pieces that may wait for the writer. A piece is at most one packet (64 KiB), so this bounds memory to 2 MiB.
@@ -134,13 +134,13 @@ fn write(store: &Store, limits: PackLimits, incoming: &mut mpsc::Receiver<Piece>
         return Err(GitError::new(Reason::ProtocolError, "the pack ends within its header"));
     }
     // First the shallow file: naming commits that never come is harmless, lacking one that came is not.
-    let mut shallow = layout::shallow(store.dir())?;
+    let mut shallow = CommitList::Shallow.read(store.dir())?;
     let before = shallow.len();
     shallow.retain(|commit| !end.unshallow.contains(commit));
     let removed = before != shallow.len();
     let added = end.shallow.iter().filter(|commit| shallow.insert((*commit).clone())).count();
     if added > 0 || removed {
-        layout::write_shallow(store.dir(), &shallow)?;
+        CommitList::Shallow.write(store.dir(), &shallow)?;
     }
     if came.objects > 0 {
         writer.commit().map_err(|error| {
@@ -174,6 +174,7 @@ fn write(store: &Store, limits: PackLimits, incoming: &mut mpsc::Receiver<Piece>
     for tag in &end.tags {
         store.keep_tag(&odb, tag)?;
     }
+    CommitList::Partial.remove(store.dir(), &end.wants)?;
     Ok(came)
 }
 

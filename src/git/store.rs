@@ -12,7 +12,7 @@ use git2::{ErrorCode, Oid, Repository};
 use crate::model::{Reason, Revision};
 
 use super::error::GitError;
-use super::layout::{self, FETCHED, TIPS};
+use super::layout::{self, CommitList, FETCHED, TIPS};
 use super::lfs::LfsStore;
 use super::snapshot::{Snapshot, SnapshotLimits};
 
@@ -64,6 +64,8 @@ struct Inner {
     writing: Arc<tokio::sync::Mutex<()>>,
     /// Commits that snapshots read, with how many do.
     pins: Arc<Mutex<BTreeMap<Revision, usize>>>,
+    /// Commits that are being fetched in pieces: what came of them so far is not to be dropped.
+    pieced: Mutex<BTreeSet<Revision>>,
 }
 
 /// What a fetch tells the server about what is held.
@@ -87,6 +89,7 @@ impl Store {
                 layout: RwLock::default(),
                 writing: Arc::default(),
                 pins: Arc::default(),
+                pieced: Mutex::default(),
             }),
         })
     }
@@ -115,7 +118,7 @@ impl Store {
     /// Whether the commit is held, with its files.
     pub fn has(&self, revision: &Revision) -> Result<bool, GitError> {
         match find_tree(&self.repository(), revision) {
-            Ok(_) => Ok(true),
+            Ok(_) => Ok(!CommitList::Partial.read(self.dir())?.contains(revision)),
             Err(error) if matches!(error.code(), ErrorCode::NotFound | ErrorCode::InvalidSpec | ErrorCode::Peel) => {
                 Ok(false)
             }
@@ -169,7 +172,7 @@ impl Store {
             .map_err(|error| GitError::store("forgetting a tip", &error))
     }
 
-    fn refs(&self, prefix: &str) -> Result<BTreeMap<String, Revision>, GitError> {
+    pub(super) fn refs(&self, prefix: &str) -> Result<BTreeMap<String, Revision>, GitError> {
         let failed = |error: git2::Error| GitError::store("listing refs", &error);
         let repository = self.repository();
         let mut found = BTreeMap::new();
@@ -188,7 +191,7 @@ impl Store {
         let named = self.refs(TIPS)?.into_values();
         let haves: BTreeSet<Revision> = named.chain(self.refs(FETCHED)?.into_values()).take(MOST_HAVES).collect();
         let mut shallow = BTreeSet::new();
-        for commit in layout::shallow(self.dir())? {
+        for commit in CommitList::Shallow.read(self.dir())? {
             // The file is written before the pack, so it may name a commit that never came.
             if self.has(&commit)? {
                 shallow.insert(commit);
@@ -240,6 +243,9 @@ impl Store {
     /// The work of `compact`, for whoever holds `writing`. Killed at any moment, it leaves a store that opens with all
     /// tips: the new pack is whole before an old one goes.
     pub(super) fn repack(&self) -> Result<(), GitError> {
+        if !self.pieced().is_empty() {
+            return Ok(());
+        }
         let _alone = self.inner.layout.write().unwrap_or_else(PoisonError::into_inner);
         let keep = self.kept()?;
         let failed = |error: git2::Error| GitError::store("repacking", &error);
@@ -255,7 +261,7 @@ impl Store {
             }
             if builder.object_count() > 0 {
                 // Only the commits themselves are packed, so all are without parents from now on.
-                layout::write_shallow(self.dir(), &keep)?;
+                CommitList::Shallow.write(self.dir(), &keep)?;
                 builder.write(&folder, 0o444).map_err(failed)?;
                 let name = builder.name().map_err(failed)?;
                 fresh = name.map(|name| folder.join(format!("pack-{name}.pack")));
@@ -275,7 +281,16 @@ impl Store {
         }
         // The open repository still maps the dropped packs.
         *repository = Repository::open_bare(self.dir()).map_err(failed)?;
+        // What was left half fetched is gone.
+        if !CommitList::Partial.read(self.dir())?.is_empty() {
+            CommitList::Partial.write(self.dir(), &BTreeSet::new())?;
+        }
         Ok(())
+    }
+
+    /// The commits that are being fetched in pieces. While there are any, nothing is repacked.
+    pub(super) fn pieced(&self) -> MutexGuard<'_, BTreeSet<Revision>> {
+        self.inner.pieced.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// What a compaction keeps. Unnamed tips beyond the newest few lose their ref.

@@ -6,17 +6,20 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use super::credentials::Login;
+use super::egress_objects::EgressObjects;
 use super::objects::Objects;
+use super::location::SourceLocation;
 use super::reading::Reading;
 use super::secrets::Secrets;
 use super::tree_options::TreeOptions;
-use super::ways_out::WaysOut;
+use super::ways::WaysOut;
 use crate::api::{Repository, RepositorySpec, RepositoryTimeouts};
+use crate::artifacts::RegistryReference;
 use crate::clock::Clock;
 use crate::egress::{
     Authorization, CaBundle, ClientIdentity, Egress, HttpClient, HttpConfig, Override, SystemRoots, Timeouts,
 };
-use crate::git::{GitHubApp, RepositoryUrl, UrlPrefix};
+use crate::git::{GitHubApp, RemoteConfig, SshConfig, RepositoryUrl};
 use crate::model::{Hash64, Reason, parse_duration};
 use crate::status::Failure;
 
@@ -33,10 +36,16 @@ pub struct Access {
     pub authorization: Option<Authorization>,
     /// Client certificate of the Repository.
     pub identity: Option<ClientIdentity>,
+    /// Key and known hosts, where SSH is spoken.
+    pub ssh: Option<SshConfig>,
     /// Authorities that the Repository trusts besides the system's.
     pub ca: Option<CaBundle>,
     /// Timers.
     pub timeouts: Timeouts,
+    /// Whether a registry speaks plain HTTP.
+    pub plain_http: bool,
+    /// Bytes of one transfer, where the Repository says so.
+    pub transfer_limit: Option<u64>,
     /// How old the tip may be.
     pub max_age: Option<Duration>,
     /// Name of the Repository object that covers the URL.
@@ -49,10 +58,26 @@ pub struct Access {
     pub fingerprint: Hash64,
 }
 
+impl Access {
+    /// What a git client needs to reach a repository that this is about.
+    pub fn remote(&self, url: &RepositoryUrl) -> RemoteConfig {
+        RemoteConfig {
+            url: url.clone(),
+            egress: self.egress.clone(),
+            route: self.route.clone(),
+            authorization: self.authorization.clone(),
+            identity: self.identity.clone(),
+            ssh: self.ssh.clone(),
+            ca: self.ca.clone(),
+            timeouts: self.timeouts.clone(),
+        }
+    }
+}
+
 /// Builds accesses from our objects.
 pub struct AccessBuilder {
     repositories: Arc<Objects<Repository>>,
-    ways_out: WaysOut,
+    objects: EgressObjects,
     secrets: Secrets,
     system: SystemRoots,
     clock: Clock,
@@ -62,8 +87,8 @@ pub struct AccessBuilder {
 
 impl AccessBuilder {
     /// A builder over the stores.
-    pub fn new(repositories: Arc<Objects<Repository>>, ways_out: WaysOut, secrets: Secrets, clock: Clock) -> Self {
-        Self { repositories, ways_out, secrets, system: SystemRoots::new(), clock, apps: Mutex::default() }
+    pub fn new(repositories: Arc<Objects<Repository>>, objects: EgressObjects, secrets: Secrets, clock: Clock) -> Self {
+        Self { repositories, objects, secrets, system: SystemRoots::new(), clock, apps: Mutex::default() }
     }
 
     /// Reads these Secrets again next time, and asks anew for the tokens that they stand for.
@@ -86,35 +111,52 @@ impl AccessBuilder {
         self.secrets.forget_all();
     }
 
+    /// Whether a Repository says that a host is a registry.
+    pub fn knows_registry(&self, reference: &RegistryReference) -> bool {
+        let location = SourceLocation::registry(reference.clone());
+        self.repositories.all().iter().any(|(_, repository)| location.coverage(&repository.spec).is_some())
+    }
+
     /// What the trees of a repository are made of besides its commits.
     pub(super) fn tree_options(&self, url: &RepositoryUrl) -> Result<TreeOptions, Failure> {
-        let covering = covering(url, self.repositories.all())?;
+        let covering = covering(&url.into(), self.repositories.all())?;
         covering.map_or(Ok(TreeOptions::default()), |(name, repository)| TreeOptions::new(&name, &repository.spec))
     }
 
-    /// How to reach a URL.
-    pub async fn access(&self, url: &RepositoryUrl) -> Result<Access, Failure> {
+    /// How to reach a source.
+    pub async fn access(&self, url: impl Into<SourceLocation>) -> Result<Access, Failure> {
+        let url = &url.into();
         let covering = covering(url, self.repositories.all())?;
-        let rules = self.ways_out.rules()?;
+        let rules = self.objects.rules()?;
         let spec = covering.as_ref().map(|(_, repository)| &repository.spec);
         let route = override_of(spec);
-        let decision = rules.decide_destination(url.destination(), &route).map_err(|error| Failure {
+        let plain_http = spec.is_some_and(|spec| spec.plain_http);
+        let destination = url.destination(plain_http).map_err(|error| Failure {
+            reason: Reason::InvalidSpec,
+            message: format!("{url}: {error}"),
+        })?;
+        let decision = rules.decide_destination(&destination, &route).map_err(|error| Failure {
             reason: Reason::EgressDenied,
             message: format!("no way out for {url}: {error}"),
         })?;
         let proxy = decision.route.proxy().map(str::to_owned);
+        let transfer_limit = spec.and_then(|spec| spec.limits.as_ref()?.transfer_mebibytes).map(|mebibytes| mebibytes << 20);
         let timeouts = timeouts(spec);
-        let about = format!("{url}\n{route:?}\n{rules:?}\n{timeouts:?}\n");
+        let about = format!("{url}\n{route:?}\n{rules:?}\n{timeouts:?}\n{plain_http} {transfer_limit:?}\n");
         let mut reading = Reading::new(&self.secrets, about);
-        let egress = Egress::new(rules, self.ways_out.access(&mut reading, proxy.as_deref()).await?, self.system.clone());
-        let (mut login, mut ca) = (Login::default(), None);
+        let egress = Egress::new(rules, self.objects.access(&mut reading, proxy.as_deref()).await?, self.system.clone());
+        let (mut login, mut ca, mut ssh) = (Login::default(), None, None);
         if let Some((name, repository)) = &covering {
             let referrer = format!("Repository `{name}`");
             if let Some(reference) = &repository.spec.ca_secret_ref {
                 ca = Some(reading.ca(&referrer, reference).await?);
             }
             if let Some(reference) = &repository.spec.credentials_secret_ref {
-                login = reading.login(&referrer, reference).await?;
+                if url.is_ssh() {
+                    ssh = Some(reading.ssh(&referrer, reference, &repository.spec.known_hosts).await?);
+                } else {
+                    login = reading.login(&referrer, reference).await?;
+                }
                 if let Some(keys) = login.app.take() {
                     let config = HttpConfig {
                         route: route.clone(),
@@ -127,20 +169,50 @@ impl AccessBuilder {
                 }
             }
         }
+        if url.is_ssh() && ssh.is_none() {
+            return Err(Failure {
+                reason: Reason::SecretNotFound,
+                message: match &covering {
+                    Some((name, _)) => format!(
+                        "{url} is read over SSH, which needs a key: let credentialsSecretRef of the Repository `{name}` name a Secret \
+                         with `sshPrivateKey`"
+                    ),
+                    None => format!(
+                        "{url} is read over SSH, which needs a key, and no Repository covers it: create one whose \
+                         credentialsSecretRef names a Secret with `sshPrivateKey`"
+                    ),
+                },
+            });
+        }
         let (secrets, fingerprint) = reading.end();
         Ok(Access {
             egress,
             route,
             authorization: login.authorization,
             identity: login.identity,
+            ssh,
             ca,
             timeouts,
+            plain_http,
+            transfer_limit,
             max_age: spec.and_then(|spec| spec.max_age.as_deref()).and_then(parse_duration),
             repository: covering.map(|(name, _)| name),
             proxy,
             secrets,
             fingerprint,
         })
+    }
+
+    /// The ways out by themselves, for what no Repository covers.
+    ///
+    /// # Errors
+    /// When a proxy object or the policy is not valid: then nothing leaves.
+    pub async fn ways_out(&self) -> Result<WaysOut, Failure> {
+        let rules = self.objects.rules()?;
+        let proxies = self.objects.each_access(&mut Reading::new(&self.secrets, String::new())).await;
+        let mut access = self.objects.environment.access.clone();
+        access.extend(proxies.iter().filter_map(|(name, one)| Some((name.clone(), one.as_ref().ok()?.clone()))));
+        Ok(WaysOut { egress: Egress::new(rules, access, self.system.clone()), proxies })
     }
 
     /// The token of a GitHub App, from the app that holds one where its Secret says what it did before.
@@ -202,25 +274,15 @@ fn timeouts(spec: Option<&RepositorySpec>) -> Timeouts {
     timeouts
 }
 
-/// How closely a Repository is about a URL: its own URL is closest, then the longest prefix. `None` when it is not.
-pub(super) fn coverage(spec: &RepositorySpec, url: &RepositoryUrl) -> Option<usize> {
-    let exact = spec.url.as_deref().and_then(|text| RepositoryUrl::parse(text).ok());
-    if exact.is_some_and(|exact| exact == *url) {
-        return Some(usize::MAX);
-    }
-    let prefix = spec.url_prefix.as_deref().and_then(|text| UrlPrefix::parse(text).ok())?;
-    prefix.covers(url).then(|| prefix.as_str().len())
-}
-
 /// The Repository that covers a URL: one with this very `url`, else the longest `urlPrefix`. None is no mistake: the URL
 /// is then read without credentials, by the EgressProxies' rules.
 fn covering(
-    url: &RepositoryUrl,
+    url: &SourceLocation,
     repositories: Vec<(String, Arc<Repository>)>,
 ) -> Result<Option<(String, Arc<Repository>)>, Failure> {
     let mut best: Option<(usize, String, Arc<Repository>)> = None;
     for (name, repository) in repositories {
-        let Some(weight) = coverage(&repository.spec, url) else { continue };
+        let Some(weight) = url.coverage(&repository.spec) else { continue };
         match &best {
             Some((other, rival, _)) if *other == weight => {
                 return Err(Failure {
@@ -252,7 +314,7 @@ mod tests {
 
     fn chosen(url: &str, repositories: &[(&str, Arc<Repository>)]) -> Result<Option<String>, Reason> {
         let list = repositories.iter().map(|(name, one)| ((*name).to_owned(), Arc::clone(one))).collect();
-        covering(&RepositoryUrl::parse(url).unwrap(), list)
+        covering(&RepositoryUrl::parse(url).unwrap().into(), list)
             .map(|found| found.map(|(name, _)| name))
             .map_err(|f| f.reason)
     }

@@ -7,9 +7,9 @@ use std::time::Duration;
 use jiff::Timestamp;
 use tracing::warn;
 
+use super::location::SourceTarget;
 use super::sources::Sources;
 use super::tracker::{TargetState, Tracker, lock};
-use crate::git::Target;
 use crate::model::{Reason, Revision};
 use crate::seal::Verified;
 use crate::status::{Failure, Freshness, Tip, freshness};
@@ -20,8 +20,8 @@ impl Sources {
     pub(super) async fn remember(
         &self,
         tracker: &Tracker,
-        mut found: BTreeMap<Target, TargetState>,
-    ) -> BTreeMap<Target, TargetState> {
+        mut found: BTreeMap<SourceTarget, TargetState>,
+    ) -> BTreeMap<SourceTarget, TargetState> {
         let now = self.connections.now();
         {
             let mut state = lock(&tracker.state);
@@ -68,9 +68,9 @@ impl Sources {
     pub(super) async fn recall(
         &self,
         tracker: &Tracker,
-        targets: &[Target],
+        targets: &[SourceTarget],
         failure: &Failure,
-    ) -> (BTreeMap<Target, TargetState>, Failure) {
+    ) -> (BTreeMap<SourceTarget, TargetState>, Failure) {
         let recalled = self.recall_index(tracker).await;
         let in_memory = {
             let mut state = lock(&tracker.state);
@@ -156,7 +156,7 @@ impl Sources {
 /// That the tip of a target is older than it may be.
 pub(super) fn staleness(
     tracker: &Tracker,
-    target: &Target,
+    target: &SourceTarget,
     known: &TargetState,
     max_age: Option<Duration>,
     contact: (Option<Timestamp>, bool),

@@ -9,16 +9,17 @@ use tracing::{info, warn};
 
 use super::access::Access;
 use super::freshness::staleness;
+use super::location::{SourceLocation, SourceTarget};
 use super::sources::{Sources, failure_of};
 use super::tracker::{TargetState, Tracker, lock};
-use crate::git::{FetchLimits, GitError, Remote, RemoteConfig, Target, ref_prefixes, resolve};
+use crate::git::{FetchLimits, GitError, Remote, RepositoryUrl, Target, ref_prefixes, resolve};
 use crate::metrics::GitOperation;
 use crate::model::{Hash64, Reason, Revision};
 use crate::status::Failure;
 
 impl Sources {
     /// Takes note of what a poll found and wakes whom it concerns.
-    pub(super) fn publish(&self, tracker: &Tracker, number: u64, found: BTreeMap<Target, TargetState>) {
+    pub(super) fn publish(&self, tracker: &Tracker, number: u64, found: BTreeMap<SourceTarget, TargetState>) {
         let (mut asking, mut due) = (BTreeMap::new(), BTreeSet::new());
         let now = self.connections.now();
         {
@@ -62,8 +63,8 @@ impl Sources {
     pub(super) async fn poll_once(
         &self,
         tracker: &Tracker,
-        targets: &[Target],
-    ) -> (BTreeMap<Target, TargetState>, Option<Duration>) {
+        targets: &[SourceTarget],
+    ) -> (BTreeMap<SourceTarget, TargetState>, Option<Duration>) {
         self.metrics.polled();
         if tracker.asked.swap(false, Ordering::AcqRel) {
             self.access.forget_all_secrets();
@@ -102,29 +103,30 @@ impl Sources {
         }
     }
 
-    async fn ask(&self, tracker: &Tracker, access: Access, targets: &[Target]) -> Result<Answer, Refusal> {
-        let remote = {
+    async fn ask(&self, tracker: &Tracker, access: Access, targets: &[SourceTarget]) -> Result<Answer, Refusal> {
+        {
             let mut state = lock(&tracker.state);
             state.repository.clone_from(&access.repository);
             state.max_age = access.max_age;
+        }
+        let url = match &tracker.url {
+            SourceLocation::Git(url) => url,
+            SourceLocation::Helm { .. } | SourceLocation::Registry { .. } => {
+                return self.ask_for_artifacts(tracker, access, targets).await;
+            }
+        };
+        let remote = {
+            let mut state = lock(&tracker.state);
             match &state.remote {
                 Some((fingerprint, remote)) if *fingerprint == access.fingerprint => Arc::clone(remote),
                 _ => {
-                    let remote = Arc::new(Remote::new(RemoteConfig {
-                        url: tracker.url.clone(),
-                        egress: access.egress.clone(),
-                        route: access.route.clone(),
-                        authorization: access.authorization.clone(),
-                        identity: access.identity.clone(),
-                        ca: access.ca.clone(),
-                        timeouts: access.timeouts.clone(),
-                    }));
+                    let remote = Arc::new(Remote::new(access.remote(url)));
                     state.remote = Some((access.fingerprint, Arc::clone(&remote)));
                     remote
                 }
             }
         };
-        match self.resolve_and_fetch(tracker, &remote, targets).await {
+        match self.resolve_and_fetch(tracker, url, &remote, targets).await {
             Ok(found) => Ok((access, found)),
             Err(error) => Err((failure_of(&error), error.retry_after, Some(access))),
         }
@@ -133,11 +135,17 @@ impl Sources {
     async fn resolve_and_fetch(
         &self,
         tracker: &Tracker,
+        url: &RepositoryUrl,
         remote: &Remote,
-        targets: &[Target],
-    ) -> Result<BTreeMap<Target, TargetState>, GitError> {
+        targets: &[SourceTarget],
+    ) -> Result<BTreeMap<SourceTarget, TargetState>, GitError> {
         let host = &tracker.url.host();
-        let prefixes = ref_prefixes(targets);
+        let targets = targets.iter().filter_map(|target| match target {
+            SourceTarget::Git(target) => Some(target),
+            // Of a git repository nothing else is ever wanted.
+            SourceTarget::Chart { .. } | SourceTarget::Artifact { .. } => None,
+        });
+        let prefixes = ref_prefixes(targets.clone());
         let references = if prefixes.is_empty() {
             Vec::new()
         } else {
@@ -148,7 +156,7 @@ impl Sources {
         let mut found = BTreeMap::new();
         let (mut seen, mut tags) = (BTreeSet::new(), BTreeSet::new());
         for target in targets {
-            let state = match resolve(target, &references, &tracker.url) {
+            let state = match resolve(target, &references, url) {
                 Ok(resolved) => {
                     // A commit is somebody's word: the server may not have it, and nobody else may suffer from that.
                     if !matches!(target, Target::Commit(_)) {
@@ -163,11 +171,11 @@ impl Sources {
                 }
                 Err(error) => TargetState { failure: Some(failure_of(&error)), ..TargetState::default() },
             };
-            found.insert(target.clone(), state);
+            found.insert(SourceTarget::Git(target.clone()), state);
         }
         self.fetch(tracker, remote, seen, tags).await?;
         for (target, state) in &mut found {
-            let Target::Commit(commit) = target else { continue };
+            let SourceTarget::Git(Target::Commit(commit)) = target else { continue };
             match self.fetch(tracker, remote, BTreeSet::from([commit.clone()]), BTreeSet::new()).await {
                 Ok(()) => {}
                 Err(error) if matches!(error.reason, Reason::RefNotFound | Reason::ServerError) => {
@@ -207,7 +215,7 @@ impl Sources {
         Ok(())
     }
 
-    async fn record_tips(&self, tracker: &Tracker, found: &BTreeMap<Target, TargetState>) -> Result<(), GitError> {
+    pub(super) async fn record_tips(&self, tracker: &Tracker, found: &BTreeMap<SourceTarget, TargetState>) -> Result<(), GitError> {
         let store = Arc::clone(&tracker.store);
         let tips: Vec<(String, Revision)> =
             found.iter().filter_map(|(target, state)| Some((tip_name(target), state.revision.clone()?))).collect();
@@ -222,15 +230,22 @@ impl Sources {
     }
 }
 
-/// Refusals that end when a password or an authority is replaced.
+/// Refusals that end when a password, an authority or a host key is replaced.
 pub(super) fn may_be_rotated(reason: Reason) -> bool {
-    matches!(reason, Reason::AuthFailed | Reason::ProxyAuthRequired | Reason::TlsUntrusted | Reason::ProxyTlsUntrusted)
+    matches!(
+        reason,
+        Reason::AuthFailed
+            | Reason::ProxyAuthRequired
+            | Reason::TlsUntrusted
+            | Reason::ProxyTlsUntrusted
+            | Reason::HostKeyUntrusted
+    )
 }
 
-type Answer = (Access, BTreeMap<Target, TargetState>);
-type Refusal = (Failure, Option<Duration>, Option<Access>);
+pub(super) type Answer = (Access, BTreeMap<SourceTarget, TargetState>);
+pub(super) type Refusal = (Failure, Option<Duration>, Option<Access>);
 
 /// A target as a reference name of our own: a target may hold any character.
-fn tip_name(target: &Target) -> String {
+pub(super) fn tip_name(target: &SourceTarget) -> String {
     Hash64::of_bytes(target.to_string().as_bytes()).to_string()
 }

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::driver::Driver;
+use super::location::SourceLocation;
 use super::memory::{Held, Refused, TreeInputs};
 use super::trees::{MOST_ROUNDS, Trees, Wants};
 use crate::api::{Application, ApplicationSource};
@@ -11,7 +12,7 @@ use crate::desired::{
     AssembleInput, DesiredSet, Problem, ProjectRules, about_source, assemble, join_sources, source_label,
 };
 use crate::diff::leave_out;
-use crate::git::{Mounted, RepositoryUrl, Store};
+use crate::git::{LfsMode, Mount, Mounted, SnapshotLimits, Store};
 use crate::metrics::{RenderResult, RenderTool};
 use crate::model::{ApiSurface, Hash64, Manifest, Owner, Reason, Revision};
 use crate::plan::Policy;
@@ -34,7 +35,7 @@ pub(super) struct Wanted<'a> {
 /// A source at its revision.
 #[derive(Clone)]
 pub(super) struct Pinned {
-    pub(super) url: RepositoryUrl,
+    pub(super) url: SourceLocation,
     pub(super) revision: Revision,
     /// The tag that a range of versions gave.
     pub(super) tag: Option<String>,
@@ -57,6 +58,8 @@ enum Files {
         parts: Vec<Part>,
         /// For each source, what was reported of it if nothing that was read of it has changed.
         unchanged: Vec<Option<String>>,
+        /// What people call the revision of each source, where that is not its commit.
+        names: Vec<Option<String>>,
     },
 }
 
@@ -117,11 +120,16 @@ impl Driver {
         let mut trees = Trees::default();
         let mut parameters = wanted.parameters;
         for source in &pinned {
-            let options = self.sources.access.tree_options(&source.url)?;
+            let url = match &source.url {
+                SourceLocation::Git(url) => url,
+                // Neither has submodules or LFS.
+                SourceLocation::Helm { .. } | SourceLocation::Registry { .. } => continue,
+            };
+            let options = self.sources.access.tree_options(url)?;
             if let Some(fingerprint) = options.fingerprint() {
-                parameters = Hash64::of_bytes(format!("{parameters} {} {fingerprint}", source.url).as_bytes());
+                parameters = Hash64::of_bytes(format!("{parameters} {url} {fingerprint}").as_bytes());
             }
-            trees.add(&source.url, &source.revision, &source.store, options);
+            trees.add(url, &source.revision, &source.store, options);
         }
         let wanted = Wanted { parameters, ..wanted };
         let known = known.filter(|held| held.parameters == wanted.parameters && self.still_current(held));
@@ -163,9 +171,9 @@ impl Driver {
         let primary = wanted.sources.iter().position(renders_something).unwrap_or(0);
         let revisions: Vec<Revision> = pinned.iter().map(|source| source.revision.clone()).collect();
         let tags = pinned.iter().map(|source| source.tag.clone()).collect();
-        let (parts, unchanged) = match self.render_files(wanted, pinned, trees, known, surface).await? {
+        let (parts, unchanged, names) = match self.render_files(wanted, pinned, trees, known, surface).await? {
             Files::Same(held) => return Ok(held),
-            Files::New { parts, unchanged } => (parts, unchanged),
+            Files::New { parts, unchanged, names } => (parts, unchanged, names),
         };
         let (mut rendered, mut warnings, mut inputs, mut uses_surface) = (Vec::new(), Vec::new(), Vec::new(), false);
         for (index, part) in parts.into_iter().enumerate() {
@@ -187,7 +195,8 @@ impl Driver {
         let reported: Vec<String> = revisions
             .iter()
             .zip(unchanged)
-            .map(|(revision, before)| before.unwrap_or_else(|| revision.to_string()))
+            .zip(names)
+            .map(|((revision, before), name)| before.or(name).unwrap_or_else(|| revision.to_string()))
             .collect();
         let missing = || Failure { reason: Reason::InvalidSpec, message: "spec.source is missing".to_owned() };
         Ok(Held {
@@ -342,7 +351,15 @@ impl RenderJob {
                 held.reported_revisions.get(source).cloned()
             })
             .collect();
-        Ok(Files::New { parts, unchanged })
+        let name = |pinned: &Pinned| match pinned.url {
+            SourceLocation::Git(_) => None,
+            // A chart's version, an artifact's digest: what the import has noted.
+            SourceLocation::Helm { .. } | SourceLocation::Registry { .. } => {
+                pinned.store.imported(&pinned.revision).map(|note| note.name)
+            }
+        };
+        let names = self.pinned.iter().map(name).collect();
+        Ok(Files::New { parts, unchanged, names })
     }
 
     /// Whether everything that was asked for was there.
@@ -350,8 +367,10 @@ impl RenderJob {
         let mut wants = Wants::new();
         for (pinned, snapshot) in self.pinned.iter().zip(snapshots) {
             let lacking = snapshot.lacking();
-            if !lacking.is_empty() {
-                wants.insert((pinned.url.clone(), pinned.revision.clone()), lacking);
+            if let SourceLocation::Git(url) = &pinned.url
+                && !lacking.is_empty()
+            {
+                wants.insert((url.clone(), pinned.revision.clone()), lacking);
             }
         }
         if wants.is_empty() { Ok(()) } else { Err(Unrendered::Lacking(wants)) }
@@ -359,13 +378,20 @@ impl RenderJob {
 
     /// The tree of each source. Sources at one commit share theirs.
     fn snapshots(&self) -> Result<Vec<Arc<Mounted>>, Failure> {
-        let mut opened: BTreeMap<(&RepositoryUrl, &Revision), Arc<Mounted>> = BTreeMap::new();
+        let mut opened: BTreeMap<(&SourceLocation, &Revision), Arc<Mounted>> = BTreeMap::new();
         let mut all = Vec::new();
         for (index, Pinned { url, revision, store, .. }) in self.pinned.iter().enumerate() {
             let snapshot = if let Some(snapshot) = opened.get(&(url, revision)) {
                 Arc::clone(snapshot)
             } else {
-                let snapshot = self.trees.open(url, revision, store).map_err(|error| {
+                let opened = match url {
+                    SourceLocation::Git(url) => self.trees.open(url, revision, store),
+                    SourceLocation::Helm { .. } | SourceLocation::Registry { .. } => {
+                        let snapshot = store.snapshot(revision, SnapshotLimits::default());
+                        snapshot.map(|snapshot| Mounted::plain(Mount { snapshot: Arc::new(snapshot), lfs: LfsMode::Off }))
+                    }
+                };
+                let snapshot = opened.map_err(|error| {
                     let label = source_label(&self.sources, self.several, index);
                     Failure { reason: error.reason, message: about_source(&label, &error.to_string()) }
                 })?;

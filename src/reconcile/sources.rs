@@ -7,14 +7,15 @@ use std::time::Duration;
 
 use tracing::{Instrument as _, info_span};
 
-use super::access::{AccessBuilder, coverage};
+use super::access::AccessBuilder;
 use super::connections::Connections;
+use super::location::{SourceLocation, SourceLocationError, SourceTarget};
 use super::queue::Queue;
 use super::store_key::StoreKey;
 use super::trees::Beside;
 use super::tracker::{Tracker, lock, run};
-use crate::api::RepositorySpec;
-use crate::git::{GitError, RepositoryUrl, Store, StoreLimits, Target};
+use crate::api::{ApplicationSource, RepositorySpec};
+use crate::git::{GitError, Store, StoreLimits};
 use crate::metrics::Metrics;
 use crate::model::{Hash64, Reason, Revision};
 use crate::status::Failure;
@@ -25,9 +26,9 @@ pub const DEFAULT_INTERVAL: Duration = Duration::from_mins(1);
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Interest {
     /// The repository.
-    pub url: RepositoryUrl,
+    pub url: SourceLocation,
     /// What of it.
-    pub target: Target,
+    pub target: SourceTarget,
     /// Longest pause between polls.
     pub interval: Duration,
 }
@@ -36,7 +37,7 @@ pub struct Interest {
 #[derive(Clone)]
 pub struct SourceState {
     /// The repository.
-    pub url: RepositoryUrl,
+    pub url: SourceLocation,
     /// The revision that the target was last seen at, and that is in the store.
     pub revision: Option<Revision>,
     /// The full name of the ref that gave it.
@@ -98,6 +99,14 @@ impl Sources {
         })
     }
 
+    /// Where a source lies and what is wanted of it.
+    pub fn locate(
+        &self,
+        source: &ApplicationSource,
+    ) -> Result<(SourceLocation, SourceTarget), SourceLocationError> {
+        SourceLocation::of(source, |reference| self.access.knows_registry(reference))
+    }
+
     /// Says what an Application wants to know, source by source; nothing when it wants nothing any more. Cheap when
     /// nothing changes.
     pub async fn set_interest(self: &Arc<Self>, application: &str, interests: &[Interest]) -> Result<(), Failure> {
@@ -127,12 +136,12 @@ impl Sources {
         opened: &mut BTreeMap<String, Arc<Store>>,
     ) -> bool {
         let mut inner = lock(&self.inner);
-        let mut wanted: BTreeMap<RepositoryUrl, BTreeMap<Target, Duration>> = BTreeMap::new();
+        let mut wanted: BTreeMap<SourceLocation, BTreeMap<SourceTarget, Duration>> = BTreeMap::new();
         for interest in interests {
             wanted.entry(interest.url.clone()).or_default().insert(interest.target.clone(), interest.interval);
         }
         let missing =
-            |url: &RepositoryUrl| !inner.trackers.contains_key(url.as_str()) && !opened.contains_key(url.as_str());
+            |url: &SourceLocation| !inner.trackers.contains_key(url.as_str()) && !opened.contains_key(url.as_str());
         if wanted.keys().any(missing) {
             return false;
         }
@@ -163,7 +172,7 @@ impl Sources {
     }
 
     /// The store of a repository, the same for all who use it.
-    pub(super) async fn open(&self, url: &RepositoryUrl) -> Result<Arc<Store>, Failure> {
+    pub(super) async fn open(&self, url: &SourceLocation) -> Result<Arc<Store>, Failure> {
         let mut stores = self.stores.lock().await;
         if let Some(store) = stores.get(url.as_str()).and_then(Weak::upgrade) {
             return Ok(store);
@@ -234,7 +243,7 @@ impl Sources {
     /// Polls now what these Repositories are about: one of them was made, changed or deleted.
     pub fn poll_covered<'a>(&self, by: impl IntoIterator<Item = &'a RepositorySpec> + Clone) {
         for tracker in lock(&self.inner).trackers.values() {
-            if by.clone().into_iter().any(|spec| coverage(spec, &tracker.url).is_some()) {
+            if by.clone().into_iter().any(|spec| tracker.url.coverage(spec).is_some()) {
                 tracker.poll();
             }
         }

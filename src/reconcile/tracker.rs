@@ -9,9 +9,11 @@ use jiff::Timestamp;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
+use super::location::{SourceLocation, SourceTarget};
+use super::poll_artifacts::ArtifactSide;
 use super::sources::{DEFAULT_INTERVAL, Sources};
 use super::verified::VerifiedIndex;
-use crate::git::{Remote, RepositoryUrl, Store, Target};
+use crate::git::{Remote, Store};
 use crate::model::{Hash64, Revision};
 use crate::status::Failure;
 
@@ -20,7 +22,7 @@ const FIRST_RETRY: Duration = Duration::from_secs(2);
 
 /// One repository.
 pub(super) struct Tracker {
-    pub(super) url: RepositoryUrl,
+    pub(super) url: SourceLocation,
     pub(super) store: Arc<Store>,
     /// What was verified, for the next start.
     pub(super) verified: VerifiedIndex,
@@ -38,9 +40,11 @@ pub(super) struct TrackerState {
     /// Number of the last poll that ended.
     pub(super) ended: u64,
     /// Applications by target, with the longest pause that each accepts.
-    pub(super) wanted: BTreeMap<Target, BTreeMap<String, Duration>>,
-    pub(super) targets: BTreeMap<Target, TargetState>,
+    pub(super) wanted: BTreeMap<SourceTarget, BTreeMap<String, Duration>>,
+    pub(super) targets: BTreeMap<SourceTarget, TargetState>,
     pub(super) remote: Option<(Hash64, Arc<Remote>)>,
+    /// The same of a Helm repository or a registry.
+    pub(super) artifacts: Option<(Hash64, ArtifactSide)>,
     /// Name of the Repository object that covers the URL.
     pub(super) repository: Option<String>,
     /// How old the tip of a target may be, by that object.
@@ -83,7 +87,7 @@ pub(super) fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
 
 impl Tracker {
     /// Nobody wants anything of it yet.
-    pub(super) fn new(url: RepositoryUrl, store: Arc<Store>) -> Self {
+    pub(super) fn new(url: SourceLocation, store: Arc<Store>) -> Self {
         let verified = VerifiedIndex::new(store.directory(), url.as_str());
         Self {
             url,
@@ -98,7 +102,7 @@ impl Tracker {
 
     /// Says which targets an Application wants to know, and how old each may be. True when nobody wants anything any
     /// more: then the tracker ends.
-    pub(super) fn want(&self, application: &str, targets: &BTreeMap<Target, Duration>) -> bool {
+    pub(super) fn want(&self, application: &str, targets: &BTreeMap<SourceTarget, Duration>) -> bool {
         let mut state = lock(&self.state);
         let before = state.interval();
         state.wanted.retain(|target, applications| {
@@ -138,7 +142,7 @@ pub(super) async fn run(sources: Weak<Sources>, tracker: Arc<Tracker>) {
         let Some(sources) = sources.upgrade() else { return };
         let (stopped, targets, interval) = {
             let state = lock(&tracker.state);
-            let targets: Vec<Target> = state.wanted.keys().cloned().collect();
+            let targets: Vec<SourceTarget> = state.wanted.keys().cloned().collect();
             (state.stopped, targets, state.interval().unwrap_or(DEFAULT_INTERVAL))
         };
         if stopped {
@@ -172,15 +176,16 @@ pub(super) async fn run(sources: Weak<Sources>, tracker: Arc<Tracker>) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::git::StoreLimits;
+    use crate::git::{RepositoryUrl, StoreLimits, Target};
 
     fn tracker(directory: &std::path::Path) -> Tracker {
         let url = RepositoryUrl::parse("https://h/x.git").unwrap();
-        Tracker::new(url, Arc::new(Store::open(directory, StoreLimits::default()).unwrap()))
+        Tracker::new(url.into(), Arc::new(Store::open(directory, StoreLimits::default()).unwrap()))
     }
 
-    fn targets(list: &[(&str, u64)]) -> BTreeMap<Target, Duration> {
-        list.iter().map(|(text, seconds)| (Target::parse(text), Duration::from_secs(*seconds))).collect()
+    fn targets(list: &[(&str, u64)]) -> BTreeMap<SourceTarget, Duration> {
+        let target = |text: &str| SourceTarget::Git(Target::parse(text));
+        list.iter().map(|(text, seconds)| (target(text), Duration::from_secs(*seconds))).collect()
     }
 
     fn wanted(tracker: &Tracker) -> Vec<(String, Vec<String>)> {
@@ -199,7 +204,7 @@ mod tests {
         assert!(!tracker.want("b", &targets(&[("main", 30)])));
         assert_eq!(wanted(&tracker), [("main".to_owned(), both.clone()), ("1.x".to_owned(), only("a"))]);
         assert_eq!(lock(&tracker.state).interval(), Some(Duration::from_secs(30)));
-        lock(&tracker.state).targets.insert(Target::parse("1.x"), TargetState::default());
+        lock(&tracker.state).targets.insert(SourceTarget::Git(Target::parse("1.x")), TargetState::default());
         assert!(!tracker.want("a", &targets(&[("main", 60), ("2.x", 60)])));
         assert_eq!(wanted(&tracker), [("main".to_owned(), both), ("2.x".to_owned(), only("a"))]);
         assert!(lock(&tracker.state).targets.is_empty(), "what is known of a target goes with the last who wants it");

@@ -265,15 +265,12 @@ impl Renderer {
 /// The folder of a source, or `None` for a source that only lends its files to others.
 fn source_path(source: &ApplicationSource) -> Result<Option<String>, RenderError> {
     let unsupported = |message: &str| Err(RenderError::new(Reason::RenderUnsupported, message));
-    if source.chart.as_ref().is_some_and(|chart| !chart.is_empty()) {
-        return unsupported(
-            "charts of a Helm repository are not supported: commit the chart to a git repository and set path",
-        );
-    }
     if source.plugin.is_some() {
         return unsupported("config management plugins are not supported: commit the files that the plugin produces");
     }
     match source.path.as_deref() {
+        // The tree of a chart is the chart.
+        _ if source.chart.as_ref().is_some_and(|chart| !chart.is_empty()) => Ok(Some(String::new())),
         None | Some("") if source.reference.as_ref().is_some_and(|name| !name.is_empty()) => Ok(None),
         path => {
             let path = path.unwrap_or_default();

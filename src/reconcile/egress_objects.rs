@@ -12,7 +12,7 @@ use crate::model::Reason;
 use crate::status::Failure;
 
 /// What the rules are made from.
-pub struct WaysOut {
+pub struct EgressObjects {
     /// The proxies.
     pub proxies: Arc<Objects<EgressProxy>>,
     /// The policies; one name counts.
@@ -23,7 +23,7 @@ pub struct WaysOut {
     pub cluster_api_hosts: Vec<String>,
 }
 
-impl WaysOut {
+impl EgressObjects {
     /// The rules as they are now.
     pub(super) fn rules(&self) -> Result<EgressRules, Failure> {
         let mut proxies = Vec::new();
@@ -51,16 +51,27 @@ impl WaysOut {
         needed: Option<&str>,
     ) -> Result<BTreeMap<String, ProxyAccess>, Failure> {
         let mut access = self.environment.access.clone();
-        for (name, object) in self.proxies.all() {
-            match proxy_access(&name, &object.spec, reading).await {
-                Ok(one) => {
-                    access.insert(name, one);
-                }
+        for (name, one) in self.each_access(reading).await {
+            match one {
+                Ok(one) => drop(access.insert(name, one)),
                 Err(failure) if needed == Some(&name) => return Err(failure),
                 Err(_) => {}
             }
         }
         Ok(access)
+    }
+
+    /// What each EgressProxy needs, or why that can't be had.
+    pub(super) async fn each_access(
+        &self,
+        reading: &mut Reading<'_>,
+    ) -> BTreeMap<String, Result<ProxyAccess, Failure>> {
+        let mut each = BTreeMap::new();
+        for (name, object) in self.proxies.all() {
+            let one = proxy_access(&name, &object.spec, reading).await;
+            each.insert(name, one);
+        }
+        each
     }
 }
 

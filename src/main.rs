@@ -12,6 +12,7 @@ use tidelock::telemetry::Telemetry;
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
 fn main() -> ExitCode {
+    tidelock::git::bound_memory();
     let arguments = Arguments::parse();
     let exit = run(arguments).unwrap_or_else(|error| {
         complain(&error);

@@ -25,12 +25,14 @@ pub struct FetchLimits {
     pub bytes: u64,
     /// Objects in the pack.
     pub objects: u32,
+    /// Bytes of one object, unpacked. Also bounds what a delta may grow to.
+    pub object_bytes: u64,
 }
 
 impl Default for FetchLimits {
-    /// 1 GiB and a million objects.
+    /// 1 GiB, a million objects, and 1 GiB of one object.
     fn default() -> Self {
-        Self { bytes: 1 << 30, objects: 1_000_000 }
+        Self { bytes: 1 << 30, objects: 1_000_000, object_bytes: 1 << 30 }
     }
 }
 

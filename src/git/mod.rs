@@ -17,6 +17,7 @@ mod fetch;
 mod http_transport;
 mod ingest;
 mod layout;
+mod memory;
 mod old_protocol;
 mod packet_line;
 mod pieces;
@@ -35,6 +36,7 @@ mod version;
 
 pub use error::GitError;
 pub use fetch::{FetchLimits, FetchStats};
+pub use memory::bound_memory;
 pub use remote::{Remote, RemoteConfig};
 pub use resolve::{Resolved, Target, ref_prefixes, resolve};
 pub use snapshot::{Snapshot, SnapshotLimits};

@@ -46,7 +46,7 @@ pub struct Store {
 
 struct Inner {
     dir: PathBuf,
-    limits: StoreLimits,
+    limits: Mutex<StoreLimits>,
     repository: Mutex<Repository>,
     /// Held for writing while packs are dropped, for reading while a snapshot is pinned.
     layout: RwLock<()>,
@@ -73,7 +73,7 @@ impl Store {
         Ok(Self {
             inner: Arc::new(Inner {
                 dir: dir.to_owned(),
-                limits,
+                limits: Mutex::new(limits),
                 repository: Mutex::new(repository),
                 layout: RwLock::default(),
                 writing: Arc::default(),
@@ -92,7 +92,12 @@ impl Store {
     }
 
     pub(super) fn limits(&self) -> StoreLimits {
-        self.inner.limits
+        *self.inner.limits.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Changes the bounds, for fetches that begin after this.
+    pub fn set_limits(&self, limits: StoreLimits) {
+        *self.inner.limits.lock().unwrap_or_else(PoisonError::into_inner) = limits;
     }
 
     pub(super) fn writing(&self) -> Arc<tokio::sync::Mutex<()>> {

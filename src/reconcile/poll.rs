@@ -126,7 +126,10 @@ impl Sources {
                 }
             }
         };
-        match self.resolve_and_fetch(tracker, &remote, targets).await {
+        tracker.store.set_limits(access.store_limits);
+        let asked = self.resolve_and_fetch(tracker, &remote, targets, access.limits).await;
+        self.connections.report_pieced(access.repository.as_deref(), tracker.url.as_str(), remote.pieced()).await;
+        match asked {
             Ok(found) => Ok((access, found)),
             Err(error) => Err((failure_of(&error), error.retry_after, Some(access))),
         }
@@ -137,6 +140,7 @@ impl Sources {
         tracker: &Tracker,
         remote: &Remote,
         targets: &[Target],
+        limits: FetchLimits,
     ) -> Result<BTreeMap<Target, TargetState>, GitError> {
         let host = &tracker.url.host();
         let prefixes = ref_prefixes(targets);
@@ -162,10 +166,10 @@ impl Sources {
             };
             found.insert(target.clone(), state);
         }
-        self.fetch(tracker, remote, seen).await?;
+        self.fetch(tracker, remote, seen, limits).await?;
         for (target, state) in &mut found {
             let Target::Commit(commit) = target else { continue };
-            match self.fetch(tracker, remote, BTreeSet::from([commit.clone()])).await {
+            match self.fetch(tracker, remote, BTreeSet::from([commit.clone()]), limits).await {
                 Ok(()) => {}
                 Err(error) if matches!(error.reason, Reason::RefNotFound | Reason::ServerError) => {
                     *state = TargetState { failure: Some(failure_of(&error)), ..TargetState::default() };
@@ -178,7 +182,13 @@ impl Sources {
     }
 
     /// Fetches what of these commits is not in the store.
-    async fn fetch(&self, tracker: &Tracker, remote: &Remote, commits: BTreeSet<Revision>) -> Result<(), GitError> {
+    async fn fetch(
+        &self,
+        tracker: &Tracker,
+        remote: &Remote,
+        commits: BTreeSet<Revision>,
+        limits: FetchLimits,
+    ) -> Result<(), GitError> {
         let store = Arc::clone(&tracker.store);
         let wants: Vec<Revision> = tokio::task::spawn_blocking(move || {
             commits.into_iter().filter(|revision| !store.has(revision).unwrap_or(false)).collect()
@@ -189,7 +199,7 @@ impl Sources {
             return Ok(());
         }
         let host = &tracker.url.host();
-        let fetched = remote.fetch(&tracker.store, &wants, FetchLimits::default()).await;
+        let fetched = remote.fetch(&tracker.store, &wants, limits).await;
         self.metrics.git_requested(host, GitOperation::Fetch, fetched.as_ref().err().map(|error| error.reason));
         let statistics = fetched?;
         self.metrics.git_received(host, statistics.bytes);

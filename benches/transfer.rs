@@ -81,6 +81,7 @@ async fn run(arguments: &Arguments) {
         authorization: None,
         identity: None,
         ca: None,
+        ssh: None,
         timeouts: Timeouts { idle: Duration::from_mins(5), first_byte: Duration::from_mins(5), ..Timeouts::default() },
     });
     let limits = FetchLimits { bytes: 8 << 30, objects: 10_000_000, ..FetchLimits::default() };

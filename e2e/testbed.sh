@@ -9,7 +9,7 @@
 #   testbed.sh exec CMD...                   run inside the node
 #   testbed.sh operator CMD...               run in the operator's place
 #   testbed.sh import TAR...                 load images into the node
-#   testbed.sh service NAME stop|start       take squid, git or dns-witness away and bring it back
+#   testbed.sh service NAME stop|start       take squid, git, sshd, nginx, … away and bring it back
 #   testbed.sh description                   path of testbed.json
 #   testbed.sh dialled                       what the operator dialled past the proxy, as JSON lines
 #
@@ -19,7 +19,7 @@ set -euo pipefail
 TESTBED=$(readlink -f "$0")
 HERE=$(dirname "$TESTBED")
 STARTED=$(cut -d' ' -f1 /proc/uptime)
-for part in messages settings lifecycle build identity control_plane pods squid git operator network node description; do
+for part in messages settings lifecycle build identity control_plane pods squid proxies git outside operator network node description; do
   # shellcheck source=/dev/null
   . "$HERE/testbed/$part.sh"
 done

@@ -27,6 +27,7 @@ pub mod model;
 pub mod api;
 
 pub mod metrics;
+pub mod seal;
 pub mod settings;
 pub mod telemetry;
 
@@ -37,6 +38,8 @@ pub mod health;
 
 pub mod egress;
 pub mod git;
+
+pub mod artifacts;
 pub mod render;
 
 pub mod apply;
@@ -53,9 +56,13 @@ pub mod preflight;
 
 pub mod dependencies;
 
+pub mod verify;
+
 pub mod status;
 
 pub mod reconcile;
+
+pub mod doctor;
 
 pub mod cli;
 pub mod server;

@@ -8,6 +8,7 @@ use std::sync::atomic::AtomicI64;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use jiff::Timestamp;
 use prometheus_client::encoding::text;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
@@ -18,7 +19,7 @@ use prometheus_client::registry::{Registry, Unit};
 
 use labels::{
     ApplicationInfoLabels, ApplicationLabels, GitLabels, HealthLabels, HostLabels, ReconcileLabels, RenderLabels,
-    RenderToolLabels, WriteLabels,
+    RenderToolLabels, RepositoryLabels, TipLabels, WriteLabels,
 };
 pub use labels::{GitOperation, ReconcileResult, RenderResult, RenderTool, WriteOutcome, WriteVerb};
 
@@ -27,6 +28,9 @@ use crate::model::{HealthStatus, Reason};
 
 /// Hosts that get a label of their own; the rest are counted together as `other`. A controller talks to a handful.
 const MAXIMUM_HOSTS: usize = 100;
+
+/// Repositories that get labels of their own.
+const MAXIMUM_REPOSITORIES: usize = 1000;
 
 /// Everything that is counted. Recording never blocks for longer than a map access.
 pub struct Metrics {
@@ -44,6 +48,8 @@ pub struct Metrics {
     applications: Family<ApplicationLabels, Gauge>,
     application_info: Family<ApplicationInfoLabels, Gauge>,
     polls: Counter,
+    contacts: Family<RepositoryLabels, Gauge>,
+    tips: Family<TipLabels, Gauge>,
     leader: Gauge,
     known: Mutex<Known>,
 }
@@ -53,6 +59,8 @@ pub struct Metrics {
 struct Known {
     hosts: BTreeSet<String>,
     applications: BTreeMap<(String, String), (SyncState, HealthStatus)>,
+    /// Repositories with the targets that have labels of their own.
+    repositories: BTreeMap<String, BTreeSet<String>>,
 }
 
 /// From a reconcile that finds nothing to do (about 1 ms) to one that waits for a slow render.
@@ -81,6 +89,8 @@ impl Metrics {
         let applications = Family::default();
         let application_info = Family::default();
         let polls = Counter::default();
+        let contacts = Family::default();
+        let tips = Family::default();
         let leader = Gauge::<i64, AtomicI64>::default();
 
         registry.register("build", "The running program", Info::new([("version", env!("CARGO_PKG_VERSION"))]));
@@ -104,6 +114,18 @@ impl Metrics {
             git_received.clone(),
         );
         registry.register("polls", "Polls of a repository's refs", polls.clone());
+        registry.register_with_unit(
+            "repository_contact_timestamp",
+            "When a repository last answered",
+            Unit::Seconds,
+            contacts.clone(),
+        );
+        registry.register_with_unit(
+            "repository_tip_timestamp",
+            "When the newest commit or artifact of a tracked target was made",
+            Unit::Seconds,
+            tips.clone(),
+        );
         registry.register("renders", "Renders by tool and result", renders.clone());
         registry.register_with_unit(
             "render_duration",
@@ -141,6 +163,8 @@ impl Metrics {
             applications,
             application_info,
             polls,
+            contacts,
+            tips,
             leader,
             known: Mutex::new(Known::default()),
         }
@@ -167,6 +191,36 @@ impl Metrics {
     /// The refs of a repository were polled.
     pub fn polled(&self) {
         self.polls.inc();
+    }
+
+    /// A repository last answered then, and the tips of its targets were made then. The first thousand repositories
+    /// are told of.
+    pub fn repository_is(&self, repository: &str, contact: Option<Timestamp>, tips: &BTreeMap<String, Timestamp>) {
+        let mut known = self.known();
+        if !known.repositories.contains_key(repository) && known.repositories.len() >= MAXIMUM_REPOSITORIES {
+            return;
+        }
+        let before = known.repositories.insert(repository.to_owned(), tips.keys().cloned().collect());
+        for target in before.into_iter().flatten().filter(|target| !tips.contains_key(target)) {
+            self.tips.remove(&TipLabels { repository: repository.to_owned(), target });
+        }
+        if let Some(contact) = contact {
+            self.contacts
+                .get_or_create(&RepositoryLabels { repository: repository.to_owned() })
+                .set(contact.as_second());
+        }
+        for (target, made) in tips {
+            let labels = TipLabels { repository: repository.to_owned(), target: target.clone() };
+            self.tips.get_or_create(&labels).set(made.as_second());
+        }
+    }
+
+    /// Nobody is interested in a repository any more.
+    pub fn repository_gone(&self, repository: &str) {
+        for target in self.known().repositories.remove(repository).into_iter().flatten() {
+            self.tips.remove(&TipLabels { repository: repository.to_owned(), target });
+        }
+        self.contacts.remove(&RepositoryLabels { repository: repository.to_owned() });
     }
 
     /// A tool rendered, or the cache answered for it (then `duration` is `None`).

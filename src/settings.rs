@@ -1,5 +1,6 @@
 //! Flags, environment and defaults become one validated value. The only reader of the environment.
 
+use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::fs;
 use std::io;
@@ -123,25 +124,34 @@ pub struct Environment {
     pub proxy: ProxyEnvironment,
 }
 
-/// The conventional proxy variables; lower case wins over upper case, empty is unset. Values may hold passwords.
+/// The conventional proxy variables by their exact names, as they are set; the egress layer reads their values, which may
+/// hold passwords.
 #[derive(Clone, Debug, Default)]
 pub struct ProxyEnvironment {
-    /// `http_proxy`: proxy for `http://` URLs.
-    pub http: Option<SecretString>,
-    /// `https_proxy`: proxy for `https://` URLs.
-    pub https: Option<SecretString>,
-    /// `all_proxy`: proxy for whatever the others do not name.
-    pub all: Option<SecretString>,
-    /// `no_proxy`: hosts that go direct, comma-separated.
-    pub none: Option<String>,
+    /// `http_proxy`, `HTTPS_PROXY` and so on, in lower and upper case.
+    pub variables: BTreeMap<String, SecretString>,
 }
+
+impl ProxyEnvironment {
+    /// Picks them out by what `variable` finds for a name. A value that is not UTF-8 is kept as far as it can be read: it must
+    /// not look like one that is unset.
+    fn pick(variable: impl Fn(&str) -> Option<OsString>) -> Self {
+        let names = PROXY_VARIABLES.iter().flat_map(|name| [(*name).to_owned(), name.to_ascii_uppercase()]);
+        let set = names.filter_map(|name| {
+            let value = variable(&name)?;
+            (!value.is_empty()).then(|| (name, SecretString::from(value.to_string_lossy().into_owned())))
+        });
+        Self { variables: set.collect() }
+    }
+}
+
+/// The proxy variables, in lower case.
+const PROXY_VARIABLES: [&str; 4] = ["http_proxy", "https_proxy", "all_proxy", "no_proxy"];
 
 impl Environment {
     /// Reads the process's environment, once.
     #[expect(clippy::disallowed_methods, reason = "the one place that reads the environment")]
     pub fn read() -> Self {
-        let variable = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
-        let either_case = |name: &str| variable(name).or_else(|| variable(&name.to_ascii_uppercase()));
         Self {
             path: std::env::var_os("PATH"),
             own_directory: std::env::current_exe().ok().and_then(|program| program.parent().map(Path::to_owned)),
@@ -151,12 +161,7 @@ impl Environment {
                 .filter(|name| !name.is_empty())
                 .unwrap_or_else(|| "unknown-host".to_owned()),
             namespace_file: PathBuf::from(SERVICE_ACCOUNT_NAMESPACE),
-            proxy: ProxyEnvironment {
-                http: either_case("http_proxy").map(SecretString::from),
-                https: either_case("https_proxy").map(SecretString::from),
-                all: either_case("all_proxy").map(SecretString::from),
-                none: either_case("no_proxy"),
-            },
+            proxy: ProxyEnvironment::pick(|name| std::env::var_os(name)),
         }
     }
 }
@@ -244,16 +249,28 @@ impl Settings {
         if let Some(path) = &kubeconfig {
             fs::File::open(path).map_err(|source| SettingsError::ReadKubeconfig { path: path.clone(), source })?;
         }
-        let namespace = match namespace {
-            Some(namespace) => namespace,
-            None => pod_namespace(&namespace_file)?,
-        };
-        let namespace = dns_label("namespace", namespace)?;
+        let namespace = namespace_or(namespace, &namespace_file)?;
         let installation = dns_label("installation", installation)?;
         prepare_state(&state)?;
         let state = fs::canonicalize(&state).map_err(|source| SettingsError::CreateState { path: state, source })?;
         Ok(Self { kubeconfig, namespace, state, listen, installation, allow_duplicate_keys, tools, host_name, proxy })
     }
+}
+
+/// The namespace to work in: the one that was given, else the pod's own.
+///
+/// # Errors
+/// When it is not known, or is no name.
+pub fn namespace(given: Option<String>, environment: &Environment) -> Result<String, SettingsError> {
+    namespace_or(given, &environment.namespace_file)
+}
+
+fn namespace_or(given: Option<String>, file: &Path) -> Result<String, SettingsError> {
+    let namespace = match given {
+        Some(namespace) => namespace,
+        None => pod_namespace(file)?,
+    };
+    dns_label("namespace", namespace)
 }
 
 fn pod_namespace(file: &Path) -> Result<String, SettingsError> {
@@ -292,6 +309,8 @@ fn prepare_state(path: &Path) -> Result<(), SettingsError> {
 #[cfg(test)]
 mod tests {
     use std::os::unix::fs::PermissionsExt;
+
+    use secrecy::ExposeSecret as _;
 
     use super::*;
 
@@ -372,12 +391,18 @@ mod tests {
     }
 
     #[test]
-    fn proxy_passwords_do_not_show_in_debug_output() {
-        let proxy = ProxyEnvironment {
-            https: Some(SecretString::from("http://user:canary@proxy:3128")),
-            ..ProxyEnvironment::default()
-        };
-        assert!(!format!("{proxy:?}").contains("canary"));
+    fn proxy_variables_are_kept_in_both_cases_and_do_not_show_in_debug_output() {
+        use std::os::unix::ffi::OsStringExt;
+        let found = ProxyEnvironment::pick(|name| match name {
+            "https_proxy" => Some("http://user:canary@proxy:3128".into()),
+            "HTTPS_PROXY" => Some(OsString::from_vec(b"http://pro\xffxy".to_vec())),
+            "NO_PROXY" => Some("".into()),
+            _ => None,
+        });
+        let values: Vec<(&str, &str)> =
+            found.variables.iter().map(|(name, value)| (name.as_str(), value.expose_secret())).collect();
+        assert_eq!(values, [("HTTPS_PROXY", "http://pro\u{fffd}xy"), ("https_proxy", "http://user:canary@proxy:3128")]);
+        assert!(!format!("{found:?}").contains("canary"));
     }
 
     #[test]

@@ -24,6 +24,12 @@ import (
 //	stall         the request is read and never answered; ends when the client leaves or the fault is taken back
 //	delay:MS      the answer begins MS milliseconds later
 //	cut:N         the connection is closed after N bytes of the answer's body
+//	reset:N       the connection is reset (RST) after N bytes of the answer's body
+//	freeze:N      nothing more comes after N bytes of the answer's body; ends when the client leaves
+//	trickle:N     after N bytes the next 300 come five a second, then the rest
+//	length:N      the answer says that it is N bytes longer than it is, and ends
+//	html          200 with a page of HTML
+//	garbage       200 with the right type and bytes that are not packet lines
 //	protocol:0    the Git-Protocol header is ignored, as by a server without protocol v2
 type fault struct {
 	Prefix string `json:"prefix"`
@@ -40,6 +46,12 @@ const (
 	faultStall
 	faultDelay
 	faultCut
+	faultReset
+	faultFreeze
+	faultTrickle
+	faultLength
+	faultHTML
+	faultGarbage
 	faultProtocol0
 )
 
@@ -60,16 +72,23 @@ func parseEffect(text string) (effect, error) {
 		return effect{kind: faultStall}, nil
 	case text == "protocol:0":
 		return effect{kind: faultProtocol0}, nil
+	case text == "html":
+		return effect{kind: faultHTML}, nil
+	case text == "garbage":
+		return effect{kind: faultGarbage}, nil
 	case name == "redirect" && argument != "":
 		return effect{kind: faultRedirect, text: strings.TrimSuffix(argument, "/")}, nil
 	case name == "status" && notANumber == nil && number >= 200 && number <= 599:
 		return effect{kind: faultStatus, number: number}, nil
 	case name == "delay" && notANumber == nil && number >= 0:
 		return effect{kind: faultDelay, number: number}, nil
-	case name == "cut" && notANumber == nil && number >= 0:
-		return effect{kind: faultCut, number: number}, nil
 	}
-	return effect{}, fmt.Errorf("unknown fault %q: write down, stall, status:CODE, redirect:URL, delay:MS, cut:N or protocol:0", text)
+	counted := map[string]faultKind{"cut": faultCut, "reset": faultReset, "freeze": faultFreeze, "trickle": faultTrickle, "length": faultLength}
+	if kind, known := counted[name]; known && notANumber == nil && number >= 0 {
+		return effect{kind: kind, number: number}, nil
+	}
+	return effect{}, fmt.Errorf("unknown fault %q: write down, stall, html, garbage, status:CODE, redirect:URL, delay:MS, protocol:0, or "+
+		"cut, reset, freeze, trickle, length with :N", text)
 }
 
 // effectFor reads the control file and returns what it says about a path.

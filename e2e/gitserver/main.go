@@ -1,7 +1,9 @@
-// Command gitserver holds the two network services of the test bed that are not off-the-shelf programs:
+// Command gitserver holds the network services of the test bed that are not off-the-shelf programs:
 //
 //	gitserver serve        git over smart HTTP and HTTPS, by the real `git http-backend`, with faults on demand
 //	gitserver dns-witness  a name server that records every question and knows no answer
+//	gitserver misbehave    a proxy with one port for each way to be wrong
+//	gitserver connect      joins a tunnel through a proxy with standard input and output
 package main
 
 import (
@@ -19,6 +21,10 @@ func main() {
 		err = serve(os.Args[2:])
 	case "dns-witness":
 		err = dnsWitness(os.Args[2:])
+	case "connect":
+		err = connectThrough(os.Args[2:])
+	case "misbehave":
+		err = misbehave(os.Args[2:])
 	default:
 		usage()
 	}
@@ -29,6 +35,6 @@ func main() {
 }
 
 func usage() {
-	fmt.Fprintln(os.Stderr, "usage: gitserver serve|dns-witness [flags]   (-h after the subcommand lists its flags)")
+	fmt.Fprintln(os.Stderr, "usage: gitserver serve|dns-witness|misbehave|connect [flags]   (-h after the subcommand lists its flags)")
 	os.Exit(2)
 }

@@ -5,11 +5,14 @@ import (
 	"bytes"
 	"compress/gzip"
 	"crypto/subtle"
+	"crypto/tls"
 	"errors"
 	"flag"
 	"fmt"
 	"io"
 	"log"
+	"maps"
+	"net"
 	"net/http"
 	"net/http/cgi"
 	"os"
@@ -182,20 +185,45 @@ func (s *server) answer(writer *countingWriter, request *http.Request, entry *ac
 		case <-request.Context().Done():
 			panic(http.ErrAbortHandler)
 		}
-	case faultCut:
-		entry.Fault = "cut"
-		writer.remaining = int64(what.number)
+	case faultCut, faultReset, faultFreeze, faultTrickle:
+		entry.Fault = map[faultKind]string{faultCut: "cut", faultReset: "reset", faultFreeze: "freeze", faultTrickle: "trickle"}[what.kind]
+		writer.remaining, writer.then = int64(what.number), what.kind
+		writer.gone = request.Context().Done()
+	case faultLength:
+		entry.Fault = "length"
+		whole := &wholeAnswer{head: http.Header{}}
+		s.runBackendOrRefuse(whole, request, entry.UserOK)
+		maps.Copy(writer.Header(), whole.head)
+		writer.Header().Set("Content-Length", strconv.Itoa(whole.body.Len()+what.number))
+		writer.WriteHeader(whole.status)
+		_, _ = writer.Write(whole.body.Bytes())
+		writer.Flush()
+		panic(http.ErrAbortHandler)
+	case faultHTML:
+		entry.Fault = "html"
+		writer.Header().Set("Content-Type", "text/html; charset=utf-8")
+		_, _ = io.WriteString(writer, page)
+		return
+	case faultGarbage:
+		entry.Fault = "garbage"
+		writer.Header().Set("Content-Type", "application/x-"+entry.Service+map[bool]string{true: "-result", false: "-advertisement"}[request.Method == http.MethodPost])
+		_, _ = io.WriteString(writer, strings.Repeat("zzzz not a packet line\x00\xff", 20))
+		return
 	case faultProtocol0:
 		entry.Fault = "protocol:0"
 		request.Header.Del("Git-Protocol")
 	}
 
-	if !entry.UserOK && !strings.HasPrefix(request.URL.Path, publicPrefix) {
+	s.runBackendOrRefuse(writer, request, entry.UserOK)
+}
+
+func (s *server) runBackendOrRefuse(writer http.ResponseWriter, request *http.Request, userOK bool) {
+	if !userOK && !strings.HasPrefix(request.URL.Path, publicPrefix) {
 		writer.Header().Set("WWW-Authenticate", `Basic realm="git"`)
 		http.Error(writer, "a user and password are required", http.StatusUnauthorized)
 		return
 	}
-	s.runBackend(writer, request, entry.UserOK)
+	s.runBackend(writer, request, userOK)
 }
 
 // runBackend hands the request to `git http-backend`. It sees no configuration of the machine it runs on.
@@ -275,12 +303,32 @@ func (b *countingBody) Read(buffer []byte) (int, error) {
 
 func (b *countingBody) Close() error { return b.inner.Close() }
 
-// countingWriter counts the answer's body and, when remaining is not negative, aborts the connection after that many bytes.
+// wholeAnswer keeps an answer.
+type wholeAnswer struct {
+	head   http.Header
+	status int
+	body   bytes.Buffer
+}
+
+func (w *wholeAnswer) Header() http.Header { return w.head }
+
+func (w *wholeAnswer) WriteHeader(status int) { w.status = status }
+
+func (w *wholeAnswer) Write(data []byte) (int, error) {
+	if w.status == 0 {
+		w.status = http.StatusOK
+	}
+	return w.body.Write(data)
+}
+
+// countingWriter counts the answer's body and, when remaining is not negative, does what `then` says after that many bytes.
 type countingWriter struct {
 	inner     http.ResponseWriter
 	status    int
 	count     int64
 	remaining int64
+	then      faultKind
+	gone      <-chan struct{}
 }
 
 func (w *countingWriter) Header() http.Header { return w.inner.Header() }
@@ -298,22 +346,61 @@ func (w *countingWriter) Write(data []byte) (int, error) {
 	if w.status == 0 {
 		w.WriteHeader(http.StatusOK)
 	}
-	cut := w.remaining >= 0 && int64(len(data)) >= w.remaining
-	if cut {
-		data = data[:w.remaining]
-	}
-	count, err := w.inner.Write(data)
-	w.count += int64(count)
-	if w.remaining >= 0 {
-		w.remaining -= int64(count)
-	}
-	if cut {
-		if flusher, ok := w.inner.(http.Flusher); ok {
-			flusher.Flush()
+	if w.remaining < 0 || int64(len(data)) < w.remaining {
+		count, err := w.inner.Write(data)
+		w.count += int64(count)
+		if w.remaining >= 0 {
+			w.remaining -= int64(count)
 		}
+		return count, err
+	}
+	count, err := w.inner.Write(data[:w.remaining])
+	w.count += int64(count)
+	w.remaining -= int64(count)
+	if err != nil {
+		return count, err
+	}
+	w.Flush()
+	switch w.then {
+	case faultReset:
+		w.reset()
+		panic(http.ErrAbortHandler)
+	case faultFreeze:
+		<-w.gone
+		panic(http.ErrAbortHandler)
+	case faultTrickle:
+		rest := data[count:]
+		slow := rest[:min(len(rest), 300)]
+		for _, value := range slow {
+			if _, err := w.inner.Write([]byte{value}); err != nil {
+				return count, err
+			}
+			w.Flush()
+			time.Sleep(dripInterval)
+		}
+		w.remaining = -1
+		more, err := w.inner.Write(rest[len(slow):])
+		w.count += int64(len(slow) + more)
+		return count + len(slow) + more, err
+	default:
 		panic(http.ErrAbortHandler)
 	}
-	return count, err
+}
+
+// reset takes the connection from net/http and ends it with a RST.
+func (w *countingWriter) reset() {
+	connection, _, err := http.NewResponseController(w.inner).Hijack()
+	if err != nil {
+		return
+	}
+	raw := connection
+	if secure, ok := connection.(*tls.Conn); ok {
+		raw = secure.NetConn()
+	}
+	if stream, ok := raw.(*net.TCPConn); ok {
+		_ = stream.SetLinger(0)
+	}
+	_ = raw.Close()
 }
 
 func (w *countingWriter) Flush() {

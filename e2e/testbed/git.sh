@@ -11,7 +11,7 @@ write_git_files() {
 
 # Runs in the node.
 start_git() {
-  start git ip netns exec git "$GITSERVER" serve -root "$STATE/git/repositories" -http :80 -https :443 \
+  start git ip netns exec git "$GITSERVER" serve -root "$STATE/git/repositories" -http "$GIT_IP:80" -https "$GIT_IP:443" \
     -tls-certificate "$STATE/pki/git.crt" -tls-key "$STATE/pki/git.key" \
     -username "$GIT_USERNAME" -password-file "$STATE/git/password" \
     -access-log "$STATE/git/access.log" -control "$STATE/git/faults.json"

@@ -51,6 +51,14 @@ write_identities() {
 
   certificate_authority git-ca "Git CA"
   certificate git-ca git /CN=$GIT_HOST "DNS:$GIT_HOST,DNS:$GIT_MIRROR_HOST,IP:$GIT_IP"
+  local host names="DNS:$GIT_HOST"
+  for host in "${OUTSIDE_HOSTS[@]}"; do names+=",DNS:$host"; done
+  certificate git-ca outside "/CN=$NGINX_HOST" "$names"
   certificate_authority interception-ca "Interception CA"
+  certificate_authority proxy-tls-ca "Proxy CA"
+  certificate proxy-tls-ca proxy "/CN=$PROXY_HOST" "DNS:$PROXY_HOST,IP:$PROXY_IP"
+  certificate proxy-tls-ca proxy-other "/CN=other.corp.test" "DNS:other.corp.test"
+  certificate_authority client-ca "Client CA"
+  certificate client-ca client "/CN=$OPERATOR_USER"
   cd /
 }

@@ -88,11 +88,16 @@ up() {
   echo "$NUMBER" >"$STATE/number"
   MODE=$wanted
   remember MODE BIN GITSERVER IMAGES
+  write_ssh_files & # the slowest: RSA keys
+  local ssh_files=$!
   write_identities
   write_operator_files
   write_control_plane_files
   write_squid_files
+  write_proxy_files
   write_git_files
+  write_outside_files
+  wait "$ssh_files"
   if [ "$MODE" = pods ]; then
     write_pod_files
     make_cgroups
@@ -214,7 +219,7 @@ status() {
 # service NAME stop|start: takes a service away and brings it back.
 service() {
   local name=$1 pid
-  case "$name" in squid | git | dns-witness) ;; *) fail "service takes squid, git or dns-witness, not '$name'" ;; esac
+  case "$name" in squid | git | dns-witness | misbehave | tinyproxy | socks | socks-password | nginx | registry | sshd) ;; *) fail "service takes squid, git, dns-witness, misbehave, tinyproxy, socks, socks-password, nginx, registry or sshd, not '$name'" ;; esac
   recall
   case "${2:-}" in
     stop)

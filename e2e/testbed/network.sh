@@ -78,7 +78,8 @@ connect_node() {
   ip -n proxy addr add "$PROXY_OUTSIDE_IP/24" dev outside
   ip -n proxy link set outside up
   ip -n git addr add "$GIT_IP/24" dev outside
-  ip -n git addr add "$SILENT_IP/24" dev outside
+  local address
+  for address in "$SILENT_IP" "$SSH_IP" "$NGINX_IP" "$MUTUAL_TLS_IP" "$REGISTRY_IP" "$REGISTRY_MUTUAL_TLS_IP"; do ip -n git addr add "$address/24" dev outside; done
   ip -n git link set outside up
   ip netns exec git nft -f - <<EOF
 table ip silence {
@@ -97,6 +98,9 @@ EOF
   ip -n blackhole addr add "$BLACKHOLE_IP/30" dev operator
   ip -n blackhole link set operator up
   ip -n operator route add default via "$BLACKHOLE_IP"
+  # `throw` ends the search in this table; the next has nothing.
+  ip -n operator route add throw "$NO_ROUTE_IP"
+  ip -n operator route add unreachable "$UNREACHABLE_IP"
   nft -f - <<EOF
 table ip operator_fence {
   chain to_node {
@@ -139,6 +143,19 @@ EOF
 
 start_proxy-names() {
   start proxy-names ip netns exec proxy "$GITSERVER" dns-witness -listen 127.0.0.1:53 -answer nxdomain -log "$STATE/proxy-names.log"
+}
+
+# Names that exist behind the proxies only, in the format of /etc/hosts.
+outside_names() {
+  cat <<EOF
+$GIT_IP $GIT_HOST $GIT_MIRROR_HOST $WRONG_NAME_HOST $FORBIDDEN_HOST $READY_HOST
+$SILENT_IP $SILENT_HOST
+$SSH_IP $SSH_HOST $ALTERNATIVE_SSH_HOST
+$NGINX_IP $NGINX_HOST $NGINX_OTHER_HOST
+$MUTUAL_TLS_IP $MUTUAL_TLS_HOST
+$REGISTRY_IP $REGISTRY_HOST $REGISTRY_LOGIN_HOST $REGISTRY_REDIRECT_HOST $BLOBS_HOST $CHARTS_HOST $CHARTS_LOGIN_HOST
+$REGISTRY_MUTUAL_TLS_IP $REGISTRY_MUTUAL_TLS_HOST
+EOF
 }
 
 start_dns-witness() {

@@ -137,6 +137,8 @@ node_second_stage() {
   start_git
   start_proxy-names
   start_squid
+  start_other_proxies
+  start_outside
   start_control_plane
   if [ "$MODE" = pods ]; then start_pods; fi
   touch "$STATE/phase-started"

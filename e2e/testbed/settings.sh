@@ -33,9 +33,14 @@ POD_NET=10.244.$((NUMBER * 4)).0/22 SERVICE_NET=10.$((96 + NUMBER)).0.0/16 API_S
 # machine and never travel along its default route; so these stay unreachable after `down` too.
 FENCED_NETS=(10.201.0.0/16 10.202.0.0/16 10.203.0.0/16 10.244.0.0/16 10.96.0.0/13 "$GIT_NET")
 
-PROXY_PORT=3128 PROXY_INTERCEPT_PORT=3130 PROXY_OPEN_PORT=3131
+PROXY_PORT=3128 PROXY_INTERCEPT_PORT=3130 PROXY_OPEN_PORT=3131 PROXY_TLS_PORT=3132 PROXY_MUTUAL_TLS_PORT=3133
 PROXY_USERNAME=operator
 PROXY_PASSWORD='pr0xy:p@ss/#%'
+PROXY_HOST=proxy.corp.test            # in the certificate of the TLS listeners, besides the address
+TINYPROXY_PORT=8888
+TINYPROXY_PASSWORD=tiny-Pr0xy.pass    # its configuration knows letters, digits, '-', '.' and '_' only
+SOCKS_PORT=1080 SOCKS_PASSWORD_PORT=1081
+MISBEHAVE_PORT=4000                   # the first of many
 GIT_HOST=git.corp.test
 GIT_MIRROR_HOST=mirror.corp.test
 GIT_USERNAME=tidelock
@@ -48,6 +53,21 @@ WRONG_NAME_HOST=wrongname.corp.test   # answers with a certificate for other nam
 READY_HOST=ready.corp.test
 # Known to the proxy and refused by its rules.
 FORBIDDEN_HOST=forbidden.corp.test
+
+# Behind the proxies besides the git server, each at an address of its own.
+SSH_IP=198.51.100.20 SSH_HOST=ssh.corp.test ALTERNATIVE_SSH_HOST=altssh.corp.test # both at :22 and :443
+NGINX_IP=198.51.100.30 NGINX_HOST=nginx.corp.test NGINX_OTHER_HOST=nginx2.corp.test
+MUTUAL_TLS_IP=198.51.100.31 MUTUAL_TLS_HOST=mtls.corp.test
+REGISTRY_IP=198.51.100.40 REGISTRY_HOST=registry.corp.test
+REGISTRY_LOGIN_HOST=registry-login.corp.test REGISTRY_REDIRECT_HOST=registry-redirect.corp.test
+REGISTRY_MUTUAL_TLS_IP=198.51.100.41 REGISTRY_MUTUAL_TLS_HOST=registry-mtls.corp.test
+BLOBS_HOST=blobs.corp.test CHARTS_HOST=charts.corp.test CHARTS_LOGIN_HOST=charts-login.corp.test
+OUTSIDE_HOSTS=("$NGINX_HOST" "$NGINX_OTHER_HOST" "$MUTUAL_TLS_HOST" "$REGISTRY_HOST" "$REGISTRY_LOGIN_HOST" "$REGISTRY_REDIRECT_HOST"
+  "$REGISTRY_MUTUAL_TLS_HOST" "$BLOBS_HOST" "$CHARTS_HOST" "$CHARTS_LOGIN_HOST")
+
+# Addresses no route of the operator's leads to (RFC 5737), each refused by its kernel in its own way. The black hole is the third kind.
+NO_ROUTE_IP=192.0.2.10                # ENETUNREACH
+UNREACHABLE_IP=192.0.2.138            # EHOSTUNREACH
 
 API_SERVER=https://$NODE_IP:6443
 OPERATOR_USER=tidelock-operator       # the operator's own user, so that the audit log tells its requests apart

@@ -129,6 +129,17 @@ impl ProjectRules {
         if allowed { Ok(()) } else { Err(SourceDenied { project: self.name.clone(), url: url.to_owned() }) }
     }
 
+    /// Whether a repository may be used that nobody wrote as a source: patterns may be about either of its spellings,
+    /// with `.git` at the end and without.
+    pub fn permits_repository(&self, url: &str) -> Result<(), SourceDenied> {
+        let spellings = [url.to_owned(), format!("{url}.git")];
+        let matched = |patterns: &[GlobMatcher]| {
+            patterns.iter().any(|pattern| spellings.iter().any(|spelling| pattern.is_match(spelling)))
+        };
+        let allowed = matched(&self.sources.allow) && !matched(&self.sources.deny);
+        if allowed { Ok(()) } else { Err(SourceDenied { project: self.name.clone(), url: url.to_owned() }) }
+    }
+
     /// Whether a namespace of a cluster may be deployed to. The cluster is given by its URL or name; both forms of
     /// the operator's own cluster are the same.
     pub fn permits_namespace(&self, destination: &Destination, namespace: &str) -> Result<(), String> {

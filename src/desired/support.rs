@@ -86,7 +86,8 @@ pub fn unsupported_project_fields(spec: &AppProjectSpec) -> Vec<&'static str> {
         roles,
         sync_windows: _,
         orphaned_resources,
-        signature_keys,
+        signature_keys: _,
+        source_integrity: _,
         destination_service_accounts,
         permit_only_project_scoped_clusters,
     } = spec;
@@ -94,7 +95,6 @@ pub fn unsupported_project_fields(spec: &AppProjectSpec) -> Vec<&'static str> {
         (!source_namespaces.is_empty(), "spec.sourceNamespaces"),
         (!roles.is_empty(), "spec.roles"),
         (orphaned_resources.is_some(), "spec.orphanedResources"),
-        (!signature_keys.is_empty(), "spec.signatureKeys"),
         (!destination_service_accounts.is_empty(), "spec.destinationServiceAccounts"),
         (*permit_only_project_scoped_clusters, "spec.permitOnlyProjectScopedClusters"),
     ]

@@ -42,6 +42,11 @@ impl BasicCredentials {
         Ok(Self { username, password })
     }
 
+    /// User name and password, for protocols that carry them as they are.
+    pub(super) fn parts(&self) -> (&SecretString, &SecretString) {
+        (&self.username, &self.password)
+    }
+
     /// The value of `Authorization` or `Proxy-Authorization`, marked sensitive so that its `Debug` hides it.
     pub(crate) fn header(&self) -> HeaderValue {
         let pair = SecretString::from(format!("{}:{}", self.username.expose_secret(), self.password.expose_secret()));

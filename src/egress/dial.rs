@@ -28,14 +28,9 @@ pub(super) enum DialError {
     Refused(Vec<SocketAddr>, String),
 }
 
-/// Opens a connection to the first address of `host` that answers.
-pub(super) async fn dial(
-    host: &str,
-    port: u16,
-    resolve_limit: Duration,
-    dial_limit: Duration,
-) -> Result<TcpStream, DialError> {
-    let addresses: Vec<SocketAddr> = match timeout(resolve_limit, tokio::net::lookup_host((host, port))).await {
+/// The addresses of `host`.
+pub(super) async fn resolve(host: &str, port: u16, limit: Duration) -> Result<Vec<SocketAddr>, DialError> {
+    let addresses: Vec<SocketAddr> = match timeout(limit, tokio::net::lookup_host((host, port))).await {
         Err(_) => return Err(DialError::ResolveTimeout),
         Ok(Err(error)) => return Err(DialError::Resolve(error.to_string())),
         Ok(Ok(found)) => found.collect(),
@@ -43,10 +38,16 @@ pub(super) async fn dial(
     if addresses.is_empty() {
         return Err(DialError::Resolve("the name has no address".to_owned()));
     }
-    match timeout(dial_limit, first_to_answer(&addresses)).await {
-        Err(_) => Err(DialError::Timeout(addresses)),
-        Ok(Err(error)) if error.kind() == io::ErrorKind::TimedOut => Err(DialError::Timeout(addresses)),
-        Ok(Err(error)) => Err(DialError::Refused(addresses, error.to_string())),
+    Ok(addresses)
+}
+
+/// Opens a connection to the first of the addresses that answers.
+pub(super) async fn dial(addresses: &[SocketAddr], limit: Duration) -> Result<TcpStream, DialError> {
+    let listed = || addresses.to_vec();
+    match timeout(limit, first_to_answer(addresses)).await {
+        Err(_) => Err(DialError::Timeout(listed())),
+        Ok(Err(error)) if error.kind() == io::ErrorKind::TimedOut => Err(DialError::Timeout(listed())),
+        Ok(Err(error)) => Err(DialError::Refused(listed(), error.to_string())),
         Ok(Ok(stream)) => {
             if let Err(error) = tune(&stream) {
                 tracing::debug!(%error, "cannot set the options of a socket");

@@ -59,6 +59,8 @@ pub struct EgressError {
     pub phase: Phase,
     /// `direct`, or `proxy corporate (10.0.0.1:3128)`.
     pub route: String,
+    /// The route as metrics name it: `direct`, `proxy:corporate`, or `none` where the rules gave none.
+    pub route_label: String,
     /// The rule that chose the route.
     pub rule: String,
     /// `host:port` of the destination.
@@ -82,6 +84,7 @@ impl Place {
             reason,
             phase,
             route: self.decision.route.to_string(),
+            route_label: self.decision.route.label(),
             rule: self.decision.rule.clone(),
             host: self.host.clone(),
             message: message.into(),
@@ -93,18 +96,26 @@ impl Place {
 impl EgressError {
     pub(super) fn no_route(host: String, error: &RuleError) -> Self {
         let reason = match error {
-            RuleError::UnknownProxy(_) => Reason::ReferenceNotFound,
-            RuleError::NotHttp(_) | RuleError::Denied { .. } => Reason::EgressDenied,
+            RuleError::UnknownProxy(_) | RuleError::UnknownPolicyProxy { .. } => Reason::ReferenceNotFound,
+            RuleError::NotHttp(_) | RuleError::Denied { .. } | RuleError::MalformedVariable { .. } => {
+                Reason::EgressDenied
+            }
         };
         Self {
             reason,
             phase: Phase::Route,
             route: "none".to_owned(),
-            rule: "none".to_owned(),
+            route_label: "none".to_owned(),
+            rule: error.rule(),
             host,
             message: error.to_string(),
             retry_after: None,
         }
+    }
+
+    /// The target names no host.
+    pub(super) fn no_host(target: &str) -> Self {
+        Self::no_route(target.to_owned(), &RuleError::NotHttp(target.to_owned()))
     }
 
     pub(super) fn after(mut self, retry_after: Option<Duration>) -> Self {
@@ -113,15 +124,16 @@ impl EgressError {
     }
 }
 
-/// The text of a page without tags and line breaks, cut to `limit` characters: for quoting a block page in a message.
+/// The text of a page without tags and line breaks, cut to `limit` bytes: for quoting a block page in a message.
 /// A title is quoted only where there is nothing else, because most pages repeat it.
 pub(super) fn plain_text(body: &[u8], limit: usize) -> String {
     let text = String::from_utf8_lossy(body);
-    let plain = match without_tags(&text, &["style", "script", "title"]) {
+    let mut plain = match without_tags(&text, &["style", "script", "title"]) {
         plain if plain.is_empty() => without_tags(&text, &["style", "script"]),
         plain => plain,
     };
-    plain.chars().take(limit).map(|character| if character.is_control() { ' ' } else { character }).collect()
+    plain.truncate(plain.floor_char_boundary(limit));
+    plain.chars().map(|character| if character.is_control() { ' ' } else { character }).collect()
 }
 
 fn without_tags(text: &str, unread: &[&str]) -> String {
@@ -142,10 +154,16 @@ fn without_tags(text: &str, unread: &[&str]) -> String {
     plain.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
-/// `Retry-After` in seconds, at most a day. The form with a date is not read: clocks differ.
-pub(super) fn retry_after(value: Option<&str>) -> Option<Duration> {
-    let seconds: u64 = value?.trim().parse().ok()?;
-    Some(Duration::from_secs(seconds.min(86_400)))
+/// `Retry-After`, at most a day. A date counts from the answer's own `Date`, and without one it is passed over: clocks differ.
+pub(super) fn retry_after(value: Option<&str>, date: Option<&str>) -> Option<Duration> {
+    const MOST: Duration = Duration::from_secs(86_400);
+    let value = value?.trim();
+    if let Ok(seconds) = value.parse() {
+        return Some(Duration::from_secs(seconds).min(MOST));
+    }
+    let instant = |text: &str| jiff::fmt::rfc2822::DateTimeParser::new().parse_timestamp(text.trim()).ok();
+    let wait = instant(value)?.as_second().saturating_sub(instant(date?)?.as_second());
+    Some(Duration::from_secs(u64::try_from(wait).unwrap_or(0)).min(MOST))
 }
 
 #[cfg(test)]
@@ -165,10 +183,24 @@ mod tests {
     }
 
     #[test]
-    fn only_seconds_are_read_from_retry_after() {
-        assert_eq!(retry_after(Some(" 30 ")), Some(Duration::from_secs(30)));
-        assert_eq!(retry_after(Some("99999999")), Some(Duration::from_hours(24)));
-        assert_eq!(retry_after(Some("Fri, 31 Dec 1999 23:59:59 GMT")), None);
-        assert_eq!(retry_after(None), None);
+    fn a_quote_has_at_most_so_many_bytes() {
+        assert_eq!(plain_text("ééé".as_bytes(), 3), "é");
+        assert_eq!(plain_text(&[0xff; 300], 200).len(), 198);
+    }
+
+    #[test]
+    fn retry_after_is_read_in_seconds_and_as_a_date_against_the_answers_own() {
+        let at = "Fri, 31 Dec 1999 23:59:59 GMT";
+        assert_eq!(retry_after(Some(" 30 "), None), Some(Duration::from_secs(30)));
+        assert_eq!(retry_after(Some("99999999"), None), Some(Duration::from_hours(24)));
+        assert_eq!(retry_after(Some(at), Some(" Fri, 31 Dec 1999 23:59:19 GMT")), Some(Duration::from_secs(40)));
+        assert_eq!(retry_after(Some(at), Some("Sat, 01 Jan 2000 23:59:59 GMT")), Some(Duration::ZERO));
+        assert_eq!(retry_after(Some(at), Some("Fri, 24 Dec 1999 23:59:59 GMT")), Some(Duration::from_hours(24)));
+        assert_eq!(retry_after(Some(at), None), None);
+        assert_eq!(retry_after(Some(at), Some("yesterday")), None);
+        for nonsense in ["", "soon", "-1", "1.5", "Fri, 99 Dec 1999 23:59:59 GMT"] {
+            assert_eq!(retry_after(Some(nonsense), Some(at)), None, "{nonsense}");
+        }
+        assert_eq!(retry_after(None, Some(at)), None);
     }
 }

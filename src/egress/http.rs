@@ -4,22 +4,24 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::{HOST, HeaderName, LOCATION, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, USER_AGENT};
+use http::header::{AUTHORIZATION, HOST, HeaderName, LOCATION, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, USER_AGENT};
 use http::{HeaderMap, HeaderValue, Method, Request, Response};
 use http_body_util::Full;
 use hyper::body::Incoming;
-use hyper_util::rt::TokioIo;
 use tokio::time::timeout;
 use url::Url;
 
 use crate::model::Reason;
 
-use super::connect::{AGENT, Connector, proxy_auth_message, schemes, seconds};
+use super::connect::{AGENT, Connector, seconds};
 use super::error::{EgressError, Phase, Place};
 use super::pool::{Key, Pool, Sender};
 use super::response::{HttpResponse, root_cause};
-use super::rules::{Override, Route};
+use super::route::Route;
+use super::rules::Override;
+use super::tls::Rejected;
 use super::trust::CaBundle;
+use super::tunnel::{distinct, proxy_auth_message, schemes};
 use super::{Authorization, BasicCredentials, ClientIdentity, Destination, Egress};
 
 /// How many redirects are followed.
@@ -86,7 +88,8 @@ pub struct HttpClient {
 impl HttpClient {
     /// A client that has made no connection yet.
     pub fn new(egress: Egress, config: HttpConfig) -> Self {
-        let connector = Connector::new(egress.clone(), config.ca.clone(), config.identity.clone(), config.timeouts.clone());
+        let connector =
+            Connector::new(egress.clone(), config.ca.clone(), config.identity.clone(), config.timeouts.clone());
         Self { egress, connector, config, pool: Arc::default() }
     }
 
@@ -111,10 +114,23 @@ impl HttpClient {
     /// GET that follows redirects: at most five, never from https to http. The rules are asked again at each hop, and
     /// credentials go only to the host and port of `url`. [`HttpResponse::url`] tells where it ended.
     pub async fn get(&self, url: &Url, headers: &HeaderMap) -> Result<HttpResponse, EgressError> {
+        self.follow(Method::GET, url, headers).await
+    }
+
+    /// HEAD that follows redirects as [`HttpClient::get`] does.
+    pub async fn head(&self, url: &Url, headers: &HeaderMap) -> Result<HttpResponse, EgressError> {
+        self.follow(Method::HEAD, url, headers).await
+    }
+
+    async fn follow(&self, method: Method, url: &Url, headers: &HeaderMap) -> Result<HttpResponse, EgressError> {
         let mut at = url.clone();
+        // What the caller logs in with is for its own host, as the client's credentials are.
+        let mut elsewhere = headers.clone();
+        elsewhere.remove(AUTHORIZATION);
         for _ in 0..=MOST_REDIRECTS {
             let with_credentials = same_origin(url, &at);
-            let answer = self.send(Method::GET, &at, headers, Bytes::new(), with_credentials).await?;
+            let headers = if with_credentials { headers } else { &elsewhere };
+            let answer = self.send(method.clone(), &at, headers, Bytes::new(), with_credentials).await?;
             if !matches!(answer.status.as_u16(), 301 | 302 | 303 | 307 | 308) {
                 return Ok(answer);
             }
@@ -155,11 +171,8 @@ impl HttpClient {
     }
 
     fn place(&self, url: &Url) -> Result<Place, EgressError> {
-        let host = authority(url);
-        match self.egress.rules().decide(url, &self.config.route) {
-            Ok(decision) => Ok(Place { host, decision }),
-            Err(error) => Err(EgressError::no_route(host, &error)),
-        }
+        let target = Destination::of_url(url).map_err(|error| EgressError::no_route(authority(url), &error))?;
+        self.egress.place(&target, &self.config.route)
     }
 
     /// One request, and a second try on a new connection when a reused one turns out to be dead. Only for requests
@@ -178,7 +191,7 @@ impl HttpClient {
             let request = self.request(&method, url, headers, body.clone(), with_credentials, &place)?;
             let ready = timeout(Duration::from_secs(1), sender.ready()).await;
             if matches!(ready, Ok(Ok(()))) {
-                match timeout(self.config.timeouts.first_byte, sender.send_request(request)).await {
+                match timeout(self.config.timeouts.first_byte, sender.send(request)).await {
                     Ok(Ok(answer)) => return self.judge(url, answer, place, key, sender).await,
                     Ok(Err(error)) => tracing::debug!(%error, host = place.host, "an idle connection was dead"),
                     Err(_) => return Err(self.silent(&place)),
@@ -188,14 +201,9 @@ impl HttpClient {
         let target = Destination::of_url(url).map_err(|error| EgressError::no_route(place.host.clone(), &error))?;
         let stream = self.connector.open(&target, &place).await?;
         let broken = |error: &hyper::Error| broken_head(error, &place);
-        let (mut sender, connection) =
-            hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(|error| broken(&error))?;
-        tokio::spawn(async move {
-            // What goes wrong on the connection reaches whoever waits for an answer on it.
-            let _ = connection.await;
-        });
+        let mut sender = Sender::on(stream).await.map_err(|error| broken(&error))?;
         let request = self.request(&method, url, headers, body, with_credentials, &place)?;
-        match timeout(self.config.timeouts.first_byte, sender.send_request(request)).await {
+        match timeout(self.config.timeouts.first_byte, sender.send(request)).await {
             Ok(Ok(answer)) => self.judge(url, answer, place, key, sender).await,
             Ok(Err(error)) => Err(broken(&error)),
             Err(_) => Err(self.silent(&place)),
@@ -284,15 +292,18 @@ impl HttpClient {
                 .filter_map(|value| value.to_str().ok())
                 .flat_map(schemes)
                 .collect();
-            let access = response.place.decision.route.proxy().and_then(|name| self.connector.proxy_access(name));
+            let proxy = response.place.decision.route.proxy().unwrap_or_default();
+            let access = self.connector.proxy_access(proxy);
             let sent = forwarded && access.is_some_and(|access| access.credentials.is_some());
-            let message = proxy_auth_message(&offered, sent);
-            return Err(response.place.error(Reason::ProxyAuthRequired, Phase::FirstByte, message));
+            let message = proxy_auth_message(&distinct(offered), sent, proxy);
+            let after = response.retry_after();
+            return Err(response.place.error(Reason::ProxyAuthRequired, Phase::FirstByte, message).after(after));
         }
         let own_page = by_squid || (forwarded && response.is_html());
         let reason = match status {
-            502..=504 if own_page => Reason::ProxyUpstreamFailed,
+            500 | 502..=504 if own_page => Reason::ProxyUpstreamFailed,
             403 if own_page && forwarded => Reason::ProxyForbidden,
+            400..500 if by_squid && forwarded => Reason::ProxyForbidden,
             400.. if by_squid && !forwarded => Reason::BlockedByProxy,
             _ => return Ok(response),
         };
@@ -307,6 +318,9 @@ impl HttpClient {
 const SQUID_ERROR: HeaderName = HeaderName::from_static("x-squid-error");
 
 fn broken_head(error: &hyper::Error, place: &Place) -> EgressError {
+    if let Some(rejected) = Rejected::among(error) {
+        return rejected.at(place);
+    }
     if error.is_parse() {
         let message = format!("the answer is not HTTP/1.1 ({})", root_cause(error));
         return place.error(Reason::ProtocolError, Phase::FirstByte, message);
@@ -332,3 +346,7 @@ fn same_origin(left: &Url, right: &Url) -> bool {
 #[cfg(test)]
 #[path = "http_tests.rs"]
 mod tests;
+
+#[cfg(test)]
+#[path = "misbehaviour_tests.rs"]
+mod misbehaviour_tests;

@@ -10,34 +10,54 @@
 //! phase, its route and the rule that chose the route. Nothing here reads the environment, but for the system's
 //! certificate store, which honours `SSL_CERT_FILE` and `SSL_CERT_DIR` as every program does.
 
+mod aws;
 mod connect;
+mod connector;
 mod credentials;
+mod destination;
 mod dial;
+mod environment;
 mod error;
 mod http;
 mod identity;
 mod pattern;
+mod policy;
 mod pool;
+mod probe;
+mod proxy_url;
 mod response;
+mod route;
 mod rules;
+mod secure;
+mod socks;
 mod stream;
 #[cfg(test)]
 pub mod testing;
 mod tls;
 mod trust;
+mod tunnel;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use crate::model::Reason;
+
+use error::Place;
+
+pub use connector::{Carrier, Limited, LimitedError, UriConnector};
 pub use credentials::{Authorization, BasicCredentials, CredentialsError};
+pub use destination::{Destination, Protocol};
+pub use environment::{EnvironmentProxies, EnvironmentReading};
 pub use error::{EgressError, Phase};
 pub use http::{HttpClient, HttpConfig, Timeouts};
 pub use identity::{ClientIdentity, IdentityError};
 pub use pattern::{HostPattern, PatternError};
+pub use policy::{Action, Otherwise, Policy, PolicyError, PolicyRule};
+pub use probe::{Certificate, Peer, ProbeDetails, ProbeStep};
+pub use proxy_url::{ProxyScheme, ProxyUrl, ProxyUrlError};
 pub use response::HttpResponse;
-pub use rules::{
-    Decision, Destination, EgressRules, Override, Protocol, ProxyRule, ProxyScheme, ProxyUrl, ProxyUrlError, Route, RuleError,
-};
+pub use route::Route;
+pub use rules::{Decision, EgressRules, Override, ProxyRule, RuleError};
 pub use stream::{Duplex, Stream};
 pub use trust::{CaBundle, CaBundleError, SystemRoots};
 
@@ -60,21 +80,34 @@ pub struct Egress {
     inner: Arc<EgressInner>,
 }
 
+/// Told of each connection that was opened or failed to open: by which route (`direct`, `proxy:NAME`, or `none` where the
+/// rules gave none) and, when it failed, why.
+pub type Observer = Arc<dyn Fn(&str, Option<Reason>) + Send + Sync>;
+
 struct EgressInner {
     rules: EgressRules,
     access: BTreeMap<String, ProxyAccess>,
     system: SystemRoots,
+    observer: Option<Observer>,
 }
 
 impl Egress {
     /// Rules, and by proxy name what each proxy needs. A proxy without an entry needs nothing.
     pub fn new(rules: EgressRules, access: BTreeMap<String, ProxyAccess>, system: SystemRoots) -> Self {
-        Self { inner: Arc::new(EgressInner { rules, access, system }) }
+        Self { inner: Arc::new(EgressInner { rules, access, system, observer: None }) }
     }
 
     /// No proxy at all: every connection goes direct.
     pub fn direct(system: SystemRoots) -> Self {
         Self::new(EgressRules::default(), BTreeMap::new(), system)
+    }
+
+    /// The same, with every connection counted.
+    #[must_use]
+    pub fn observed(self, observer: Observer) -> Self {
+        let EgressInner { rules, access, system, observer: _ } = &*self.inner;
+        let (rules, access, system) = (rules.clone(), access.clone(), system.clone());
+        Self { inner: Arc::new(EgressInner { rules, access, system, observer: Some(observer) }) }
     }
 
     /// The rules.
@@ -84,12 +117,34 @@ impl Egress {
 
     /// A connection to a destination that is not spoken to in HTTP (SSH, say): dialled or tunnelled as the rules say, each
     /// phase under its timer. No TLS is spoken to the destination.
-    pub async fn open(&self, target: &Destination, chosen: &Override, timeouts: &Timeouts) -> Result<Stream, EgressError> {
-        let host = target.to_string();
-        let decision = self.rules().decide_destination(target, chosen);
-        let decision = decision.map_err(|error| EgressError::no_route(host.clone(), &error))?;
+    pub async fn open(
+        &self,
+        target: &Destination,
+        chosen: &Override,
+        timeouts: &Timeouts,
+    ) -> Result<Stream, EgressError> {
+        let place = self.place(target, chosen)?;
         let connector = connect::Connector::new(self.clone(), None, None, timeouts.clone());
-        connector.open_raw(target, &error::Place { host, decision }).await
+        connector.open_raw(target, &place).await
+    }
+
+    /// Where a connection goes and how, by the rules.
+    fn place(&self, target: &Destination, chosen: &Override) -> Result<Place, EgressError> {
+        let host = target.to_string();
+        match self.rules().decide_destination(target, chosen) {
+            Ok(decision) => Ok(Place { host, decision }),
+            Err(error) => {
+                let error = EgressError::no_route(host, &error);
+                self.observe("none", Some(error.reason));
+                Err(error)
+            }
+        }
+    }
+
+    fn observe(&self, route: &str, failure: Option<Reason>) {
+        if let Some(observer) = &self.inner.observer {
+            observer(route, failure);
+        }
     }
 
     fn access(&self, proxy: &str) -> Option<&ProxyAccess> {

@@ -17,6 +17,13 @@ pub struct PatternError {
     problem: &'static str,
 }
 
+impl PatternError {
+    /// What is wrong, without the text.
+    pub(super) const fn problem(&self) -> &'static str {
+        self.problem
+    }
+}
+
 /// One entry of `hosts` or `direct`. Names compare without regard to case and to a final dot. Networks match literal
 /// addresses only: a name is never resolved to be matched.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -31,6 +38,8 @@ enum HostPart {
     Any,
     /// Hosts below this name, without the leading dot; not the name itself.
     Below(String),
+    /// This name and hosts below it.
+    AtOrBelow(String),
     Name(String),
     Network(IpAddr, u8),
 }
@@ -66,6 +75,22 @@ impl HostPattern {
         Ok(Self { text: text.trim().to_owned(), host: part, port })
     }
 
+    /// Reads an entry of `NO_PROXY`, where a bare name means itself and what lies below it. The rest of the grammar is the same, but
+    /// for brackets around the address of a network.
+    pub(super) fn parse_conventional(text: &str) -> Result<Self, PatternError> {
+        let mut plain = text.trim();
+        let unwrapped;
+        if let Some((address, length)) = plain.strip_prefix('[').and_then(|rest| rest.split_once("]/")) {
+            unwrapped = format!("{address}/{length}");
+            plain = &unwrapped;
+        }
+        let mut pattern = Self::parse(plain)?;
+        if let HostPart::Name(name) = pattern.host {
+            pattern.host = HostPart::AtOrBelow(name);
+        }
+        Ok(pattern)
+    }
+
     /// Whether the pattern covers a host (as [`normal_host`] gives it) and port.
     pub fn matches(&self, host: &str, port: u16) -> bool {
         if self.port.is_some_and(|wanted| wanted != port) {
@@ -74,9 +99,8 @@ impl HostPattern {
         match &self.host {
             HostPart::Any => true,
             HostPart::Name(name) => name == host,
-            HostPart::Below(suffix) => {
-                host.strip_suffix(suffix.as_str()).is_some_and(|rest| rest.len() > 1 && rest.ends_with('.'))
-            }
+            HostPart::Below(suffix) => below(host, suffix),
+            HostPart::AtOrBelow(name) => name == host || below(host, name),
             HostPart::Network(network, length) => {
                 host.parse().is_ok_and(|address| in_network(address, *network, *length))
             }
@@ -90,7 +114,7 @@ impl HostPattern {
             HostPart::Any => (0, 0, with_port),
             HostPart::Below(suffix) => (1, suffix.len(), with_port),
             HostPart::Network(_, length) => (2, usize::from(*length), with_port),
-            HostPart::Name(name) => (3, name.len(), with_port),
+            HostPart::Name(name) | HostPart::AtOrBelow(name) => (3, name.len(), with_port),
         }
     }
 }
@@ -108,12 +132,35 @@ pub(super) fn normal_host(url: &Url) -> Option<(String, u16)> {
 
 /// The host of a URL as patterns compare it.
 pub(super) fn host_of(url: &Url) -> Option<String> {
-    let host = match url.host()? {
-        url::Host::Domain(name) => name.strip_suffix('.').unwrap_or(name).to_ascii_lowercase(),
-        url::Host::Ipv4(address) => address.to_string(),
-        url::Host::Ipv6(address) => address.to_string(),
-    };
+    let host = plain(url.host()?.to_owned());
     (!host.is_empty()).then_some(host)
+}
+
+/// A host that stands alone, as patterns compare it: as [`host_of`] would give it had it stood in a URL, so that `2130706433`
+/// is 127.0.0.1 here too.
+pub(super) fn normal_name(host: &str) -> String {
+    let address = host.trim_matches(['[', ']']);
+    if let Ok(address) = address.parse::<IpAddr>() {
+        return address.to_canonical().to_string();
+    }
+    match url::Host::parse(host) {
+        Ok(host) => plain(host),
+        Err(_) => address.strip_suffix('.').unwrap_or(address).to_ascii_lowercase(),
+    }
+}
+
+/// IPv4 addresses that are written as IPv6 ones (`::ffff:10.0.0.1`) are dialled as IPv4, and so are compared as such.
+fn plain(host: url::Host<String>) -> String {
+    match host {
+        url::Host::Domain(name) => name.strip_suffix('.').unwrap_or(&name).to_ascii_lowercase(),
+        url::Host::Ipv4(address) => address.to_string(),
+        url::Host::Ipv6(address) => IpAddr::V6(address).to_canonical().to_string(),
+    }
+}
+
+/// Whether a host lies below a domain (without leading dot), and is not the domain itself.
+pub(super) fn below(host: &str, domain: &str) -> bool {
+    host.strip_suffix(domain).is_some_and(|rest| rest.len() > 1 && rest.ends_with('.'))
 }
 
 fn network(text: &str) -> Result<Option<HostPart>, &'static str> {

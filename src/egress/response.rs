@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::RETRY_AFTER;
+use http::header::{DATE, RETRY_AFTER};
 use http::{HeaderMap, StatusCode};
 use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
@@ -16,6 +16,9 @@ use crate::model::Reason;
 use super::connect::seconds;
 use super::error::{EgressError, Phase, Place, plain_text, retry_after};
 use super::pool::{Key, Pool, Sender};
+
+/// How long a body that is only quoted may take.
+const QUOTE_WAIT: Duration = Duration::from_secs(2);
 
 /// The head of an answer; the body follows by [`HttpResponse::next_chunk`].
 pub struct HttpResponse {
@@ -81,12 +84,21 @@ impl HttpResponse {
     /// The beginning of the body as plain text, for messages. Never fails: what can't be read isn't quoted.
     pub async fn quote(&mut self) -> String {
         let mut start = Vec::new();
-        while start.len() < 4096
-            && let Ok(Ok(Some(chunk))) = timeout(Duration::from_secs(2), self.next_chunk()).await
-        {
-            start.extend_from_slice(&chunk[..chunk.len().min(4096)]);
-        }
+        let reading = async {
+            while start.len() < 4096
+                && let Ok(Some(chunk)) = self.next_chunk().await
+            {
+                start.extend_from_slice(&chunk[..chunk.len().min(4096)]);
+            }
+        };
+        // As far as it came in time.
+        let _ = timeout(QUOTE_WAIT, reading).await;
         plain_text(&start, 200)
+    }
+
+    /// The route that it came by, as metrics name it: `direct` or `proxy:NAME`.
+    pub fn route_label(&self) -> String {
+        self.place.decision.route.label()
     }
 
     /// `Content-Type` without parameters, in lower case.
@@ -100,9 +112,10 @@ impl HttpResponse {
         matches!(self.content_type().as_str(), "text/html" | "application/xhtml+xml")
     }
 
-    /// `Retry-After` in seconds.
+    /// How long the server asks to wait.
     pub fn retry_after(&self) -> Option<Duration> {
-        retry_after(self.headers.get(RETRY_AFTER).and_then(|value| value.to_str().ok()))
+        let text = |name| self.headers.get(name).and_then(|value| value.to_str().ok());
+        retry_after(text(RETRY_AFTER), text(DATE))
     }
 
     /// An error about this answer, with its host and route.

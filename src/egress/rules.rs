@@ -1,87 +1,18 @@
-//! Which way a connection leaves. Pure: the decision depends on the URL and the rules alone, never on DNS.
+//! Which way a connection leaves. Pure: the decision depends on the destination and the rules alone, never on DNS.
 
 use std::collections::BTreeMap;
-use std::fmt;
+use std::net::IpAddr;
 
 use thiserror::Error;
 use url::Url;
 
-use super::pattern::{HostPattern, host_of, normal_host};
-
-/// A proxy's address is not usable.
-#[derive(Debug, Error, PartialEq, Eq)]
-pub enum ProxyUrlError {
-    /// Not a URL. The text is not repeated: it may hold a password.
-    #[error("the proxy URL cannot be read ({0}); write `http://HOST:PORT`")]
-    Unreadable(String),
-    /// Something before `@`.
-    #[error("the proxy URL holds a user name or password; put them into a Secret and name it in credentialsSecretRef")]
-    HoldsCredentials,
-    /// Another scheme.
-    #[error("the proxy URL has the scheme `{0}`; `http` (the usual one), `https` and `socks5h` are supported")]
-    Scheme(String),
-    /// A path, a query or a fragment.
-    #[error("the proxy URL has a path or a query; write only `http://HOST:PORT`")]
-    HasPath,
-}
-
-/// How a proxy is spoken to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum ProxyScheme {
-    /// HTTP over TCP.
-    Http,
-    /// HTTP over TLS. Says nothing about the destinations.
-    Https,
-    /// SOCKS5 (RFC 1928) with names resolved by the proxy.
-    Socks5h,
-}
-
-/// Where a proxy listens.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct ProxyUrl {
-    /// How it is spoken to.
-    pub scheme: ProxyScheme,
-    /// Name or address, without brackets.
-    pub host: String,
-    /// Port; when the URL names none: 3128 on `http`, 443 on `https`, 1080 on `socks5h`.
-    pub port: u16,
-}
-
-impl ProxyUrl {
-    /// Reads `http://HOST[:PORT]`, `https://…` or `socks5h://…`.
-    pub fn parse(text: &str) -> Result<Self, ProxyUrlError> {
-        let text = text.trim();
-        if text.contains('@') {
-            return Err(ProxyUrlError::HoldsCredentials);
-        }
-        let url = Url::parse(text).map_err(|error| ProxyUrlError::Unreadable(error.to_string()))?;
-        let (scheme, usual_port) = match url.scheme() {
-            "http" => (ProxyScheme::Http, 3128),
-            "https" => (ProxyScheme::Https, 443),
-            "socks5h" => (ProxyScheme::Socks5h, 1080),
-            other => return Err(ProxyUrlError::Scheme(other.to_owned())),
-        };
-        if !matches!(url.path(), "" | "/") || url.query().is_some() || url.fragment().is_some() {
-            return Err(ProxyUrlError::HasPath);
-        }
-        let host = host_of(&url).ok_or_else(|| ProxyUrlError::Unreadable("it has no host".to_owned()))?;
-        // `Url` drops a port equal to the scheme's default, so a written `:80` has to be looked up in the text.
-        let written = text.trim_end_matches('/').rsplit(':').next().and_then(|port| port.parse().ok());
-        let port = url.port().or(written).unwrap_or(usual_port);
-        Ok(Self { scheme, host, port })
-    }
-}
-
-impl fmt::Display for ProxyUrl {
-    /// `host:port`.
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.host.contains(':') {
-            write!(formatter, "[{}]:{}", self.host, self.port)
-        } else {
-            write!(formatter, "{}:{}", self.host, self.port)
-        }
-    }
-}
+use super::aws;
+use super::destination::{Destination, Protocol};
+use super::environment::{EnvironmentProxies, Verdict};
+use super::pattern::{HostPattern, below, normal_name};
+use super::policy::{Action, Otherwise, Policy, PolicyRule};
+use super::proxy_url::{OF_ENVIRONMENT, ProxyScheme, ProxyUrl};
+use super::route::Route;
 
 /// A proxy and what it serves.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -105,6 +36,10 @@ pub struct EgressRules {
     pub proxies: Vec<ProxyRule>,
     /// Hosts of the cluster's own API server, as names or addresses without port: always direct.
     pub cluster_api_hosts: Vec<String>,
+    /// What the installation's `EgressPolicy` says.
+    pub policy: Policy,
+    /// What the `*_PROXY` variables say; `None` when they are not to be heeded.
+    pub environment: Option<EnvironmentProxies>,
 }
 
 /// What the object that connects says about its route.
@@ -117,109 +52,6 @@ pub enum Override {
     Direct,
     /// This proxy.
     Proxy(String),
-}
-
-/// What is spoken to a destination.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Protocol {
-    /// Plain HTTP.
-    Http,
-    /// HTTP over TLS.
-    Https,
-    /// Anything else over TCP, such as SSH.
-    Tcp,
-}
-
-/// Where a connection is to end.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Destination {
-    /// What is spoken there.
-    pub protocol: Protocol,
-    /// Name or address: lower case, without brackets and final dot.
-    pub host: String,
-    /// Port.
-    pub port: u16,
-}
-
-impl Destination {
-    /// The server of an http or https URL.
-    pub fn of_url(url: &Url) -> Result<Self, RuleError> {
-        let not_http = || RuleError::NotHttp(format!("{}:", url.scheme()));
-        let protocol = match url.scheme() {
-            "https" => Protocol::Https,
-            "http" => Protocol::Http,
-            _ => return Err(not_http()),
-        };
-        let (host, port) = normal_host(url).ok_or_else(not_http)?;
-        Ok(Self { protocol, host, port })
-    }
-
-    /// A host and port that are spoken to in another protocol than HTTP.
-    pub fn tcp(host: &str, port: u16) -> Self {
-        let host = host.trim_matches(['[', ']']);
-        Self { protocol: Protocol::Tcp, host: host.strip_suffix('.').unwrap_or(host).to_ascii_lowercase(), port }
-    }
-}
-
-impl fmt::Display for Destination {
-    /// `host:port`.
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.host.contains(':') {
-            write!(formatter, "[{}]:{}", self.host, self.port)
-        } else {
-            write!(formatter, "{}:{}", self.host, self.port)
-        }
-    }
-}
-
-/// A way out.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Route {
-    /// No proxy.
-    Direct,
-    /// A tunnel made by an HTTP proxy (everything but `http` URLs).
-    Connect {
-        /// Name of the proxy.
-        name: String,
-        /// Where it listens.
-        url: ProxyUrl,
-    },
-    /// A request with the whole URL, given to the proxy (`http` URLs).
-    HttpForward {
-        /// Name of the proxy.
-        name: String,
-        /// Where it listens.
-        url: ProxyUrl,
-    },
-    /// A connection made by a SOCKS5 proxy.
-    Socks5 {
-        /// Name of the proxy.
-        name: String,
-        /// Where it listens.
-        url: ProxyUrl,
-    },
-}
-
-impl Route {
-    /// The proxy's name, when there is one.
-    pub fn proxy(&self) -> Option<&str> {
-        match self {
-            Self::Direct => None,
-            Self::Connect { name, .. } | Self::HttpForward { name, .. } | Self::Socks5 { name, .. } => Some(name),
-        }
-    }
-}
-
-impl fmt::Display for Route {
-    /// `direct`, or `proxy corporate (10.0.0.1:3128)`.
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Direct => formatter.write_str("direct"),
-            Self::Connect { name, url } | Self::HttpForward { name, url } | Self::Socks5 { name, url } => {
-                write!(formatter, "proxy {name} ({url})")
-            }
-        }
-    }
 }
 
 /// A route and the rule that chose it.
@@ -237,6 +69,16 @@ pub enum RuleError {
     /// The override names a proxy that is not among the rules.
     #[error("the EgressProxy `{0}` does not exist; create it or change egress.proxyRef")]
     UnknownProxy(String),
+    /// A rule of the policy names a proxy that is not among the rules.
+    #[error(
+        "the EgressProxy `{proxy}` does not exist; create it or change rules[{index}].proxyRef of the EgressPolicy"
+    )]
+    UnknownPolicyProxy {
+        /// The proxy.
+        proxy: String,
+        /// The rule, from 0.
+        index: usize,
+    },
     /// The URL has no host, or a scheme other than http and https.
     #[error("`{0}` is not an http or https URL with a host")]
     NotHttp(String),
@@ -248,46 +90,84 @@ pub enum RuleError {
         /// The rule, in words.
         rule: String,
     },
+    /// The connection is one for a proxy variable that can't be read. The value is not repeated.
+    #[error(
+        "the variable {variable}, which says by which proxy {host} is reached, can't be used: {problem}; correct or unset it \
+         in the operator's environment"
+    )]
+    MalformedVariable {
+        /// The variable.
+        variable: String,
+        /// The destination.
+        host: String,
+        /// What is wrong with its value.
+        problem: &'static str,
+    },
+}
+
+impl RuleError {
+    /// The rule that gave no route, in words.
+    pub fn rule(&self) -> String {
+        match self {
+            Self::UnknownProxy(name) => format!("the object names proxy {name}"),
+            Self::UnknownPolicyProxy { index, .. } => format!("rules[{index}] of the EgressPolicy"),
+            Self::NotHttp(_) => "none".to_owned(),
+            Self::Denied { rule, .. } => rule.clone(),
+            Self::MalformedVariable { variable, .. } => format!("the variable {variable}"),
+        }
+    }
 }
 
 impl EgressRules {
-    /// The way to a URL. First match wins: built-in direct, the object's override, any proxy's `direct` patterns, the
-    /// narrowest `hosts` pattern (equal ones: first proxy by name), the default proxy (first by name), direct.
+    /// The way to a URL; see [`Self::decide_destination`].
     pub fn decide(&self, target: &Url, chosen: &Override) -> Result<Decision, RuleError> {
         self.decide_destination(&Destination::of_url(target)?, chosen)
     }
 
-    /// The way to a destination; see [`Self::decide`].
+    /// The way to a destination. First match wins:
+    ///
+    /// 1. built-in direct: loopback, link-local, the cluster's own API, `.svc`, `.cluster.local`, the policy's `direct`;
+    /// 2. the override;
+    /// 3. the policy's rules in their order;
+    /// 4. the proxies' lists: any proxy's `direct`, then the narrowest `hosts` pattern (equal ones: first proxy by name);
+    /// 5. API hosts of AWS, direct;
+    /// 6. the proxy variables;
+    /// 7. the default proxy (first by name);
+    /// 8. the policy's default.
     pub fn decide_destination(&self, target: &Destination, chosen: &Override) -> Result<Decision, RuleError> {
         let Destination { protocol, host, port } = target;
-        let port = *port;
-        let direct = |rule: String| Ok(Decision { route: Route::Direct, rule });
-        let through = |proxy: &ProxyRule, rule: String| {
-            let (name, url) = (proxy.name.clone(), proxy.url.clone());
-            let route = match (url.scheme, protocol) {
-                (ProxyScheme::Socks5h, _) => Route::Socks5 { name, url },
-                (ProxyScheme::Http | ProxyScheme::Https, Protocol::Http) => Route::HttpForward { name, url },
-                (ProxyScheme::Http | ProxyScheme::Https, Protocol::Https | Protocol::Tcp) => Route::Connect { name, url },
-            };
-            Ok(Decision { route, rule })
-        };
-
-        if let Some(rule) = self.built_in(host) {
-            return direct(format!("built-in: {rule} goes direct"));
-        }
+        let (protocol, port) = (*protocol, *port);
         let by_name: BTreeMap<&str, &ProxyRule> =
             self.proxies.iter().rev().map(|proxy| (proxy.name.as_str(), proxy)).collect();
+        let through =
+            |proxy: &ProxyRule, rule: String| Decision { route: route(&proxy.name, &proxy.url, protocol), rule };
+
+        if let Some(rule) = self.built_in(host, port) {
+            return Ok(direct(rule));
+        }
         match chosen {
             Override::None => {}
-            Override::Direct => return direct("the object says direct".to_owned()),
+            Override::Direct => return Ok(direct("the object says direct")),
             Override::Proxy(name) => {
                 let proxy = by_name.get(name.as_str()).ok_or_else(|| RuleError::UnknownProxy(name.clone()))?;
-                return through(proxy, format!("the object names proxy {name}"));
+                return Ok(through(proxy, format!("the object names proxy {name}")));
             }
+        }
+        let covering = |(index, rule)| PolicyRule::covering(rule, host, port).map(|pattern| (index, rule, pattern));
+        if let Some((index, rule, pattern)) = self.policy.rules.iter().enumerate().find_map(covering) {
+            let words = format!("rules[{index}] of the EgressPolicy, {pattern}");
+            return match &rule.action {
+                Action::Direct => Ok(direct(words)),
+                Action::Deny => Err(RuleError::Denied { host: target.to_string(), rule: words }),
+                Action::Proxy(name) => match by_name.get(name.as_str()) {
+                    Some(proxy) => Ok(through(proxy, words)),
+                    None => Err(RuleError::UnknownPolicyProxy { proxy: name.clone(), index }),
+                },
+            };
         }
         for proxy in by_name.values() {
             if let Some(pattern) = proxy.direct.iter().find(|pattern| pattern.matches(host, port)) {
-                return direct(format!("proxy {} lists {pattern} as direct", proxy.name));
+                return Ok(direct(format!("proxy {} lists {pattern} as direct", proxy.name)));
             }
         }
         let mut best: Option<(&ProxyRule, &HostPattern)> = None;
@@ -299,43 +179,78 @@ impl EgressRules {
             }
         }
         if let Some((proxy, pattern)) = best {
-            return through(proxy, format!("proxy {} serves {pattern}", proxy.name));
+            return Ok(through(proxy, format!("proxy {} serves {pattern}", proxy.name)));
+        }
+        if self.policy.aws_direct && aws::is_api_host(host) {
+            return Ok(direct("API hosts of AWS go direct"));
+        }
+        let verdict = self.environment.as_ref().map(|environment| environment.verdict(protocol, host, port));
+        match verdict {
+            None | Some(Verdict::Silent) => {}
+            Some(Verdict::Except { variable, pattern }) => {
+                return Ok(direct(format!("the variable {variable} lists {pattern}")));
+            }
+            Some(Verdict::Through { variable, url }) => {
+                let name = format!("{OF_ENVIRONMENT}{variable}");
+                return Ok(Decision { route: route(&name, url, protocol), rule: format!("the variable {variable}") });
+            }
+            Some(Verdict::Malformed { variable, problem }) => {
+                let (variable, host) = (variable.to_owned(), target.to_string());
+                return Err(RuleError::MalformedVariable { variable, host, problem });
+            }
         }
         if let Some(proxy) = by_name.values().find(|proxy| proxy.default) {
-            return through(proxy, format!("proxy {} is the default", proxy.name));
+            return Ok(through(proxy, format!("proxy {} is the default", proxy.name)));
         }
-        direct("no rule names this host, and there is no default proxy".to_owned())
+        match self.policy.otherwise {
+            Otherwise::Direct => Ok(direct("no rule names this host, and there is no default proxy")),
+            Otherwise::Deny => Err(RuleError::Denied {
+                host: target.to_string(),
+                rule: "the EgressPolicy's default is Deny and nothing names this host".to_owned(),
+            }),
+        }
     }
 
-    fn built_in(&self, host: &str) -> Option<&'static str> {
-        if let Ok(address) = host.parse::<std::net::IpAddr>() {
+    fn built_in(&self, host: &str, port: u16) -> Option<String> {
+        let named = |name: &str| Some(format!("built-in: {name} goes direct"));
+        if let Ok(address) = host.parse::<IpAddr>() {
             if address.is_loopback() {
-                return Some("loopback");
+                return named("loopback");
             }
             let link_local = match address {
-                std::net::IpAddr::V4(address) => address.is_link_local(),
+                IpAddr::V4(address) => address.is_link_local(),
                 // fd00:ec2::/32 holds the credential and metadata addresses of EC2: as local as 169.254.0.0/16.
-                std::net::IpAddr::V6(address) => {
-                    address.is_unicast_link_local() || address.segments()[..2] == [0xfd00, 0x0ec2]
-                }
+                IpAddr::V6(address) => address.is_unicast_link_local() || address.segments()[..2] == [0xfd00, 0x0ec2],
             };
             if link_local {
-                return Some("a link-local address");
+                return named("a link-local address");
             }
         } else if host == "localhost" || below(host, "localhost") {
-            return Some("loopback");
+            return named("loopback");
         } else if below(host, "svc") {
-            return Some(".svc");
+            return named(".svc");
         } else if host == "cluster.local" || below(host, "cluster.local") {
-            return Some(".cluster.local");
+            return named(".cluster.local");
         }
-        let own = self.cluster_api_hosts.iter().map(|own| own.trim_matches(['[', ']']).trim_end_matches('.'));
-        own.into_iter().any(|own| own.eq_ignore_ascii_case(host)).then_some("the cluster's own API")
+        if self.cluster_api_hosts.iter().any(|own| normal_name(own) == host) {
+            return named("the cluster's own API");
+        }
+        let listed = self.policy.direct.iter().find(|pattern| pattern.matches(host, port))?;
+        Some(format!("the EgressPolicy lists {listed} as direct"))
     }
 }
 
-fn below(host: &str, domain: &str) -> bool {
-    host.strip_suffix(domain).is_some_and(|rest| rest.len() > 1 && rest.ends_with('.'))
+fn direct(rule: impl Into<String>) -> Decision {
+    Decision { route: Route::Direct, rule: rule.into() }
+}
+
+fn route(name: &str, url: &ProxyUrl, protocol: Protocol) -> Route {
+    let (name, url) = (name.to_owned(), url.clone());
+    match (url.scheme, protocol) {
+        (ProxyScheme::Socks5h, Protocol::Http | Protocol::Https | Protocol::Tcp) => Route::Socks5 { name, url },
+        (ProxyScheme::Http | ProxyScheme::Https, Protocol::Http) => Route::HttpForward { name, url },
+        (ProxyScheme::Http | ProxyScheme::Https, Protocol::Https | Protocol::Tcp) => Route::Connect { name, url },
+    }
 }
 
 #[cfg(test)]

@@ -1,4 +1,5 @@
 use super::*;
+use crate::egress::ProxyUrlError;
 
 fn proxy(name: &str, hosts: &[&str], direct: &[&str], default: bool) -> ProxyRule {
     let patterns = |texts: &[&str]| texts.iter().map(|text| HostPattern::parse(text).unwrap()).collect();
@@ -18,6 +19,7 @@ fn rules() -> EgressRules {
             proxy("partner", &["git.corp.test", "*.partner.test", "10.9.0.0/16"], &[], false),
         ],
         cluster_api_hosts: vec!["ABC.gr7.eu-west-1.eks.amazonaws.com.".to_owned(), "172.20.0.1".to_owned()],
+        ..EgressRules::default()
     }
 }
 
@@ -114,6 +116,7 @@ fn proxy_urls_are_read_strictly_and_never_repeated() {
     assert!(ProxyUrl::parse("https://proxy").is_ok_and(|url| url.scheme == ProxyScheme::Https && url.port == 443));
     assert_eq!(ProxyUrl::parse("http://user:canary@proxy:1"), Err(ProxyUrlError::HoldsCredentials));
     assert_eq!(ProxyUrl::parse("http://u:canary/b@h:1"), Err(ProxyUrlError::HoldsCredentials));
+    assert!(ProxyUrl::parse("socks5h://proxy").is_ok_and(|url| url.scheme == ProxyScheme::Socks5h && url.port == 1080));
     assert_eq!(ProxyUrl::parse("socks5://proxy:1"), Err(ProxyUrlError::Scheme("socks5".to_owned())));
     assert_eq!(ProxyUrl::parse("http://proxy:1/path"), Err(ProxyUrlError::HasPath));
     assert!(matches!(ProxyUrl::parse("proxy"), Err(ProxyUrlError::Unreadable(_))));

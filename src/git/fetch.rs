@@ -7,7 +7,7 @@ use crate::model::{Reason, Revision};
 
 use super::advertisement::{AdvertisementReader, Server};
 use super::error::GitError;
-use super::ingest::{PackEnd, PackLimits, PackSink};
+use super::ingest::{PackEnd, PackSink};
 use super::old_protocol::OldFetchParser;
 use super::packet_line::Packet;
 use super::protocol::{FetchEvent, FetchParser, FetchRequest, ProtocolError};
@@ -25,14 +25,14 @@ pub struct FetchLimits {
     pub bytes: u64,
     /// Objects in the pack.
     pub objects: u32,
-    /// Bytes of one object, unpacked. Also bounds what a delta may grow to.
+    /// Bytes of one object, unpacked: objects that are sent as differences are put together in memory.
     pub object_bytes: u64,
 }
 
 impl Default for FetchLimits {
-    /// 1 GiB, a million objects, and 1 GiB of one object.
+    /// 1 GiB, a million objects, and 256 MiB of one object.
     fn default() -> Self {
-        Self { bytes: 1 << 30, objects: 1_000_000, object_bytes: 1 << 30 }
+        Self { bytes: 1 << 30, objects: 1_000_000, object_bytes: 256 << 20 }
     }
 }
 
@@ -65,7 +65,19 @@ impl Remote {
     /// otherwise). What the store holds already isn't sent again. Nothing is asked when the store has all of `wants`.
     /// On failure the store is as before, but for pieces that later attempts build on (see [`Self::pieced`]).
     pub async fn fetch(&self, store: &Store, wants: &[Revision], limits: FetchLimits) -> Result<FetchStats, GitError> {
-        self.limited(self.fetch_missing(store, wants, limits)).await
+        self.fetch_with_tags(store, wants, &[], limits).await
+    }
+
+    /// As [`Self::fetch`], and brings the objects of annotated tags besides: whoever verifies a release needs what is
+    /// signed.
+    pub async fn fetch_with_tags(
+        &self,
+        store: &Store,
+        wants: &[Revision],
+        tags: &[Revision],
+        limits: FetchLimits,
+    ) -> Result<FetchStats, GitError> {
+        self.limited(self.fetch_missing(store, wants, tags, limits)).await
     }
 
     /// Why commits are fetched in pieces at present, in a sentence; `None` while they come whole. It begins when three
@@ -88,11 +100,13 @@ impl Remote {
         &self,
         store: &Store,
         wants: &[Revision],
+        tags: &[Revision],
         limits: FetchLimits,
     ) -> Result<FetchStats, GitError> {
-        let work = (store.clone(), wants.to_vec());
-        let (missing, held) = blocking(move || {
-            let (store, wants) = work;
+        let work = (store.clone(), wants.to_vec(), tags.iter().cloned().collect::<BTreeSet<_>>());
+        let (missing, tags, held) = blocking(move || {
+            let (store, wants, mut tags) = work;
+            tags.retain(|tag| !store.has_tag(tag));
             let mut missing = BTreeSet::new();
             for want in wants {
                 if !store.has(&want)? {
@@ -100,22 +114,22 @@ impl Remote {
                 }
             }
             let held = store.held()?;
-            Ok((missing, held))
+            Ok((missing, tags, held))
         })
         .await?;
-        if missing.is_empty() {
+        if missing.is_empty() && tags.is_empty() {
             return Ok(FetchStats::default());
         }
         let way = self.way().clone();
         if way.cuts < PATIENCE || !way.has_filters {
             let request = FetchRequest {
-                wants: missing.clone(),
+                wants: missing.union(&tags).cloned().collect(),
                 haves: held.haves,
                 shallow: held.shallow,
                 depth: Some(1),
                 filter: None,
             };
-            let end = PackEnd { wants: missing.clone(), ..PackEnd::default() };
+            let end = PackEnd { wants: missing.clone(), tags: tags.clone(), ..PackEnd::default() };
             match self.fetch_pack(store, &request, limits, end).await {
                 Ok(stats) => {
                     *self.way() = Way::default();
@@ -140,6 +154,12 @@ impl Remote {
             }
         }
         let done = self.fetch_in_pieces(store, &missing, limits).await?;
+        if !tags.is_empty() {
+            // Small: the commits that they name have just come.
+            let request =
+                FetchRequest { wants: tags.clone(), haves: missing, depth: Some(1), ..FetchRequest::default() };
+            self.fetch_pack(store, &request, limits, PackEnd { tags, ..PackEnd::default() }).await?;
+        }
         // The next one may come whole; if not, one cut is enough.
         self.way().cuts = PATIENCE - 1;
         Ok(done)
@@ -154,7 +174,7 @@ impl Remote {
         mut end: PackEnd,
     ) -> Result<FetchStats, GitError> {
         let (mut parser, mut answer) = self.ask_for_pack(request).await?;
-        let sink = PackSink::open(store, PackLimits { bytes: limits.bytes, objects: limits.objects }).await;
+        let sink = PackSink::open(store, limits).await;
         let mut received = receive(&mut answer, &mut parser, &sink, &mut end).await;
         let so_far = answer.received();
         if let Ok(true) = received {

@@ -14,6 +14,9 @@ use super::error::GitError;
 /// Says that the directory is ours, so that it may be wiped when it is corrupt.
 const MARKER: &str = "tidelock-store";
 
+/// Begins the names of the folders in which imports are prepared.
+const IMPORT: &str = "import-";
+
 /// Refs with a name: what the last `record_tip` of that name said.
 pub(super) const TIPS: &str = "refs/tidelock/tips/";
 
@@ -71,6 +74,11 @@ fn validate(dir: &Path) -> Result<Repository, git2::Error> {
 
 /// Removes what an interrupted transfer or compaction left: temporary files, and packs without their index.
 fn reap(dir: &Path) -> Result<(), GitError> {
+    for entry in fs::read_dir(dir).into_iter().flatten().flatten() {
+        if entry.file_name().to_string_lossy().starts_with(IMPORT) {
+            fs::remove_dir_all(entry.path()).map_err(|error| GitError::file("removing a leftover folder", &error))?;
+        }
+    }
     let packs = dir.join("objects/pack");
     let Ok(entries) = fs::read_dir(&packs) else { return Ok(()) };
     for entry in entries.flatten() {
@@ -89,6 +97,18 @@ fn reap(dir: &Path) -> Result<(), GitError> {
         let _ = fs::remove_file(dir.join(list.fresh()));
     }
     Ok(())
+}
+
+/// A folder for an import that nobody else uses.
+pub(super) fn fresh_import(dir: &Path) -> Result<PathBuf, GitError> {
+    loop {
+        let folder = dir.join(format!("{IMPORT}{:016x}", fastrand::u64(..)));
+        match fs::create_dir(&folder) {
+            Ok(()) => return Ok(folder),
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+            Err(error) => return Err(GitError::file("making a folder for an import", &error)),
+        }
+    }
 }
 
 /// The finished packs.

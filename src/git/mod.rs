@@ -3,6 +3,7 @@
 //! ```text
 //! RepositoryUrl ─► Remote::ls_refs(prefixes)  ─► resolve::resolve(target, refs) ─► Revision
 //!                  Remote::fetch(store, wants) ─► Store ─► Store::snapshot(revision) ─► Snapshot: Files
+//!                  Mounted{Snapshot, submodules, LFS contents}: Files
 //! ```
 //!
 //! The network side is a git client of our own (protocol version 2, and 0 and 1 where a server knows no other) on the
@@ -13,19 +14,27 @@
 mod advertisement;
 mod answer;
 mod error;
+mod github_app;
 mod fetch;
 mod http_transport;
 mod ingest;
 mod layout;
 mod memory;
 mod old_protocol;
+mod import;
+mod lfs;
+mod mounted;
+mod pack_scan;
 mod packet_line;
 mod pieces;
 mod protocol;
+mod raw;
 mod remote;
 mod resolve;
 mod snapshot;
+mod ssh;
 mod store;
+mod submodules;
 #[cfg(test)]
 mod testing;
 #[cfg(test)]
@@ -35,12 +44,19 @@ mod url;
 mod version;
 
 pub use error::GitError;
-pub use fetch::{FetchLimits, FetchStats};
 pub use memory::bound_memory;
+pub use github_app::{GitHubApp, GitHubAppError};
+pub use import::{Import, ImportNote, ImportedKind};
+pub use lfs::{LfsClient, LfsConfig, LfsLimits, LfsPointer, LfsStore};
+pub use mounted::{Lacking, LfsMode, Mount, Mounted};
 pub use remote::{Remote, RemoteConfig};
+pub use fetch::{FetchLimits, FetchStats};
 pub use resolve::{Resolved, Target, ref_prefixes, resolve};
 pub use snapshot::{Snapshot, SnapshotLimits};
-pub use store::{Store, StoreLimits};
-pub use url::{RepositoryUrl, RepositoryUrlError, UrlPrefix};
+pub use ssh::{KnownHosts, KnownHostsError, SshChannel, SshConfig, SshConfigError, SshIdentity, SshTransport};
+pub use store::{CommitFacts, Store, StoreLimits};
+pub use submodules::{GITMODULES, SubmoduleUrlError, Submodules, SubmodulesError};
+pub use url::{RepositoryUrl, RepositoryUrlError, SshPlace, UrlPrefix};
+pub use version::{Constraint, newest, parse_version};
 
 pub use protocol::RemoteRef;

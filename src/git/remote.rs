@@ -14,6 +14,7 @@ use super::fetch::Way;
 use super::http_transport::HttpTransport;
 use super::packet_line::{Packet, PacketError};
 use super::protocol::{RemoteRef, ls_refs_request, parse_ref};
+use super::ssh::{SshConfig, SshTransport};
 use super::transport::{Incoming, Line, Transport};
 use super::url::RepositoryUrl;
 
@@ -38,6 +39,8 @@ pub struct RemoteConfig {
     pub identity: Option<ClientIdentity>,
     /// Authorities to trust for this repository besides the system's.
     pub ca: Option<CaBundle>,
+    /// Key and known hosts; only looked at where the URL is one of SSH, and needed there.
+    pub ssh: Option<SshConfig>,
     /// Timers. `total` limits each `ls_refs` and each `fetch` as a whole.
     pub timeouts: Timeouts,
 }
@@ -66,10 +69,14 @@ impl Session {
 impl Remote {
     /// Makes no connection yet.
     pub fn new(config: RemoteConfig) -> Self {
-        let RemoteConfig { url, egress, route, authorization, identity, ca, timeouts } = config;
-        let user_agent = Some(AGENT.to_owned());
-        let client = HttpClient::new(egress, HttpConfig { route, ca, authorization, identity, timeouts, user_agent });
-        let transport = Transport::Http(HttpTransport::new(client, url.base().clone()));
+        let RemoteConfig { url, egress, route, authorization, identity, ca, ssh, timeouts } = config;
+        let transport = if url.ssh().is_some() {
+            Transport::Ssh(SshTransport::new(ssh, &url, egress, route, timeouts))
+        } else {
+            let user_agent = Some(AGENT.to_owned());
+            let config = HttpConfig { route, ca, authorization, identity, timeouts, user_agent };
+            Transport::Http(HttpTransport::new(HttpClient::new(egress, config), url.base().clone()))
+        };
         Self { url, transport, session: Mutex::default(), way: Mutex::default() }
     }
 
@@ -189,7 +196,10 @@ impl Remote {
                 format!("the request cannot be written: {error}; is a ref name very long?"),
             )
         })?;
-        let Some(body) = body else { return Ok(None) };
+        let Some(body) = body else {
+            self.transport.leave(line).await;
+            return Ok(None);
+        };
         let answer = self.transport.command(line, Bytes::from(body)).await?;
         Ok(Some((server, answer)))
     }

@@ -8,6 +8,7 @@ use git2::{ErrorCode, ObjectType, Oid, Repository};
 
 use crate::model::{Entry, EntryKind, Files, FilesError, Revision};
 
+use super::lfs::LfsPointer;
 use super::store::Pin;
 
 /// Trees that are kept parsed. A render walks a tree depth first, so few are in use at a time.
@@ -74,6 +75,24 @@ impl Snapshot {
     /// Identifies all files together: equal ids mean equal content.
     pub fn tree_id(&self) -> String {
         self.root.to_string()
+    }
+
+    /// The bounds of reading.
+    pub(super) const fn limits(&self) -> SnapshotLimits {
+        self.limits
+    }
+
+    /// The content of a file or the target of a symlink as git has it: of an LFS file, the pointer.
+    pub(super) fn read_as_stored(&self, path: &str) -> Result<Option<Arc<[u8]>>, FilesError> {
+        let mut state = self.state();
+        let Some(id) = self.find_blob(&mut state, path)? else { return Ok(None) };
+        let size = self.blob_size(&mut state, id, path)?;
+        let failed = |problem: String| FilesError { path: path.to_owned(), problem };
+        if size > self.limits.file_bytes {
+            return Err(failed(format!("the file has {size} bytes, the limit is {}", self.limits.file_bytes)));
+        }
+        let content = self.with(&mut state, |repository| Ok(Arc::from(repository.find_blob(id)?.content())));
+        content.map(Some).map_err(failed)
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -169,16 +188,14 @@ impl Files for Snapshot {
         }
     }
 
+    /// Refuses LFS pointers: what stands for a file must not be taken for the file. See [`super::Mounted`].
     fn read(&self, path: &str) -> Result<Option<Arc<[u8]>>, FilesError> {
-        let mut state = self.state();
-        let Some(id) = self.find_blob(&mut state, path)? else { return Ok(None) };
-        let size = self.blob_size(&mut state, id, path)?;
-        let failed = |problem: String| FilesError { path: path.to_owned(), problem };
-        if size > self.limits.file_bytes {
-            return Err(failed(format!("the file has {size} bytes, the limit is {}", self.limits.file_bytes)));
+        let content = self.read_as_stored(path)?;
+        if content.as_deref().is_some_and(|content| LfsPointer::parse(content).is_some()) {
+            let problem = "it is a git LFS pointer, not the file itself".to_owned();
+            return Err(FilesError { path: path.to_owned(), problem });
         }
-        let content = self.with(&mut state, |repository| Ok(Arc::from(repository.find_blob(id)?.content())));
-        content.map(Some).map_err(failed)
+        Ok(content)
     }
 
     fn size(&self, path: &str) -> Result<Option<u64>, FilesError> {

@@ -13,6 +13,7 @@ use crate::model::{Reason, Revision};
 
 use super::error::GitError;
 use super::layout::{self, CommitList, FETCHED, TIPS};
+use super::lfs::LfsStore;
 use super::snapshot::{Snapshot, SnapshotLimits};
 
 /// More packs than this are worth repacking: each lookup asks every pack.
@@ -36,6 +37,15 @@ impl Default for StoreLimits {
     fn default() -> Self {
         Self { bytes: 4 << 30 }
     }
+}
+
+/// What a commit says of itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CommitFacts {
+    /// The id of its files together.
+    pub tree: String,
+    /// When it was made, by the committer's clock; `None` for a time that no calendar has.
+    pub committed: Option<jiff::Timestamp>,
 }
 
 /// See the module's documentation.
@@ -70,6 +80,7 @@ impl Store {
     /// can't be fetched again. What an interrupted transfer left is removed. A directory with other content is refused.
     pub fn open(dir: &Path, limits: StoreLimits) -> Result<Self, GitError> {
         let repository = layout::open(dir)?;
+        LfsStore::new(dir.join("lfs"), limits.bytes).reap();
         Ok(Self {
             inner: Arc::new(Inner {
                 dir: dir.to_owned(),
@@ -88,6 +99,11 @@ impl Store {
     }
 
     pub(super) fn dir(&self) -> &Path {
+        &self.inner.dir
+    }
+
+    /// Where it lies. What is kept beside the objects goes with them when a corrupt store is made anew.
+    pub fn directory(&self) -> &Path {
         &self.inner.dir
     }
 
@@ -112,6 +128,23 @@ impl Store {
                 Ok(false)
             }
             Err(error) => Err(GitError::store("looking up a commit", &error)),
+        }
+    }
+
+    /// What a held commit says of itself; `None` when the commit or its files are not held.
+    pub fn facts(&self, revision: &Revision) -> Result<Option<CommitFacts>, GitError> {
+        let repository = self.repository();
+        let look = || -> Result<CommitFacts, git2::Error> {
+            let commit = repository.find_commit(Oid::from_str(revision.as_str())?)?;
+            let committed = jiff::Timestamp::from_second(commit.time().seconds()).ok();
+            Ok(CommitFacts { tree: commit.tree()?.id().to_string(), committed })
+        };
+        match look() {
+            Ok(facts) => Ok(Some(facts)),
+            Err(error) if matches!(error.code(), ErrorCode::NotFound | ErrorCode::InvalidSpec | ErrorCode::Peel) => {
+                Ok(None)
+            }
+            Err(error) => Err(GitError::store("reading a commit", &error)),
         }
     }
 
@@ -144,7 +177,7 @@ impl Store {
             .map_err(|error| GitError::store("forgetting a tip", &error))
     }
 
-    fn refs(&self, prefix: &str) -> Result<BTreeMap<String, Revision>, GitError> {
+    pub(super) fn refs(&self, prefix: &str) -> Result<BTreeMap<String, Revision>, GitError> {
         let failed = |error: git2::Error| GitError::store("listing refs", &error);
         let repository = self.repository();
         let mut found = BTreeMap::new();
@@ -186,6 +219,11 @@ impl Store {
         let repository = Repository::open_bare(self.dir()).map_err(failed)?;
         let tree = find_tree(&repository, revision).map_err(failed)?;
         Ok(Snapshot::new(repository, self.dir().to_owned(), revision.clone(), tree, limits, pin))
+    }
+
+    /// The contents of LFS files of this repository, bounded as the store itself is.
+    pub fn lfs(&self) -> LfsStore {
+        LfsStore::new(self.dir().join("lfs"), self.limits().bytes)
     }
 
     /// How many packs there are.

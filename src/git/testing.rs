@@ -200,6 +200,7 @@ impl GitServer {
             authorization: None,
             identity: None,
             ca: None,
+            ssh: None,
             timeouts: Timeouts { idle: Duration::from_secs(20), ..Timeouts::default() },
         }
     }

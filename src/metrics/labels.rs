@@ -180,3 +180,14 @@ impl ApplicationInfoLabels {
         Self { namespace: namespace.to_owned(), name: name.to_owned(), sync: sync.as_str(), health: health.as_str() }
     }
 }
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(super) struct RepositoryLabels {
+    pub(super) repository: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(super) struct TipLabels {
+    pub(super) repository: String,
+    pub(super) target: String,
+}

@@ -200,6 +200,10 @@ reasons! {
     OutOfSync,
     /// A connection to git works.
     Connected,
+    /// What the object says is acted on.
+    InForce,
+    /// The newest commit or artifact is as young as `maxAge` wants it.
+    Fresh,
     /// Not yet looked at.
     Pending,
     /// Something a person should know although it stops nothing.
@@ -232,6 +236,8 @@ impl Reason {
                 | Self::RedirectRefused
                 | Self::PackTooLarge
                 | Self::HostKeyUntrusted
+                | Self::SubmoduleFailed
+                | Self::LfsFailed
                 | Self::ChartNotFound
                 | Self::ArtifactNotFound
                 | Self::ArtifactInvalid

@@ -34,8 +34,31 @@ impl Revision {
     }
 }
 
+/// How a revision is called in a sentence: seven digits of a commit, twelve of a digest, a version as it is.
+pub fn short_revision(text: &str) -> String {
+    let digits = |text: &str| text.bytes().all(|byte| byte.is_ascii_hexdigit());
+    match text.strip_prefix("sha256:") {
+        Some(hex) if digits(hex) => format!("sha256:{}", hex.chars().take(12).collect::<String>()),
+        _ if text.len() >= 40 && digits(text) => text.chars().take(7).collect(),
+        _ => text.chars().take(64).collect(),
+    }
+}
+
 impl fmt::Display for Revision {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.write_str(&self.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn commits_and_digests_are_shortened_and_versions_are_not() {
+        assert_eq!(short_revision(&"a1".repeat(20)), "a1a1a1a");
+        assert_eq!(short_revision(&format!("sha256:{}", "b2".repeat(32))), "sha256:b2b2b2b2b2b2");
+        assert_eq!(short_revision("1.10.0-rc.1+build"), "1.10.0-rc.1+build");
+        assert_eq!(short_revision("abc"), "abc");
     }
 }

@@ -1,22 +1,25 @@
 //! Our objects → how to reach a repository: which Repository covers a URL, which way out it takes, with which
-//! credentials and trust. Fails closed: a proxy object that can't be read stops connections instead of letting them
-//! leave past it.
+//! credentials and trust.
 
 use std::collections::BTreeMap;
-use std::fmt::Write as _;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use secrecy::SecretString;
-
+use super::credentials::Login;
 use super::objects::Objects;
-use super::secrets::{SecretValues, Secrets};
-use crate::api::{EgressProxy, EgressProxySpec, LocalReference, Repository, RepositorySpec, RepositoryTimeouts};
+use super::location::SourceLocation;
+use super::reading::Reading;
+use super::secrets::Secrets;
+use super::survey::Outward;
+use super::tree_options::TreeOptions;
+use super::ways_out::WaysOut;
+use crate::api::{Repository, RepositorySpec, RepositoryTimeouts};
+use crate::artifacts::RegistryReference;
+use crate::clock::Clock;
 use crate::egress::{
-    Authorization, BasicCredentials, CaBundle, ClientIdentity, Egress, EgressRules, HostPattern, Override, ProxyAccess, ProxyRule, ProxyUrl,
-    SystemRoots, Timeouts,
+    Authorization, CaBundle, ClientIdentity, Egress, HttpClient, HttpConfig, Override, SystemRoots, Timeouts,
 };
-use crate::git::{FetchLimits, RepositoryUrl, StoreLimits, UrlPrefix};
+use crate::git::{FetchLimits, GitHubApp, RemoteConfig, RepositoryUrl, SshConfig, StoreLimits};
 use crate::model::{Hash64, Reason, parse_duration};
 use crate::status::Failure;
 
@@ -33,6 +36,8 @@ pub struct Access {
     pub authorization: Option<Authorization>,
     /// Client certificate of the Repository.
     pub identity: Option<ClientIdentity>,
+    /// Key and known hosts, where SSH is spoken.
+    pub ssh: Option<SshConfig>,
     /// Authorities that the Repository trusts besides the system's.
     pub ca: Option<CaBundle>,
     /// Timers.
@@ -41,6 +46,12 @@ pub struct Access {
     pub limits: FetchLimits,
     /// What may be kept.
     pub store_limits: StoreLimits,
+    /// Whether a registry speaks plain HTTP.
+    pub plain_http: bool,
+    /// Bytes of one transfer, where the Repository says so.
+    pub transfer_limit: Option<u64>,
+    /// How old the tip may be.
+    pub max_age: Option<Duration>,
     /// Name of the Repository object that covers the URL.
     pub repository: Option<String>,
     /// Name of the EgressProxy that the route takes.
@@ -51,31 +62,52 @@ pub struct Access {
     pub fingerprint: Hash64,
 }
 
+impl Access {
+    /// What a git client needs to reach a repository that this is about.
+    pub fn remote(&self, url: &RepositoryUrl) -> RemoteConfig {
+        RemoteConfig {
+            url: url.clone(),
+            egress: self.egress.clone(),
+            route: self.route.clone(),
+            authorization: self.authorization.clone(),
+            identity: self.identity.clone(),
+            ssh: self.ssh.clone(),
+            ca: self.ca.clone(),
+            timeouts: self.timeouts.clone(),
+        }
+    }
+}
+
 /// Builds accesses from our objects.
 pub struct AccessBuilder {
     repositories: Arc<Objects<Repository>>,
-    proxies: Arc<Objects<EgressProxy>>,
+    ways_out: WaysOut,
     secrets: Secrets,
     system: SystemRoots,
-    cluster_api_hosts: Vec<String>,
+    clock: Clock,
+    /// By Secret: what it said, and the app that keeps a token.
+    apps: Mutex<BTreeMap<String, (Hash64, Arc<GitHubApp>)>>,
 }
 
 impl AccessBuilder {
-    /// A builder over the stores. `cluster_api_hosts` always go direct.
-    pub fn new(
-        repositories: Arc<Objects<Repository>>,
-        proxies: Arc<Objects<EgressProxy>>,
-        secrets: Secrets,
-        cluster_api_hosts: Vec<String>,
-    ) -> Self {
-        Self { repositories, proxies, secrets, system: SystemRoots::new(), cluster_api_hosts }
+    /// A builder over the stores.
+    pub fn new(repositories: Arc<Objects<Repository>>, ways_out: WaysOut, secrets: Secrets, clock: Clock) -> Self {
+        Self { repositories, ways_out, secrets, system: SystemRoots::new(), clock, apps: Mutex::default() }
     }
 
-    /// Reads these Secrets again next time.
-    pub fn forget_secrets(&self, names: &[String]) {
+    /// Reads these Secrets again next time, and asks anew for the tokens that they stand for.
+    pub async fn forget_secrets(&self, names: &[String]) {
         for name in names {
             self.secrets.forget(name);
+            let app = self.apps().get(name).map(|(_, app)| Arc::clone(app));
+            if let Some(app) = app {
+                app.forget().await;
+            }
         }
+    }
+
+    fn apps(&self) -> MutexGuard<'_, BTreeMap<String, (Hash64, Arc<GitHubApp>)>> {
+        self.apps.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Reads every Secret again next time.
@@ -83,158 +115,138 @@ impl AccessBuilder {
         self.secrets.forget_all();
     }
 
-    /// How to reach a URL.
-    pub async fn access(&self, url: &RepositoryUrl) -> Result<Access, Failure> {
+    /// Whether a Repository says that a host is a registry.
+    pub fn knows_registry(&self, reference: &RegistryReference) -> bool {
+        let location = SourceLocation::registry(reference.clone());
+        self.repositories.all().iter().any(|(_, repository)| location.coverage(&repository.spec).is_some())
+    }
+
+    /// What the trees of a repository are made of besides its commits.
+    pub(super) fn tree_options(&self, url: &RepositoryUrl) -> Result<TreeOptions, Failure> {
+        let covering = covering(&url.into(), self.repositories.all())?;
+        covering.map_or(Ok(TreeOptions::default()), |(name, repository)| TreeOptions::new(&name, &repository.spec))
+    }
+
+    /// How to reach a source.
+    pub async fn access(&self, url: impl Into<SourceLocation>) -> Result<Access, Failure> {
+        let url = &url.into();
         let covering = covering(url, self.repositories.all())?;
-        let rules = self.rules()?;
+        let rules = self.ways_out.rules()?;
         let spec = covering.as_ref().map(|(_, repository)| &repository.spec);
         let route = override_of(spec);
-        let decision = rules.decide(url.base(), &route).map_err(|error| Failure {
+        let plain_http = spec.is_some_and(|spec| spec.plain_http);
+        let destination = url.destination(plain_http).map_err(|error| Failure {
+            reason: Reason::InvalidSpec,
+            message: format!("{url}: {error}"),
+        })?;
+        let decision = rules.decide_destination(&destination, &route).map_err(|error| Failure {
             reason: Reason::EgressDenied,
             message: format!("no way out for {url}: {error}"),
         })?;
         let proxy = decision.route.proxy().map(str::to_owned);
-
-        let mut fingerprint = format!("{url}\n{route:?}\n{rules:?}\n{:?}\n", spec.map(|spec| &spec.timeouts));
-        let mut secrets = Vec::new();
-        let mut access = BTreeMap::new();
-        for (name, object) in self.proxies.all() {
-            match self.proxy_access(&name, &object.spec, &mut secrets, &mut fingerprint).await {
-                Ok(one) => {
-                    access.insert(name, one);
-                }
-                Err(failure) if proxy.as_deref() == Some(&name) => return Err(failure),
-                // Another proxy's mistake is reported where that proxy is used.
-                Err(_) => {}
-            }
-        }
+        let transfer_limit = spec.and_then(|spec| spec.limits.as_ref()?.transfer_mebibytes).map(|mebibytes| mebibytes << 20);
         let timeouts = timeouts(spec);
-        let (mut credentials, mut ca) = (None, None);
+        let about = format!("{url}\n{route:?}\n{rules:?}\n{timeouts:?}\n{plain_http} {transfer_limit:?}\n");
+        let mut reading = Reading::new(&self.secrets, about);
+        let egress = Egress::new(rules, self.ways_out.access(&mut reading, proxy.as_deref()).await?, self.system.clone());
+        let (mut login, mut ca, mut ssh) = (Login::default(), None, None);
         if let Some((name, repository)) = &covering {
             let referrer = format!("Repository `{name}`");
-            credentials = self
-                .credentials(&referrer, repository.spec.credentials_secret_ref.as_ref(), &mut secrets, &mut fingerprint)
-                .await?;
-            ca = self.ca(&referrer, repository.spec.ca_secret_ref.as_ref(), &mut secrets, &mut fingerprint).await?;
+            if let Some(reference) = &repository.spec.ca_secret_ref {
+                ca = Some(reading.ca(&referrer, reference).await?);
+            }
+            if let Some(reference) = &repository.spec.credentials_secret_ref {
+                if url.is_ssh() {
+                    ssh = Some(reading.ssh(&referrer, reference, &repository.spec.known_hosts).await?);
+                } else {
+                    login = reading.login(&referrer, reference).await?;
+                }
+                if let Some(keys) = login.app.take() {
+                    let config = HttpConfig {
+                        route: route.clone(),
+                        ca: ca.clone(),
+                        timeouts: timeouts.clone(),
+                        ..HttpConfig::default()
+                    };
+                    let client = HttpClient::new(egress.clone(), config);
+                    login.authorization = Some(self.token(&reference.name, keys, &client, &mut reading).await?);
+                }
+            }
         }
+        if url.is_ssh() && ssh.is_none() {
+            return Err(Failure {
+                reason: Reason::SecretNotFound,
+                message: match &covering {
+                    Some((name, _)) => format!(
+                        "{url} is read over SSH, which needs a key: let credentialsSecretRef of the Repository `{name}` name a Secret \
+                         with `sshPrivateKey`"
+                    ),
+                    None => format!(
+                        "{url} is read over SSH, which needs a key, and no Repository covers it: create one whose \
+                         credentialsSecretRef names a Secret with `sshPrivateKey`"
+                    ),
+                },
+            });
+        }
+        let (secrets, fingerprint) = reading.end();
         Ok(Access {
-            egress: Egress::new(rules, access, self.system.clone()),
+            egress,
             route,
-            authorization: credentials.map(Authorization::from),
-            identity: None,
+            authorization: login.authorization,
+            identity: login.identity,
+            ssh,
             ca,
             timeouts,
             limits: fetch_limits(spec),
             store_limits: store_limits(spec),
+            plain_http,
+            transfer_limit,
+            max_age: spec.and_then(|spec| spec.max_age.as_deref()).and_then(parse_duration),
             repository: covering.map(|(name, _)| name),
             proxy,
             secrets,
-            fingerprint: Hash64::of_bytes(fingerprint.as_bytes()),
+            fingerprint,
         })
     }
 
-    fn rules(&self) -> Result<EgressRules, Failure> {
-        let mut proxies = Vec::new();
-        for (name, object) in self.proxies.all_or_broken() {
-            let rule = object.and_then(|object| proxy_rule(&name, &object.spec));
-            proxies.push(rule.map_err(|problem| Failure {
-                reason: Reason::EgressDenied,
-                message: format!(
-                    "EgressProxy `{name}` is not valid: {problem}; nothing leaves until it is corrected or deleted, since \
-                     it may be what should carry this connection"
-                ),
-            })?);
-        }
-        Ok(EgressRules { proxies, cluster_api_hosts: self.cluster_api_hosts.clone() })
+    /// The ways out by themselves, for what no Repository covers.
+    ///
+    /// # Errors
+    /// When an object that says ways out is not valid: then nothing leaves.
+    pub async fn outward(&self) -> Result<Outward, Failure> {
+        let rules = self.ways_out.rules()?;
+        let mut reading = Reading::new(&self.secrets, String::new());
+        let proxies = self.ways_out.access_or_failure(&mut reading).await;
+        let usable = |(name, one): (&String, &Result<_, _>)| Some((name.clone(), one.as_ref().ok().cloned()?));
+        let egress = Egress::new(rules, proxies.iter().filter_map(usable).collect(), self.system.clone());
+        Ok(Outward { egress, proxies })
     }
 
-    async fn proxy_access(
+    /// The token of a GitHub App, from the app that holds one where its Secret says what it did before.
+    async fn token(
         &self,
-        name: &str,
-        spec: &EgressProxySpec,
-        secrets: &mut Vec<String>,
-        fingerprint: &mut String,
-    ) -> Result<ProxyAccess, Failure> {
-        let referrer = format!("EgressProxy `{name}`");
-        Ok(ProxyAccess {
-            credentials: self
-                .credentials(&referrer, spec.credentials_secret_ref.as_ref(), secrets, fingerprint)
-                .await?,
-            ca: self.ca(&referrer, spec.ca_secret_ref.as_ref(), secrets, fingerprint).await?,
-            identity: None,
-        })
-    }
-
-    async fn secret(
-        &self,
-        referrer: &str,
-        reference: &LocalReference,
-        secrets: &mut Vec<String>,
-        fingerprint: &mut String,
-    ) -> Result<Arc<SecretValues>, Failure> {
-        let values = self.secrets.get(&reference.name, referrer).await?;
-        secrets.push(reference.name.clone());
-        // Writing to a String can't fail.
-        let _ = writeln!(fingerprint, "{referrer} {} {}", reference.name, values.fingerprint);
-        Ok(values)
-    }
-
-    async fn credentials(
-        &self,
-        referrer: &str,
-        reference: Option<&LocalReference>,
-        secrets: &mut Vec<String>,
-        fingerprint: &mut String,
-    ) -> Result<Option<BasicCredentials>, Failure> {
-        let Some(reference) = reference else { return Ok(None) };
-        let values = self.secret(referrer, reference, secrets, fingerprint).await?;
-        let text = |key: &str| {
-            values.text(key).map(|text| SecretString::from(text.to_owned())).ok_or_else(|| Failure {
-                reason: Reason::SecretNotFound,
-                message: format!("the Secret `{}` that {referrer} names has no key `{key}` with text", reference.name),
-            })
+        secret: &str,
+        (keys, said): (GitHubApp, Hash64),
+        client: &HttpClient,
+        reading: &mut Reading<'_>,
+    ) -> Result<Authorization, Failure> {
+        let app = {
+            let mut apps = self.apps();
+            match apps.get(secret) {
+                Some((before, app)) if *before == said => Arc::clone(app),
+                _ => {
+                    let app = Arc::new(keys);
+                    apps.insert(secret.to_owned(), (said, Arc::clone(&app)));
+                    app
+                }
+            }
         };
-        let credentials = BasicCredentials::new(text("username")?, text("password")?).map_err(|error| Failure {
-            reason: Reason::InvalidSpec,
-            message: format!("the Secret `{}` that {referrer} names can't be used: {error}", reference.name),
-        })?;
-        Ok(Some(credentials))
+        let token = app.authorization(client, self.clock.now()).await;
+        let token = token.map_err(|error| Failure { reason: error.reason, message: error.message })?;
+        // Another token makes another client: one keeps what it was made with.
+        reading.note(&format!("token {}", app.tokens().await));
+        Ok(token)
     }
-
-    async fn ca(
-        &self,
-        referrer: &str,
-        reference: Option<&LocalReference>,
-        secrets: &mut Vec<String>,
-        fingerprint: &mut String,
-    ) -> Result<Option<CaBundle>, Failure> {
-        let Some(reference) = reference else { return Ok(None) };
-        let values = self.secret(referrer, reference, secrets, fingerprint).await?;
-        let pem = values.bytes("ca.crt").ok_or_else(|| Failure {
-            reason: Reason::SecretNotFound,
-            message: format!("the Secret `{}` that {referrer} names has no key `ca.crt`", reference.name),
-        })?;
-        let bundle = CaBundle::parse(pem).map_err(|error| Failure {
-            reason: Reason::InvalidSpec,
-            message: format!("`ca.crt` of the Secret `{}` that {referrer} names: {error}", reference.name),
-        })?;
-        Ok(Some(bundle))
-    }
-}
-
-fn proxy_rule(name: &str, spec: &EgressProxySpec) -> Result<ProxyRule, String> {
-    let patterns = |field: &str, list: &[String]| {
-        list.iter()
-            .map(|text| HostPattern::parse(text).map_err(|error| format!("spec.{field}: {error}")))
-            .collect::<Result<Vec<_>, _>>()
-    };
-    Ok(ProxyRule {
-        name: name.to_owned(),
-        url: ProxyUrl::parse(&spec.url).map_err(|error| format!("spec.url: {error}"))?,
-        hosts: patterns("hosts", &spec.hosts)?,
-        direct: patterns("direct", &spec.direct)?,
-        default: spec.default,
-    })
 }
 
 fn override_of(spec: Option<&RepositorySpec>) -> Override {
@@ -291,18 +303,12 @@ fn mebibytes(count: u64) -> u64 {
 /// The Repository that covers a URL: one with this very `url`, else the longest `urlPrefix`. None is no mistake: the URL
 /// is then read without credentials, by the EgressProxies' rules.
 fn covering(
-    url: &RepositoryUrl,
+    url: &SourceLocation,
     repositories: Vec<(String, Arc<Repository>)>,
 ) -> Result<Option<(String, Arc<Repository>)>, Failure> {
     let mut best: Option<(usize, String, Arc<Repository>)> = None;
     for (name, repository) in repositories {
-        let exact = repository.spec.url.as_deref().and_then(|text| RepositoryUrl::parse(text).ok());
-        let prefix = repository.spec.url_prefix.as_deref().and_then(|text| UrlPrefix::parse(text).ok());
-        let weight = match (exact, prefix) {
-            (Some(exact), _) if exact == *url => usize::MAX,
-            (_, Some(prefix)) if prefix.covers(url) => prefix.as_str().len(),
-            _ => continue,
-        };
+        let Some(weight) = url.coverage(&repository.spec) else { continue };
         match &best {
             Some((other, rival, _)) if *other == weight => {
                 return Err(Failure {
@@ -335,7 +341,7 @@ mod tests {
 
     fn chosen(url: &str, repositories: &[(&str, Arc<Repository>)]) -> Result<Option<String>, Reason> {
         let list = repositories.iter().map(|(name, one)| ((*name).to_owned(), Arc::clone(one))).collect();
-        covering(&RepositoryUrl::parse(url).unwrap(), list)
+        covering(&RepositoryUrl::parse(url).unwrap().into(), list)
             .map(|found| found.map(|(name, _)| name))
             .map_err(|f| f.reason)
     }

@@ -118,7 +118,9 @@ pub(super) fn consents(application: &Application, revisions: &[String]) -> Conse
     let annotations = application.metadata.annotations.as_ref();
     let approved = annotations.and_then(|all| all.get(APPROVE_PRUNE_ANNOTATION));
     let prune = approved.is_some_and(|approved| {
-        approved.len() >= SHORTEST_REVISION && revisions.iter().any(|revision| revision.starts_with(approved.as_str()))
+        let begins = |revision: &String| approved.len() >= SHORTEST_REVISION && revision.starts_with(approved.as_str());
+        // A chart's version may be shorter, and is named whole.
+        revisions.iter().any(|revision| revision == approved || begins(revision))
     });
     let deletion = annotations.is_some_and(|all| {
         APPROVE_DELETION_ANNOTATIONS.iter().any(|name| all.get(*name).is_some_and(|value| !value.is_empty()))

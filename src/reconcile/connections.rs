@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Mutex, PoisonError};
 
+use jiff::Timestamp;
 use kube::api::{Api, Patch, PatchParams};
 use kube::{Client, ResourceExt as _};
 use serde_json::json;
@@ -14,7 +15,7 @@ use crate::clock::Clock;
 use crate::live::client::DEFAULT_DEADLINE;
 use crate::model::Reason;
 use crate::model::shorten;
-use crate::status::{Failure, READY, rfc3339};
+use crate::status::{FRESH, Failure, READY, STALE, rfc3339};
 
 /// The condition that says that commits are fetched in pieces.
 const PIECED: &str = "Pieced";
@@ -31,6 +32,41 @@ pub struct Connections {
     pieced: Mutex<HashMap<String, Pieced>>,
     /// What was last reported, by kind and name.
     reported: Mutex<HashMap<(bool, String), Reported>>,
+    freshness: tokio::sync::Mutex<FreshnessReports>,
+}
+
+/// What is known of the age of tips. One Repository may cover many sources.
+#[derive(Default)]
+struct FreshnessReports {
+    /// By source: the Repository that covers it, and its tips that are too old, if it has a `maxAge`.
+    sources: BTreeMap<String, (String, Option<Vec<String>>)>,
+    /// What was last reported, by Repository.
+    reported: HashMap<String, Option<Vec<String>>>,
+}
+
+impl FreshnessReports {
+    /// Takes in a source, and says what is to be reported on each Repository that this concerns.
+    fn learn(
+        &mut self,
+        source: &str,
+        repository: Option<&str>,
+        stale: Option<Vec<String>>,
+    ) -> BTreeMap<String, Option<Vec<String>>> {
+        let before = match repository {
+            Some(repository) => self.sources.insert(source.to_owned(), (repository.to_owned(), stale)),
+            None => self.sources.remove(source),
+        };
+        let mut due = BTreeMap::new();
+        for name in before.iter().map(|(name, _)| name.as_str()).chain(repository) {
+            let all = self.sources.values().filter(|(covering, stale)| covering == name && stale.is_some());
+            let lists: Vec<&Vec<String>> = all.filter_map(|(_, stale)| stale.as_ref()).collect();
+            let union = (!lists.is_empty()).then(|| lists.into_iter().flatten().cloned().collect::<Vec<String>>());
+            if self.reported.get(name) != Some(&union) {
+                due.insert(name.to_owned(), union);
+            }
+        }
+        due
+    }
 }
 
 #[derive(Default)]
@@ -72,7 +108,58 @@ impl Connections {
             clock,
             pieced: Mutex::default(),
             reported: Mutex::default(),
+            freshness: tokio::sync::Mutex::default(),
         }
+    }
+
+    /// The time of day.
+    pub(super) fn now(&self) -> Timestamp {
+        self.clock.now()
+    }
+
+    /// Reports on the Repository that covers a source which tips of the source are too old (`stale`, a sentence each;
+    /// `None` without a `maxAge`).
+    pub(super) async fn report_freshness(&self, source: &str, repository: Option<&str>, stale: Option<Vec<String>>) {
+        // Held over the write, so that of two sources of one Repository the later has the last word.
+        let mut freshness = self.freshness.lock().await;
+        for (name, stale) in freshness.learn(source, repository, stale) {
+            match tokio::time::timeout(DEFAULT_DEADLINE, self.write_freshness(&name, stale.as_deref())).await {
+                Ok(Ok(())) => {
+                    freshness.reported.insert(name, stale);
+                }
+                Ok(Err(kube::Error::Api(answer))) if answer.code == 404 => {}
+                Ok(Err(error)) => warn!(%name, %error, "the condition Stale could not be written"),
+                Err(_) => warn!(%name, "the condition Stale could not be written in time"),
+            }
+        }
+    }
+
+    async fn write_freshness(&self, name: &str, stale: Option<&[String]>) -> Result<(), kube::Error> {
+        let object = self.repositories.get_status(name).await?;
+        let generation = object.metadata.generation;
+        let current = object.status.unwrap_or_default().conditions;
+        let mut conditions = current.clone();
+        let (status, reason, message) = match stale {
+            None => {
+                conditions.retain(|condition| condition.type_ != STALE);
+                (None, Reason::Fresh, String::new())
+            }
+            Some([]) => (Some(ConditionStatus::False), Reason::Fresh, FRESH.to_owned()),
+            Some(tips) => (Some(ConditionStatus::True), Reason::Stale, shorten(&tips.join("; "), MESSAGE_BYTES)),
+        };
+        if let Some(status) = status {
+            let condition = Condition {
+                type_: STALE.to_owned(),
+                status,
+                reason: reason.to_string(),
+                message,
+                last_transition_time: rfc3339(self.clock.now()),
+                observed_generation: generation,
+            };
+            set_condition(&mut conditions, condition);
+        }
+        let body = (conditions != current).then(|| json!({ "status": { "conditions": conditions } }));
+        patch(&self.repositories, name, body).await
     }
 
     /// Reports the outcome of a poll on the Repository that covers it and the EgressProxy that carried it.
@@ -208,5 +295,31 @@ impl Connections {
     /// Forgets what was reported about an object, because its spec has changed.
     pub fn forget(&self, is_proxy: bool, name: &str) {
         self.reported.lock().unwrap_or_else(PoisonError::into_inner).remove(&(is_proxy, name.to_owned()));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_repository_that_covers_many_sources_tells_of_all_and_is_written_only_when_that_changes() {
+        let mut reports = FreshnessReports::default();
+        let old = |name: &str| Some(vec![format!("{name} is old")]);
+        let due = |entries: &[(&str, Option<Vec<String>>)]| -> BTreeMap<String, Option<Vec<String>>> {
+            entries.iter().map(|(name, stale)| ((*name).to_owned(), stale.clone())).collect()
+        };
+        assert_eq!(reports.learn("a", Some("corp"), Some(Vec::new())), due(&[("corp", Some(Vec::new()))]));
+        reports.reported.insert("corp".to_owned(), Some(Vec::new()));
+        assert_eq!(reports.learn("a", Some("corp"), Some(Vec::new())), due(&[]));
+        assert_eq!(reports.learn("b", Some("corp"), old("b")), due(&[("corp", old("b"))]));
+        reports.reported.insert("corp".to_owned(), old("b"));
+        let both = Some(vec!["a is old".to_owned(), "b is old".to_owned()]);
+        assert_eq!(reports.learn("a", Some("corp"), old("a")), due(&[("corp", both.clone())]));
+        reports.reported.insert("corp".to_owned(), both);
+        // Another Repository covers one of them, then nobody wants the other.
+        assert_eq!(reports.learn("a", Some("own"), old("a")), due(&[("corp", old("b")), ("own", old("a"))]));
+        reports.reported.insert("corp".to_owned(), old("b"));
+        assert_eq!(reports.learn("b", None, None), due(&[("corp", None)]));
     }
 }

@@ -14,6 +14,7 @@ use tracing::{Instrument as _, info, info_span, warn};
 
 use super::access::AccessBuilder;
 use super::connections::Connections;
+use super::egress_policy;
 use super::dependencies::DependencyWatch;
 use super::driver::Driver;
 use super::events;
@@ -27,9 +28,14 @@ use super::queue::Queue;
 use super::report::Reporter;
 use super::secrets::Secrets;
 use super::sources::Sources;
+use super::integrity::Integrity;
+use super::store_key::StoreKey;
+use super::trust::Trust;
+use super::ways_out::WaysOut;
 use super::windows::WindowCache;
-use crate::api::{AppProject, Application, EgressProxy, OperationPhase, Repository, definitions};
+use crate::api::{AppProject, Application, EgressPolicy, EgressProxy, OperationPhase, Repository, definitions};
 use crate::apply::{Applier, Limits};
+use crate::egress::EnvironmentProxies;
 use crate::clock::Clock;
 use crate::health::rules::{ApplicationRules, Rules};
 use crate::health::{self, AssessContext};
@@ -178,8 +184,9 @@ async fn start(
     shutdown: CancellationToken,
 ) -> Result<Parts, RunError> {
     let Process { clock, metrics, probes } = process;
-    if settings.proxy.http.is_some() || settings.proxy.https.is_some() || settings.proxy.all.is_some() {
-        warn!("proxy variables are set in the environment and are not used: create an EgressProxy object instead");
+    let environment = EnvironmentProxies::read(&settings.proxy.variables);
+    for warning in &environment.warnings {
+        warn!("{warning}");
     }
     let may_write: Arc<dyn Fn() -> bool + Send + Sync> = Arc::new(move || fence.may_write());
     let renderer = Arc::new(renderer(&settings)?);
@@ -193,16 +200,18 @@ async fn start(
     }
 
     let queue = Arc::new(Queue::default());
-    let (applications, projects, repositories, proxies) = <(
+    let (applications, projects, repositories, proxies, policies) = <(
         Arc<Objects<Application>>,
         Arc<Objects<AppProject>>,
         Arc<Objects<Repository>>,
         Arc<Objects<EgressProxy>>,
+        Arc<Objects<EgressPolicy>>,
     )>::default();
     let namespace = settings.namespace.clone();
     let (changes, changed) = mpsc::unbounded_channel();
     let rules = Arc::new(Rules::default());
     let fleet = Arc::new(Fleet::default());
+    let trust = Arc::new(Trust::default());
     let wants_whole: crate::live::HasHealth = Arc::new({
         let rules = Arc::clone(&rules);
         move |kind: &GroupKind| rules.has_health(kind)
@@ -225,11 +234,17 @@ async fn start(
     let sources = Sources::new(
         AccessBuilder::new(
             Arc::clone(&repositories),
-            Arc::clone(&proxies),
+            WaysOut {
+                proxies: Arc::clone(&proxies),
+                policies: Arc::clone(&policies),
+                environment,
+                cluster_api_hosts: api_hosts,
+            },
             Secrets::new(client.clone(), &namespace),
-            api_hosts,
+            clock.clone(),
         ),
         Connections::new(&client, &namespace, clock.clone()),
+        StoreKey::new(client.clone(), &namespace),
         git,
         Arc::clone(&metrics),
         Arc::clone(&queue),
@@ -255,6 +270,8 @@ async fn start(
         surface,
         cache: Arc::clone(&cache),
         fleet: Arc::clone(&fleet),
+        trust: Arc::clone(&trust),
+        integrity: Integrity::default(),
         rules: Arc::clone(&rules),
         applier,
         reporter: Reporter::new(&client, &namespace, event_outbox, Arc::clone(&metrics), may_write),
@@ -318,7 +335,7 @@ async fn start(
                 || refresh(before) != refresh(after)
             {
                 sources.forget_report(false, name);
-                sources.poll_all();
+                sources.poll_covered([before, after].into_iter().flatten().map(|repository| &repository.spec));
             }
         }
     }));
@@ -328,6 +345,18 @@ async fn start(
             if before.map(|proxy| &proxy.spec) != after.map(|proxy| &proxy.spec) {
                 sources.forget_report(true, name);
                 sources.poll_all();
+            }
+        }
+    }));
+    parts.spawn(Arc::clone(&policies).run(client.clone(), namespace.clone(), {
+        let (sources, client, namespace, clock) =
+            (Arc::clone(&sources), client.clone(), namespace.clone(), driver.clock.clone());
+        move |_, before: Option<&EgressPolicy>, after: Option<&EgressPolicy>| {
+            if before.map(|policy| &policy.spec) != after.map(|policy| &policy.spec) {
+                sources.poll_all();
+                if let Some(policy) = after {
+                    tokio::spawn(egress_policy::report(client.clone(), namespace.clone(), policy.clone(), clock.now()));
+                }
             }
         }
     }));
@@ -341,8 +370,24 @@ async fn start(
             }
         }
     }));
+    parts.spawn(Arc::clone(&trust).run(client.clone(), namespace.clone(), {
+        let (queue, applications) = (Arc::clone(&queue), Arc::clone(&applications));
+        move || {
+            for (application, _) in applications.all() {
+                queue.now(&application);
+            }
+        }
+    }));
     // Nothing is decided from a partial list of our own kinds: a missing proxy object would open the direct way.
-    tokio::join!(projects.synced(), repositories.synced(), proxies.synced(), applications.synced(), fleet.synced());
+    tokio::join!(
+        projects.synced(),
+        repositories.synced(),
+        proxies.synced(),
+        policies.synced(),
+        applications.synced(),
+        fleet.synced(),
+        trust.synced()
+    );
     probes.readiness.met(Requirement::Watches);
     info!(applications = applications.all().len(), "ready");
 

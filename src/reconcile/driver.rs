@@ -11,12 +11,14 @@ use super::attempt::AttemptMemory;
 use super::dependencies::DependencyWatch;
 use super::drift::fights;
 use super::fleet::Fleet;
+use super::integrity::Integrity;
 use super::inventory::InventoryStore;
 use super::memory::Memory;
 use super::objects::Objects;
 use super::observe::Desired;
 use super::report::Reporter;
 use super::sources::Sources;
+use super::trust::Trust;
 use super::windows::WindowCache;
 use crate::api::{AppProject, Application};
 use crate::apply::Applier;
@@ -57,6 +59,10 @@ pub(super) struct Driver {
     pub(super) cache: Arc<Cache>,
     /// Settings for all Applications.
     pub(super) fleet: Arc<Fleet>,
+    /// Keys that may sign.
+    pub(super) trust: Arc<Trust>,
+    /// What is known of signatures.
+    pub(super) integrity: Integrity,
     /// Health rules that users gave.
     pub(super) rules: Arc<Rules>,
     pub(super) applier: Arc<Applier>,
@@ -201,6 +207,7 @@ impl Driver {
         warnings.extend(self.rules.problems_of(&instance));
         warnings.extend(self.fleet.current().problems.iter().cloned());
         warnings.extend(memory.rules.iter().flat_map(|compiled| compiled.problems.iter().cloned()));
+        let stale = self.sources.stale_of(application.metadata.name.as_deref().unwrap_or_default());
         let limit = application.spec.revision_history_limit.and_then(|limit| usize::try_from(limit).ok());
         let mut status = derive(&Observed {
             previous: &memory.status,
@@ -210,6 +217,7 @@ impl Driver {
             attempt: memory.attempt.as_ref().map(AttemptMemory::report),
             unsupported: &unsupported,
             warnings: &warnings,
+            stale: stale.as_deref(),
             held: memory.kept_by.as_ref(),
             dependencies: &memory.awaited,
             fights: &fights(&memory.heals, self.clock.now()),

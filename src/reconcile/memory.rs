@@ -12,7 +12,7 @@ use super::requests::Asked;
 use crate::api::{ApplicationStatus, SyncWindowStatus};
 use crate::desired::DesiredSet;
 use crate::diff::{IgnoreRules, Verdict};
-use crate::model::{Hash64, Inventory, ObjectKey, Revision};
+use crate::model::{Hash64, Inventory, ObjectKey, Revision, short_revision};
 use crate::plan::Waiting;
 use crate::plan::{Heals, LastAttempt};
 use crate::render::RenderInputs;
@@ -102,7 +102,7 @@ pub(super) struct Held {
 impl Held {
     /// How messages call what is reported: `0123456`, or `0123456 (v1.4.2)` when a range of versions gave it.
     pub(super) fn described(&self) -> String {
-        let short: String = self.reported.chars().take(7).collect();
+        let short = short_revision(&self.reported);
         let tags: Vec<&str> = self.tags.iter().flatten().map(String::as_str).collect();
         if tags.is_empty() { short } else { format!("{short} ({})", tags.join(", ")) }
     }

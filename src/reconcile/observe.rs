@@ -3,13 +3,14 @@
 use std::sync::Arc;
 
 use super::driver::Driver;
+use super::location::SourceLocation;
 use super::memory::{Held, Memory};
 use super::overriding::OverridingOrigin;
 use super::produce::{Pinned, Wanted, allows_empty, hash_of, project_name};
 use super::sources::{DEFAULT_INTERVAL, Interest, SourceState};
 use crate::api::{Application, ApplicationSource, IN_CLUSTER_NAME, IN_CLUSTER_SERVER};
 use crate::desired::{ProjectRules, SyncOptions, about_source, check_references, source_label};
-use crate::git::{RepositoryUrl, Target};
+use crate::git::Target;
 use crate::model::{Hash64, Owner, Reason, parse_duration};
 use crate::status::Failure;
 
@@ -98,6 +99,8 @@ impl Driver {
             Found::Pending => return Ok(Desired::Pending),
             Found::All { pinned, failure } => (pinned, failure),
         };
+        let checked = self.verified(application, sources, several, pinned, true).await?;
+        let (pinned, failure) = (checked.pinned, checked.failure.or(failure));
         let parameters = parameters(application, sources, owner, project_hash, self.fleet.current().left_alone());
         let wanted = Wanted { application, owner, sources, several, project: &project, parameters };
         let held = self.produce(wanted, pinned, memory.held.as_ref(), &mut memory.refused).await?;
@@ -147,6 +150,8 @@ impl Driver {
             Found::Pending => return Ok(Desired::Pending),
             Found::All { pinned, failure } => (pinned, failure),
         };
+        // A person asked for this very revision: no other will do.
+        let pinned = self.verified(application, sources, several, pinned, false).await?.pinned;
         let parameters = parameters(application, sources, owner, project_hash, self.fleet.current().left_alone());
         let wanted = Wanted { application, owner, sources, several, project: &project, parameters };
         let held = self.produce(wanted, pinned, overriding.held.as_ref(), &mut overriding.refused).await?;
@@ -162,6 +167,14 @@ impl Driver {
         held: Held,
         manifests: Vec<crate::model::Manifest>,
     ) -> Result<Held, Failure> {
+        if self.demands_signatures(application)? {
+            return Err(Failure {
+                reason: Reason::SignatureInvalid,
+                message: "manifests that come with an operation are signed by nobody, and the project demands signatures: \
+                          commit and sign them"
+                    .to_owned(),
+            });
+        }
         let (project, _) = self.project(application)?;
         let wanted =
             Wanted { application, owner, sources: &[], several: true, project: &project, parameters: held.parameters };
@@ -177,11 +190,11 @@ impl Driver {
         let others = memory.overriding.as_ref().map(super::overriding::Overriding::sources).unwrap_or_default();
         let mut interests = Vec::with_capacity(own.len() + others.len());
         for (index, source) in own.iter().chain(others).enumerate() {
-            let url = RepositoryUrl::parse(&source.repo_url).map_err(|error| {
+            let (url, target) = self.sources.locate(source).map_err(|error| {
                 let field = if several { format!("sources[{index}]") } else { "source".to_owned() };
                 invalid(format!("spec.{field}.repoURL `{}`: {error}", source.repo_url))
             })?;
-            interests.push(Interest { url, target: target_of(source), interval });
+            interests.push(Interest { url, target, interval });
         }
         self.sources.set_interest(&owner.name, &interests).await
     }
@@ -220,17 +233,20 @@ impl Driver {
     }
 }
 
-fn target_of(source: &ApplicationSource) -> Target {
-    let text = source.target_revision.as_deref().unwrap_or_default();
-    Target::parse_with_prefix(text, source.tag_prefix.as_deref().unwrap_or_default())
-}
-
-/// The tag that a range of versions gave. Every other target says by itself what it is.
+/// The tag that a range of versions gave, or that stands for a digest. Every other target says by itself what it is.
 fn tag_of(source: &ApplicationSource, state: &SourceState) -> Option<String> {
-    match target_of(source) {
-        Target::Range { .. } => state.reference.as_deref()?.strip_prefix("refs/tags/").map(str::to_owned),
-        Target::Head | Target::Commit(_) | Target::Exact(_) | Target::Name(_) | Target::PrefixedName { .. } => None,
-    }
+    let text = source.target_revision.as_deref().unwrap_or_default();
+    let is_named_by_tag = match &state.url {
+        SourceLocation::Git(_) => {
+            let target = Target::parse_with_prefix(text, source.tag_prefix.as_deref().unwrap_or_default());
+            matches!(target, Target::Range { .. })
+        }
+        // A chart is called by its version anyway.
+        SourceLocation::Helm { .. } => false,
+        SourceLocation::Registry { .. } => source.chart.as_deref().is_none_or(str::is_empty),
+    };
+    let reference = state.reference.as_deref().filter(|_| is_named_by_tag)?;
+    reference.strip_prefix("refs/tags/").map(str::to_owned)
 }
 
 /// Whether every repository was polled since a refresh was asked for. One that came since then has been polled anyway.

@@ -1,10 +1,10 @@
 //! What an operation brings instead of what the spec wants: another revision, other sources, or manifests that came with
 //! it. Pure.
 
+use super::location::SourceLocation;
 use super::memory::{Held, Refused};
 use crate::api::{ApplicationSource, ApplicationSpec, SyncOperation};
 use crate::desired::{check_references, source_label};
-use crate::git::RepositoryUrl;
 use crate::model::{Manifest, Origin, Reason};
 use crate::render::manifests;
 use crate::render::yaml::{DuplicateKeys, YamlLimits, decode};
@@ -59,7 +59,7 @@ impl Overriding {
         }
         check_references(&sources).map_err(|problem| Failure { reason: problem.reason, message: problem.message })?;
         for (index, source) in sources.iter().enumerate() {
-            RepositoryUrl::parse(&source.repo_url).map_err(|error| {
+            SourceLocation::of(source, |_| true).map_err(|error| {
                 let label = source_label(&sources, several, index);
                 let label = if label.is_empty() { "source".to_owned() } else { label };
                 invalid(format!("operation.sync.{label}.repoURL `{}`: {error}", source.repo_url))

@@ -4,13 +4,15 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::driver::Driver;
+use super::location::SourceLocation;
 use super::memory::{Held, Refused, TreeInputs};
+use super::trees::{MOST_ROUNDS, Trees, Wants};
 use crate::api::{Application, ApplicationSource};
 use crate::desired::{
     AssembleInput, DesiredSet, Problem, ProjectRules, about_source, assemble, join_sources, source_label,
 };
 use crate::diff::leave_out;
-use crate::git::{RepositoryUrl, Snapshot, SnapshotLimits, Store};
+use crate::git::{LfsMode, Mount, Mounted, SnapshotLimits, Store};
 use crate::metrics::{RenderResult, RenderTool};
 use crate::model::{ApiSurface, Hash64, Manifest, Owner, Reason, Revision};
 use crate::plan::Policy;
@@ -33,7 +35,7 @@ pub(super) struct Wanted<'a> {
 /// A source at its revision.
 #[derive(Clone)]
 pub(super) struct Pinned {
-    pub(super) url: RepositoryUrl,
+    pub(super) url: SourceLocation,
     pub(super) revision: Revision,
     /// The tag that a range of versions gave.
     pub(super) tag: Option<String>,
@@ -56,7 +58,35 @@ enum Files {
         parts: Vec<Part>,
         /// For each source, what was reported of it if nothing that was read of it has changed.
         unchanged: Vec<Option<String>>,
+        /// What people call the revision of each source, where that is not its commit.
+        names: Vec<Option<String>>,
     },
+}
+
+/// Why there is no desired set.
+struct Stopped {
+    failure: Failure,
+    /// Whether the same sources and parameters give the same again. What couldn't be fetched may be there the next time.
+    lasts: bool,
+}
+
+impl From<Failure> for Stopped {
+    fn from(failure: Failure) -> Self {
+        Self { lasts: failure.reason.is_terminal() && failure.reason != Reason::LfsFailed, failure }
+    }
+}
+
+/// Why a render ended without a result.
+enum Unrendered {
+    /// It asked for what has to be brought first.
+    Lacking(Wants),
+    Failed(Failure),
+}
+
+impl From<Failure> for Unrendered {
+    fn from(failure: Failure) -> Self {
+        Self::Failed(failure)
+    }
 }
 
 /// Everything that rendering takes with it to its thread.
@@ -65,6 +95,7 @@ struct RenderJob {
     sources: Vec<ApplicationSource>,
     several: bool,
     pinned: Vec<Pinned>,
+    trees: Trees,
     /// What is known already, of the same parameters and served kinds.
     known: Option<Held>,
     name: String,
@@ -86,6 +117,21 @@ impl Driver {
         refused: &mut Option<Refused>,
     ) -> Result<Held, Failure> {
         let revisions: Vec<Revision> = pinned.iter().map(|source| source.revision.clone()).collect();
+        let mut trees = Trees::default();
+        let mut parameters = wanted.parameters;
+        for source in &pinned {
+            let url = match &source.url {
+                SourceLocation::Git(url) => url,
+                // Neither has submodules or LFS.
+                SourceLocation::Helm { .. } | SourceLocation::Registry { .. } => continue,
+            };
+            let options = self.sources.access.tree_options(url)?;
+            if let Some(fingerprint) = options.fingerprint() {
+                parameters = Hash64::of_bytes(format!("{parameters} {url} {fingerprint}").as_bytes());
+            }
+            trees.add(url, &source.revision, &source.store, options);
+        }
+        let wanted = Wanted { parameters, ..wanted };
         let known = known.filter(|held| held.parameters == wanted.parameters && self.still_current(held));
         if let Some(held) = known.filter(|held| held.revisions == revisions) {
             let tags = pinned.into_iter().map(|source| source.tag).collect();
@@ -100,13 +146,13 @@ impl Driver {
         {
             return Err(refused.failure.clone());
         }
-        match self.make(wanted, pinned, known, &surface).await {
+        match self.make(wanted, pinned, trees, known, &surface).await {
             Ok(held) => {
                 *refused = None;
                 Ok(held)
             }
-            Err(failure) => {
-                if failure.reason.is_terminal() {
+            Err(Stopped { failure, lasts }) => {
+                if lasts {
                     *refused = Some(Refused { parameters: refused_for(), revisions, failure: failure.clone() });
                 }
                 Err(failure)
@@ -118,15 +164,16 @@ impl Driver {
         &self,
         wanted: Wanted<'_>,
         pinned: Vec<Pinned>,
+        trees: Trees,
         known: Option<&Held>,
         surface: &Arc<ApiSurface>,
-    ) -> Result<Held, Failure> {
+    ) -> Result<Held, Stopped> {
         let primary = wanted.sources.iter().position(renders_something).unwrap_or(0);
         let revisions: Vec<Revision> = pinned.iter().map(|source| source.revision.clone()).collect();
         let tags = pinned.iter().map(|source| source.tag.clone()).collect();
-        let (parts, unchanged) = match self.render_files(wanted, pinned, known, surface).await? {
+        let (parts, unchanged, names) = match self.render_files(wanted, pinned, trees, known, surface).await? {
             Files::Same(held) => return Ok(held),
-            Files::New { parts, unchanged } => (parts, unchanged),
+            Files::New { parts, unchanged, names } => (parts, unchanged, names),
         };
         let (mut rendered, mut warnings, mut inputs, mut uses_surface) = (Vec::new(), Vec::new(), Vec::new(), false);
         for (index, part) in parts.into_iter().enumerate() {
@@ -148,7 +195,8 @@ impl Driver {
         let reported: Vec<String> = revisions
             .iter()
             .zip(unchanged)
-            .map(|(revision, before)| before.unwrap_or_else(|| revision.to_string()))
+            .zip(names)
+            .map(|((revision, before), name)| before.or(name).unwrap_or_else(|| revision.to_string()))
             .collect();
         let missing = || Failure { reason: Reason::InvalidSpec, message: "spec.source is missing".to_owned() };
         Ok(Held {
@@ -176,30 +224,46 @@ impl Driver {
         &self,
         wanted: Wanted<'_>,
         pinned: Vec<Pinned>,
+        mut trees: Trees,
         known: Option<&Held>,
         surface: &Arc<ApiSurface>,
-    ) -> Result<Files, Failure> {
-        // A render holds a file tree and a tool's output in memory; more of them than cores gain nothing.
-        let permit = self.renders.acquire().await;
-        let job = RenderJob {
-            renderer: Arc::clone(&self.renderer),
-            sources: wanted.sources.to_vec(),
-            several: wanted.several,
-            pinned,
-            known: known.cloned(),
-            name: wanted.owner.name.clone(),
-            namespace: wanted.application.spec.destination.namespace.clone().unwrap_or_default(),
-            project: project_name(wanted.application).to_owned(),
-            surface: Arc::clone(surface),
-            limits: self.render_limits,
-            metrics: Arc::clone(&self.metrics),
-            clock: self.clock.clone(),
-        };
-        let done = tokio::task::spawn_blocking(move || job.run()).await;
-        drop(permit);
-        done.unwrap_or_else(|_| {
-            Err(Failure { reason: Reason::InternalError, message: "rendering panicked; see the log".to_owned() })
-        })
+    ) -> Result<Files, Stopped> {
+        for _ in 0..MOST_ROUNDS {
+            let job = RenderJob {
+                renderer: Arc::clone(&self.renderer),
+                sources: wanted.sources.to_vec(),
+                several: wanted.several,
+                pinned: pinned.clone(),
+                trees: trees.clone(),
+                known: known.cloned(),
+                name: wanted.owner.name.clone(),
+                namespace: wanted.application.spec.destination.namespace.clone().unwrap_or_default(),
+                project: project_name(wanted.application).to_owned(),
+                surface: Arc::clone(surface),
+                limits: self.render_limits,
+                metrics: Arc::clone(&self.metrics),
+                clock: self.clock.clone(),
+            };
+            // A render holds a file tree and a tool's output in memory; more of them than cores gain nothing.
+            let permit = self.renders.acquire().await;
+            let done = tokio::task::spawn_blocking(move || job.run()).await;
+            drop(permit);
+            let panicked = || Failure {
+                reason: Reason::InternalError,
+                message: "rendering panicked; see the log".to_owned(),
+            };
+            match done.unwrap_or_else(|_| Err(panicked().into())) {
+                Ok(files) => return Ok(files),
+                Err(Unrendered::Failed(failure)) => return Err(failure.into()),
+                Err(Unrendered::Lacking(wants)) => self
+                    .sources
+                    .bring(&mut trees, wants, wanted.project)
+                    .await
+                    .map_err(|failure| Stopped { failure, lasts: false })?,
+            }
+        }
+        let message = format!("the files still refer to submodules or LFS files after {MOST_ROUNDS} rounds of fetching");
+        Err(Failure { reason: Reason::InputTooLarge, message }.into())
     }
 
     /// Makes a desired set of manifests.
@@ -239,7 +303,7 @@ impl Driver {
 }
 
 impl RenderJob {
-    fn run(self) -> Result<Files, Failure> {
+    fn run(self) -> Result<Files, Unrendered> {
         let snapshots = self.snapshots()?;
         let unchanged = |held: &Held, source: usize| {
             let (Some(pinned), Some(snapshot)) = (self.pinned.get(source), snapshots.get(source)) else { return false };
@@ -252,10 +316,11 @@ impl RenderJob {
                     .all(|tree| !tree.uses_revision && tree.inputs.unchanged(&**snapshot))
         };
         let places = 0..self.pinned.len();
-        if let Some(held) = &self.known
-            && held.revisions.len() == self.pinned.len()
-            && places.clone().all(|source| unchanged(held, source))
-        {
+        let same = self.known.as_ref().filter(|held| {
+            held.revisions.len() == self.pinned.len() && places.clone().all(|source| unchanged(held, source))
+        });
+        self.complete(&snapshots)?;
+        if let Some(held) = same {
             let mut held = held.clone();
             held.revisions = self.pinned.iter().map(|source| source.revision.clone()).collect();
             held.tags = self.pinned.iter().map(|source| source.tag.clone()).collect();
@@ -270,28 +335,63 @@ impl RenderJob {
             .map(|source| {
                 self.render(source, &snapshots).map_err(|failure| {
                     let label = source_label(&self.sources, self.several, source);
-                    Failure { message: about_source(&label, &failure.message), ..failure }
+                    let pointers = snapshots.iter().any(|snapshot| !snapshot.refused_pointers().is_empty());
+                    let is_pointer = pointers && failure.reason == Reason::StoreFailed;
+                    let reason = if is_pointer { Reason::LfsFailed } else { failure.reason };
+                    Failure { reason, message: about_source(&label, &failure.message) }
                 })
             })
-            .collect::<Result<Vec<_>, _>>()?;
+            .collect::<Result<Vec<_>, Failure>>();
+        // Of what was made without something that was asked for, not even the failure counts.
+        self.complete(&snapshots)?;
+        let parts = parts?;
         let unchanged = places
             .map(|source| {
                 let held = self.known.as_ref().filter(|held| unchanged(held, source))?;
                 held.reported_revisions.get(source).cloned()
             })
             .collect();
-        Ok(Files::New { parts, unchanged })
+        let name = |pinned: &Pinned| match pinned.url {
+            SourceLocation::Git(_) => None,
+            // A chart's version, an artifact's digest: what the import has noted.
+            SourceLocation::Helm { .. } | SourceLocation::Registry { .. } => {
+                pinned.store.imported(&pinned.revision).map(|note| note.name)
+            }
+        };
+        let names = self.pinned.iter().map(name).collect();
+        Ok(Files::New { parts, unchanged, names })
+    }
+
+    /// Whether everything that was asked for was there.
+    fn complete(&self, snapshots: &[Arc<Mounted>]) -> Result<(), Unrendered> {
+        let mut wants = Wants::new();
+        for (pinned, snapshot) in self.pinned.iter().zip(snapshots) {
+            let lacking = snapshot.lacking();
+            if let SourceLocation::Git(url) = &pinned.url
+                && !lacking.is_empty()
+            {
+                wants.insert((url.clone(), pinned.revision.clone()), lacking);
+            }
+        }
+        if wants.is_empty() { Ok(()) } else { Err(Unrendered::Lacking(wants)) }
     }
 
     /// The tree of each source. Sources at one commit share theirs.
-    fn snapshots(&self) -> Result<Vec<Arc<Snapshot>>, Failure> {
-        let mut opened: BTreeMap<(&RepositoryUrl, &Revision), Arc<Snapshot>> = BTreeMap::new();
+    fn snapshots(&self) -> Result<Vec<Arc<Mounted>>, Failure> {
+        let mut opened: BTreeMap<(&SourceLocation, &Revision), Arc<Mounted>> = BTreeMap::new();
         let mut all = Vec::new();
         for (index, Pinned { url, revision, store, .. }) in self.pinned.iter().enumerate() {
             let snapshot = if let Some(snapshot) = opened.get(&(url, revision)) {
                 Arc::clone(snapshot)
             } else {
-                let snapshot = store.snapshot(revision, SnapshotLimits::default()).map_err(|error| {
+                let opened = match url {
+                    SourceLocation::Git(url) => self.trees.open(url, revision, store),
+                    SourceLocation::Helm { .. } | SourceLocation::Registry { .. } => {
+                        let snapshot = store.snapshot(revision, SnapshotLimits::default());
+                        snapshot.map(|snapshot| Mounted::plain(Mount { snapshot: Arc::new(snapshot), lfs: LfsMode::Off }))
+                    }
+                };
+                let snapshot = opened.map_err(|error| {
                     let label = source_label(&self.sources, self.several, index);
                     Failure { reason: error.reason, message: about_source(&label, &error.to_string()) }
                 })?;
@@ -308,7 +408,7 @@ impl RenderJob {
         self.sources.iter().position(|source| source.reference.as_deref() == Some(reference))
     }
 
-    fn render(&self, index: usize, snapshots: &[Arc<Snapshot>]) -> Result<Part, Failure> {
+    fn render(&self, index: usize, snapshots: &[Arc<Mounted>]) -> Result<Part, Failure> {
         let internal = || Failure {
             reason: Reason::InternalError,
             message: "a source has no tree; this is a fault of the operator".to_owned(),

@@ -29,6 +29,14 @@ pub struct SecretValues {
 }
 
 impl SecretValues {
+    /// Values made in a test.
+    #[cfg(test)]
+    pub(super) fn of(pairs: &[(&str, &str)]) -> Self {
+        let value = |text: &&str| SecretSlice::from(text.as_bytes().to_vec());
+        let values = pairs.iter().map(|(key, text)| ((*key).to_owned(), value(text))).collect();
+        Self { values, fingerprint: Hash64::of_bytes(b"test") }
+    }
+
     /// The bytes of a key.
     pub fn bytes(&self, key: &str) -> Option<&[u8]> {
         self.values.get(key).map(ExposeSecret::expose_secret)

@@ -9,9 +9,14 @@ use tracing::{Instrument as _, info_span};
 
 use super::access::AccessBuilder;
 use super::connections::Connections;
+use super::location::{SourceLocation, SourceLocationError, SourceTarget};
+use super::host_limit::HostLimit;
 use super::queue::Queue;
+use super::store_key::StoreKey;
+use super::trees::Beside;
 use super::tracker::{Tracker, lock, run};
-use crate::git::{GitError, RepositoryUrl, Store, StoreLimits, Target};
+use crate::api::{ApplicationSource, RepositorySpec};
+use crate::git::{GitError, Store, StoreLimits};
 use crate::metrics::Metrics;
 use crate::model::{Hash64, Reason, Revision};
 use crate::status::Failure;
@@ -22,9 +27,9 @@ pub const DEFAULT_INTERVAL: Duration = Duration::from_mins(1);
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Interest {
     /// The repository.
-    pub url: RepositoryUrl,
+    pub url: SourceLocation,
     /// What of it.
-    pub target: Target,
+    pub target: SourceTarget,
     /// Longest pause between polls.
     pub interval: Duration,
 }
@@ -33,13 +38,17 @@ pub struct Interest {
 #[derive(Clone)]
 pub struct SourceState {
     /// The repository.
-    pub url: RepositoryUrl,
+    pub url: SourceLocation,
     /// The revision that the target was last seen at, and that is in the store.
     pub revision: Option<Revision>,
     /// The full name of the ref that gave it.
     pub reference: Option<String>,
     /// Why the last poll failed.
     pub failure: Option<Failure>,
+    /// How old the revision may be.
+    pub max_age: Option<Duration>,
+    /// That it is older, as a sentence.
+    pub stale: Option<String>,
     /// Number of the last poll that ended; 0 before the first that asked for this target.
     pub polls: u64,
     /// Where the objects are.
@@ -50,6 +59,9 @@ pub struct SourceState {
 pub struct Sources {
     pub(super) access: AccessBuilder,
     pub(super) connections: Connections,
+    pub(super) store_key: StoreKey,
+    pub(super) beside: Beside,
+    pub(super) hosts: HostLimit,
     directory: PathBuf,
     pub(super) metrics: Arc<Metrics>,
     pub(super) queue: Arc<Queue>,
@@ -71,6 +83,7 @@ impl Sources {
     pub fn new(
         access: AccessBuilder,
         connections: Connections,
+        store_key: StoreKey,
         directory: PathBuf,
         metrics: Arc<Metrics>,
         queue: Arc<Queue>,
@@ -78,12 +91,23 @@ impl Sources {
         Arc::new(Self {
             access,
             connections,
+            store_key,
+            beside: Beside::default(),
+            hosts: HostLimit::default(),
             directory,
             metrics,
             queue,
             inner: Mutex::default(),
             stores: tokio::sync::Mutex::default(),
         })
+    }
+
+    /// Where a source lies and what is wanted of it.
+    pub fn locate(
+        &self,
+        source: &ApplicationSource,
+    ) -> Result<(SourceLocation, SourceTarget), SourceLocationError> {
+        SourceLocation::of(source, |reference| self.access.knows_registry(reference))
     }
 
     /// Says what an Application wants to know, source by source; nothing when it wants nothing any more. Cheap when
@@ -115,12 +139,12 @@ impl Sources {
         opened: &mut BTreeMap<String, Arc<Store>>,
     ) -> bool {
         let mut inner = lock(&self.inner);
-        let mut wanted: BTreeMap<RepositoryUrl, BTreeMap<Target, Duration>> = BTreeMap::new();
+        let mut wanted: BTreeMap<SourceLocation, BTreeMap<SourceTarget, Duration>> = BTreeMap::new();
         for interest in interests {
             wanted.entry(interest.url.clone()).or_default().insert(interest.target.clone(), interest.interval);
         }
         let missing =
-            |url: &RepositoryUrl| !inner.trackers.contains_key(url.as_str()) && !opened.contains_key(url.as_str());
+            |url: &SourceLocation| !inner.trackers.contains_key(url.as_str()) && !opened.contains_key(url.as_str());
         if wanted.keys().any(missing) {
             return false;
         }
@@ -150,7 +174,8 @@ impl Sources {
         true
     }
 
-    async fn open(&self, url: &RepositoryUrl) -> Result<Arc<Store>, Failure> {
+    /// The store of a repository, the same for all who use it.
+    pub(super) async fn open(&self, url: &SourceLocation) -> Result<Arc<Store>, Failure> {
         let mut stores = self.stores.lock().await;
         if let Some(store) = stores.get(url.as_str()).and_then(Weak::upgrade) {
             return Ok(store);
@@ -186,6 +211,8 @@ impl Sources {
                     revision: target.revision,
                     reference: target.reference,
                     failure: target.failure,
+                    max_age: state.max_age,
+                    stale: target.stale,
                     polls,
                     store: Arc::clone(&tracker.store),
                 })
@@ -214,6 +241,15 @@ impl Sources {
     /// Reports anew on a Repository or EgressProxy, because its spec has changed.
     pub fn forget_report(&self, is_proxy: bool, name: &str) {
         self.connections.forget(is_proxy, name);
+    }
+
+    /// Polls now what these Repositories are about: one of them was made, changed or deleted.
+    pub fn poll_covered<'a>(&self, by: impl IntoIterator<Item = &'a RepositorySpec> + Clone) {
+        for tracker in lock(&self.inner).trackers.values() {
+            if by.clone().into_iter().any(|spec| tracker.url.coverage(spec).is_some()) {
+                tracker.poll();
+            }
+        }
     }
 
     /// Polls every repository now: the ways out, or the objects that say how to reach them, have changed.

@@ -5,21 +5,25 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
+use jiff::Timestamp;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
+use super::location::{SourceLocation, SourceTarget};
+use super::poll_artifacts::ArtifactSide;
+use super::pace::{Ended, pause};
 use super::sources::{DEFAULT_INTERVAL, Sources};
-use crate::git::{Remote, RepositoryUrl, Store, Target};
+use super::verified::VerifiedIndex;
+use crate::git::{Remote, Store};
 use crate::model::{Hash64, Revision};
 use crate::status::Failure;
 
-/// First pause after a failure that may pass by itself; doubles up to the interval.
-const FIRST_RETRY: Duration = Duration::from_secs(2);
-
 /// One repository.
 pub(super) struct Tracker {
-    pub(super) url: RepositoryUrl,
+    pub(super) url: SourceLocation,
     pub(super) store: Arc<Store>,
+    /// What was verified, for the next start.
+    pub(super) verified: VerifiedIndex,
     poke: Notify,
     /// Number of the last poll that started.
     started: AtomicU64,
@@ -34,11 +38,19 @@ pub(super) struct TrackerState {
     /// Number of the last poll that ended.
     pub(super) ended: u64,
     /// Applications by target, with the longest pause that each accepts.
-    pub(super) wanted: BTreeMap<Target, BTreeMap<String, Duration>>,
-    pub(super) targets: BTreeMap<Target, TargetState>,
+    pub(super) wanted: BTreeMap<SourceTarget, BTreeMap<String, Duration>>,
+    pub(super) targets: BTreeMap<SourceTarget, TargetState>,
     pub(super) remote: Option<(Hash64, Arc<Remote>)>,
+    /// The same of a Helm repository or a registry.
+    pub(super) artifacts: Option<(Hash64, ArtifactSide)>,
     /// Name of the Repository object that covers the URL.
     pub(super) repository: Option<String>,
+    /// How old the tip of a target may be, by that object.
+    pub(super) max_age: Option<Duration>,
+    /// When the source last answered, in this life or a former one.
+    pub(super) reached: Option<Timestamp>,
+    /// Whether it answered the last poll.
+    pub(super) answers: bool,
     stopped: bool,
     /// Applications that asked for a poll, with the number of the poll that answers them.
     pub(super) asked: BTreeMap<String, u64>,
@@ -58,6 +70,10 @@ pub(super) struct TargetState {
     pub(super) revision: Option<Revision>,
     /// The full name of the ref that gave the revision, where that is known and not the target itself.
     pub(super) reference: Option<String>,
+    /// When the revision was made, where that is known.
+    pub(super) made: Option<Timestamp>,
+    /// That the revision is older than it may be, as a sentence.
+    pub(super) stale: Option<String>,
     /// Why the last poll failed.
     pub(super) failure: Option<Failure>,
 }
@@ -69,10 +85,12 @@ pub(super) fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
 
 impl Tracker {
     /// Nobody wants anything of it yet.
-    pub(super) fn new(url: RepositoryUrl, store: Arc<Store>) -> Self {
+    pub(super) fn new(url: SourceLocation, store: Arc<Store>) -> Self {
+        let verified = VerifiedIndex::new(store.directory(), url.as_str());
         Self {
             url,
             store,
+            verified,
             poke: Notify::new(),
             started: AtomicU64::new(0),
             asked: AtomicBool::new(false),
@@ -82,7 +100,7 @@ impl Tracker {
 
     /// Says which targets an Application wants to know, and how old each may be. True when nobody wants anything any
     /// more: then the tracker ends.
-    pub(super) fn want(&self, application: &str, targets: &BTreeMap<Target, Duration>) -> bool {
+    pub(super) fn want(&self, application: &str, targets: &BTreeMap<SourceTarget, Duration>) -> bool {
         let mut state = lock(&self.state);
         let before = state.interval();
         state.wanted.retain(|target, applications| {
@@ -120,28 +138,24 @@ pub(super) async fn run(sources: Weak<Sources>, tracker: Arc<Tracker>) {
     loop {
         let number = tracker.started.fetch_add(1, Ordering::AcqRel) + 1;
         let Some(sources) = sources.upgrade() else { return };
-        let (targets, interval) = {
+        let (stopped, targets, interval) = {
             let state = lock(&tracker.state);
-            if state.stopped {
-                return;
-            }
-            (state.wanted.keys().cloned().collect::<Vec<_>>(), state.interval().unwrap_or(DEFAULT_INTERVAL))
+            let targets: Vec<SourceTarget> = state.wanted.keys().cloned().collect();
+            (state.stopped, targets, state.interval().unwrap_or(DEFAULT_INTERVAL))
         };
+        if stopped {
+            sources.forget_freshness(&tracker).await;
+            return;
+        }
         let (found, retry_after) = sources.poll_once(&tracker, &targets).await;
         let failed = found.values().any(|target| target.failure.is_some());
         let passing =
             found.values().filter_map(|target| target.failure.as_ref()).any(|failure| !failure.reason.is_terminal());
         failures = if failed { failures.saturating_add(1) } else { 0 };
         sources.publish(&tracker, number, found);
+        sources.report_freshness(&tracker).await;
         drop(sources);
-        // Jitter keeps the repositories of one host, and the operators of one fleet, from asking in step.
-        let jittered = interval.mul_f64(0.9 + 0.2 * fastrand::f64());
-        let pause = if passing {
-            let backoff = FIRST_RETRY.saturating_mul(1 << failures.min(10).saturating_sub(1));
-            retry_after.unwrap_or(backoff).min(jittered.max(FIRST_RETRY))
-        } else {
-            jittered
-        };
+        let pause = pause(interval, Ended { failures, passing, retry_after }, fastrand::f64());
         let due = Instant::now() + pause;
         tokio::select! {
             () = tokio::time::sleep_until(due) => {}
@@ -153,15 +167,16 @@ pub(super) async fn run(sources: Weak<Sources>, tracker: Arc<Tracker>) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::git::StoreLimits;
+    use crate::git::{RepositoryUrl, StoreLimits, Target};
 
     fn tracker(directory: &std::path::Path) -> Tracker {
         let url = RepositoryUrl::parse("https://h/x.git").unwrap();
-        Tracker::new(url, Arc::new(Store::open(directory, StoreLimits::default()).unwrap()))
+        Tracker::new(url.into(), Arc::new(Store::open(directory, StoreLimits::default()).unwrap()))
     }
 
-    fn targets(list: &[(&str, u64)]) -> BTreeMap<Target, Duration> {
-        list.iter().map(|(text, seconds)| (Target::parse(text), Duration::from_secs(*seconds))).collect()
+    fn targets(list: &[(&str, u64)]) -> BTreeMap<SourceTarget, Duration> {
+        let target = |text: &str| SourceTarget::Git(Target::parse(text));
+        list.iter().map(|(text, seconds)| (target(text), Duration::from_secs(*seconds))).collect()
     }
 
     fn wanted(tracker: &Tracker) -> Vec<(String, Vec<String>)> {
@@ -180,7 +195,7 @@ mod tests {
         assert!(!tracker.want("b", &targets(&[("main", 30)])));
         assert_eq!(wanted(&tracker), [("main".to_owned(), both.clone()), ("1.x".to_owned(), only("a"))]);
         assert_eq!(lock(&tracker.state).interval(), Some(Duration::from_secs(30)));
-        lock(&tracker.state).targets.insert(Target::parse("1.x"), TargetState::default());
+        lock(&tracker.state).targets.insert(SourceTarget::Git(Target::parse("1.x")), TargetState::default());
         assert!(!tracker.want("a", &targets(&[("main", 60), ("2.x", 60)])));
         assert_eq!(wanted(&tracker), [("main".to_owned(), both), ("2.x".to_owned(), only("a"))]);
         assert!(lock(&tracker.state).targets.is_empty(), "what is known of a target goes with the last who wants it");

@@ -265,15 +265,12 @@ impl Renderer {
 /// The folder of a source, or `None` for a source that only lends its files to others.
 fn source_path(source: &ApplicationSource) -> Result<Option<String>, RenderError> {
     let unsupported = |message: &str| Err(RenderError::new(Reason::RenderUnsupported, message));
-    if source.chart.as_ref().is_some_and(|chart| !chart.is_empty()) {
-        return unsupported(
-            "charts of a Helm repository are not supported: commit the chart to a git repository and set path",
-        );
-    }
     if source.plugin.is_some() {
         return unsupported("config management plugins are not supported: commit the files that the plugin produces");
     }
     match source.path.as_deref() {
+        // The tree of a chart is the chart.
+        _ if source.chart.as_ref().is_some_and(|chart| !chart.is_empty()) => Ok(Some(String::new())),
         None | Some("") if source.reference.as_ref().is_some_and(|name| !name.is_empty()) => Ok(None),
         path => {
             let path = path.unwrap_or_default();
@@ -293,10 +290,14 @@ fn folder(files: &dyn Files, path: &str) -> Result<Located, RenderError> {
     })?;
     match located.entry.kind {
         EntryKind::Directory => Ok(located),
-        EntryKind::Submodule => Err(wrong(format!(
-            "`{}` is a submodule, whose files belong to another repository: name that one in repoURL",
-            located.path
-        ))),
+        EntryKind::Submodule => Err(RenderError::new(
+            Reason::SubmoduleFailed,
+            format!(
+                "`{}` is a submodule, whose files belong to another repository: set submodules.enabled: true in the \
+                 Repository that covers this one, or name the other one in repoURL",
+                located.path
+            ),
+        )),
         EntryKind::File | EntryKind::Symlink => {
             Err(wrong(format!("`{path}` is a file, path must name a folder (try `{}`)", super::tree::parent(path))))
         }

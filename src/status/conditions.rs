@@ -12,6 +12,8 @@ pub const READY: &str = "Ready";
 pub const RECONCILING: &str = "Reconciling";
 /// Only a person can help. kstatus reads it as "failed".
 pub const STALLED: &str = "Stalled";
+/// The newest commit or artifact of a source is older than its Repository's `maxAge`.
+pub const STALE: &str = "Stale";
 /// A field is set that this version does not act on.
 pub const UNSUPPORTED_FIELD: &str = "UnsupportedField";
 /// Something a person should know although it stops nothing.

@@ -1,6 +1,6 @@
 //! Observations → status.
 
-use super::conditions::{Conditions, DRIFT_FIGHT, READY, RECONCILING, STALLED, UNSUPPORTED_FIELD, WARNING, rfc3339};
+use super::conditions::{Conditions, DRIFT_FIGHT, READY, RECONCILING, STALE, STALLED, UNSUPPORTED_FIELD, WARNING, rfc3339};
 use super::observed::{Assessment, Observed};
 use super::operation::{record_attempt, waiting_on};
 use super::resources::{application_health, resources};
@@ -9,6 +9,9 @@ use jiff::Timestamp;
 
 use crate::api::{ApplicationStatus, ConditionStatus, SyncState, SyncStatus};
 use crate::model::{Health, HealthStatus, Reason, shorten};
+
+/// What `Stale` says while it does not hold.
+pub const FRESH: &str = "what is newest is as young as maxAge wants it";
 
 /// Derives the status. Inventory fields and handled annotations are taken over from the previous status: whoever
 /// changes them sets them.
@@ -51,6 +54,11 @@ pub fn derive(observed: &Observed<'_>) -> ApplicationStatus {
     conditions.set(STALLED, verdict.stalled.into(), verdict.reason, &verdict.message);
     list_condition(&mut conditions, UNSUPPORTED_FIELD, Reason::UnsupportedField, observed.unsupported);
     list_condition(&mut conditions, DRIFT_FIGHT, Reason::DriftFight, observed.fights);
+    match observed.stale {
+        Some([]) => conditions.set(STALE, ConditionStatus::False, Reason::Fresh, FRESH),
+        Some(sources) => conditions.set(STALE, ConditionStatus::True, Reason::Stale, &sources.join("; ")),
+        None => conditions.remove(STALE),
+    }
     list_condition(&mut conditions, WARNING, Reason::Warning, observed.warnings);
     status.conditions = conditions.into_list();
     status

@@ -116,6 +116,8 @@ pub struct Observed<'a> {
     pub unsupported: &'a [String],
     /// What a person should know although it stops nothing.
     pub warnings: &'a [String],
+    /// Sources whose tip is older than their `maxAge`, a sentence each; `None` when no source has a `maxAge`.
+    pub stale: Option<&'a [String]>,
     /// What keeps a sync from starting although something differs: a closed window, another Application, a retry's pause.
     pub held: Option<&'a Failure>,
     /// What other Applications a sync waits for.

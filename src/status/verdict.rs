@@ -116,7 +116,7 @@ const fn is_well(health: &Health) -> bool {
 }
 
 pub(super) fn short(revision: &str) -> String {
-    revision.chars().take(7).collect()
+    crate::model::short_revision(revision)
 }
 
 fn out_of_sync(comparison: Comparison<'_>, revision: &str) -> String {

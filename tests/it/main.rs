@@ -17,6 +17,11 @@
 
 mod support;
 
+mod airgap_table;
+mod airgap_table_fleet;
+mod airgap_table_proxies;
+mod airgap_table_rows;
+mod airgap_table_transfer;
 mod engine_gate;
 mod engine_health;
 mod engine_hooks;

@@ -18,7 +18,7 @@ const GIT_CANARY: &str = "canary-git/p@ss:1c9e";
 const PROXY_CANARY: &str = "canary-proxy/p@ss:88ad";
 
 /// Every form in which a canary might leak.
-fn forms(canary: &str, username: &str) -> Vec<String> {
+pub fn forms(canary: &str, username: &str) -> Vec<String> {
     let percent: String = canary
         .bytes()
         .map(|byte| {

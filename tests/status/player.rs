@@ -274,6 +274,7 @@ fn look(stage: Stage<'_>, live: &mut LiveView, memory: &mut Memory) -> Applicati
             failure: attempt.failure.as_ref(),
         }),
         unsupported: &[],
+        stale: None,
         warnings: &desired.warnings,
         held: kept_by.as_ref(),
         dependencies: &awaited,

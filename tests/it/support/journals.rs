@@ -58,6 +58,28 @@ pub struct GitRequest {
     /// The proxy that it came by; empty through a tunnel.
     #[serde(default)]
     pub via: String,
+    /// Status of the answer.
+    #[serde(default)]
+    pub status: u16,
+    /// Bytes of the answer's body.
+    #[serde(default)]
+    pub response_bytes: u64,
+    /// How long it took.
+    #[serde(default)]
+    pub milliseconds: f64,
+}
+
+impl GitRequest {
+    /// Seconds since midnight at which it came, for the distance of two requests.
+    pub fn second(&self) -> f64 {
+        second_of_day(&self.time)
+    }
+}
+
+/// Seconds since midnight of a time in RFC 3339.
+pub fn second_of_day(time: &str) -> f64 {
+    let clock = time.split('T').nth(1).unwrap_or_default().trim_end_matches('Z');
+    clock.split(':').fold(0.0, |sum, part| sum * 60.0 + part.parse::<f64>().unwrap_or_default())
 }
 
 /// What the git server was asked about one repository since a mark.

@@ -11,6 +11,8 @@ pub mod installation;
 pub mod journals;
 pub mod manifests;
 pub mod metrics;
+pub mod misbehaving;
 pub mod operator;
+pub mod reach;
 pub mod testbed;
 pub mod waiting;

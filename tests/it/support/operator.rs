@@ -18,6 +18,7 @@ pub struct Operator {
     state: PathBuf,
     log: PathBuf,
     address: String,
+    environment: Vec<(String, String)>,
     child: Option<Child>,
 }
 
@@ -32,8 +33,24 @@ impl Operator {
             state,
             log: directory.join("operator.log"),
             address: format!("{}:{}", Testbed::shared().operator_address, next_port()),
+            environment: Vec::new(),
             child: None,
         }
+    }
+
+    /// With a variable in its environment from the next start on.
+    pub fn set_environment(&mut self, name: &str, value: &str) {
+        self.environment.push((name.to_owned(), value.to_owned()));
+    }
+
+    /// The process's id on this machine.
+    pub fn pid(&self) -> u32 {
+        self.child.as_ref().expect("the operator runs").id()
+    }
+
+    /// Where it keeps everything.
+    pub fn state(&self) -> &Path {
+        &self.state
     }
 
     /// Starts the process and does not wait for anything.
@@ -56,6 +73,9 @@ impl Operator {
             .stderr(log);
         for variable in ["http_proxy", "https_proxy", "all_proxy", "no_proxy"] {
             command.env_remove(variable).env_remove(variable.to_ascii_uppercase());
+        }
+        for (name, value) in &self.environment {
+            command.env(name, value);
         }
         self.child = Some(command.spawn().expect("the operator starts"));
     }

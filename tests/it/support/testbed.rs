@@ -1,5 +1,6 @@
 //! The test bed: started once a test process, left up for the next run, taken down by `make test`.
 
+use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -8,10 +9,11 @@ use std::sync::OnceLock;
 
 use serde::Deserialize;
 
-use super::git_faults;
+use super::{git_faults, misbehaving};
 
 /// Where everything is: the `testbed.json` that `e2e/testbed.sh up` writes.
 #[derive(Debug, Deserialize)]
+#[allow(dead_code, reason = "everything that the bed has, whoever asks for it")]
 pub struct Testbed {
     /// Directory of helm, kustomize and the rest.
     pub bin: PathBuf,
@@ -65,6 +67,74 @@ pub struct Testbed {
     pub forbidden_host: String,
     /// Every name that was asked for in the operator's place.
     pub dns_log: PathBuf,
+    /// Squid without a password.
+    pub proxy_open_url: String,
+    /// The black hole's address with a proxy's port: never answers.
+    pub proxy_silent_url: String,
+    /// Squid over TLS, with a password.
+    pub proxy_tls_url: String,
+    /// Squid over TLS, with a client certificate instead.
+    pub proxy_mutual_tls_url: String,
+    /// CA of the certificates of proxies that speak TLS.
+    pub proxy_tls_ca: PathBuf,
+    /// A client certificate that everything accepts which wants one.
+    pub client_certificate: PathBuf,
+    /// Its key.
+    pub client_key: PathBuf,
+    /// tinyproxy, with a password.
+    pub tinyproxy_url: String,
+    /// Its password; the user is Squid's.
+    pub tinyproxy_password: String,
+    /// SOCKS5 without a password.
+    pub socks_url: String,
+    /// SOCKS5 with Squid's user and password.
+    pub socks_password_url: String,
+    /// One line for each connection of the former.
+    pub socks_log: PathBuf,
+    /// The misbehaving proxy: URL by mode.
+    pub misbehave: BTreeMap<String, String>,
+    /// Its log.
+    pub misbehave_log: PathBuf,
+    /// What its slots are.
+    pub misbehave_control: PathBuf,
+    /// An address without a route.
+    pub no_route_address: String,
+    /// An address whose host is unreachable.
+    pub unreachable_address: String,
+    /// An address that never answers.
+    pub black_hole_address: String,
+    /// The SSH server.
+    pub ssh_host: String,
+    /// Its other name, for port 443.
+    pub alternative_ssh_host: String,
+    /// Keys of its clients.
+    pub ssh_directory: PathBuf,
+    /// Its host keys, for all its names and ports.
+    pub ssh_known_hosts: PathBuf,
+    /// nginx with git's CGI program.
+    pub nginx_host: String,
+    /// Where nginx redirects to.
+    pub nginx_other_host: String,
+    /// nginx that wants a client certificate.
+    pub mutual_tls_host: String,
+    /// JSON line for each request of nginx.
+    pub nginx_access_log: PathBuf,
+    /// A registry without a login.
+    pub registry_host: String,
+    /// The same with the git server's login.
+    pub registry_login_host: String,
+    /// The same with layers on another host.
+    pub registry_redirect_host: String,
+    /// The same with a client certificate.
+    pub registry_mutual_tls_host: String,
+    /// The other host.
+    pub blobs_host: String,
+    /// Files of `charts_root`.
+    pub charts_host: String,
+    /// The same with the git server's login.
+    pub charts_login_host: String,
+    /// What lies there.
+    pub charts_root: PathBuf,
 }
 
 impl Testbed {
@@ -93,6 +163,7 @@ impl Testbed {
         let bed: Self = serde_json::from_str(&text)
             .unwrap_or_else(|error| panic!("{} is not what the tests expect: {error}", path.display()));
         git_faults::clear_all(&bed.git_control);
+        misbehaving::clear_all(&bed.misbehave_control);
         apply_definitions(&bed);
         bed
     }

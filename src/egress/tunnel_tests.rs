@@ -1,7 +1,7 @@
 use super::*;
 
 #[test]
-fn joined_and_repeated_challenges_give_the_same_schemes() {
+fn airgap_10_joined_and_repeated_challenges_give_the_same_schemes() {
     let all = |values: &[&str]| values.iter().flat_map(|value| schemes(value)).collect::<Vec<_>>();
     assert_eq!(all(&["Negotiate, Basic realm=\"a, b\""]), ["Negotiate", "Basic"]);
     assert_eq!(all(&["Negotiate", " Basic realm=\"x\""]), ["Negotiate", "Basic"]);
@@ -11,7 +11,7 @@ fn joined_and_repeated_challenges_give_the_same_schemes() {
 
 #[test]
 fn an_answer_to_connect_is_read_leniently() {
-    let parse = |text: &str| ConnectAnswer::parse(text.as_bytes()).map(|answer| (answer.status, answer.phrase));
+    let parse = |text: &str| Answer::parse(text.as_bytes()).map(|answer| (answer.status, answer.phrase));
     assert_eq!(parse("HTTP/1.1 200 Connection established\r\n\r\n"), Some((200, "Connection established".to_owned())));
     assert_eq!(parse("HTTP/1.0 201\n\n"), Some((201, String::new())));
     assert_eq!(parse("SSH-2.0-OpenSSH\r\n"), None);

@@ -1,0 +1,90 @@
+//! Whole bodies over the egress layer, bounded and verified.
+
+use http::HeaderMap;
+use url::Url;
+
+use crate::egress::{HttpClient, HttpResponse};
+use crate::model::Reason;
+
+use super::digest::Digest;
+use super::error::ArtifactError;
+
+/// Bytes of one chart or artifact unless the Repository says otherwise.
+pub const DEFAULT_LIMIT: usize = 128 << 20;
+
+/// Downloads a chart's archive. Redirects are followed, each hop by the rules for its host; credentials go only to the host
+/// of `url`, and only if the client has any.
+pub async fn archive(
+    client: &HttpClient,
+    url: &Url,
+    digest: Option<&Digest>,
+    limit: usize,
+) -> Result<Vec<u8>, ArtifactError> {
+    let mut answer = client.get(url, &HeaderMap::new()).await?;
+    judge(&mut answer, Reason::ChartNotFound).await?;
+    let whole = read(&mut answer, limit).await?;
+    verify(&whole, digest, &answer)?;
+    Ok(whole)
+}
+
+/// Takes an answer that is no success for what it is. `missing` is the reason for a 404.
+pub(super) async fn judge(answer: &mut HttpResponse, missing: Reason) -> Result<(), ArtifactError> {
+    let status = answer.status.as_u16();
+    if answer.status.is_success() {
+        if answer.is_html() {
+            let quote = answer.quote().await;
+            let message = format!("a web page came in place of the file; something on the way blocks it: \"{quote}\"");
+            return Err(answer.error(Reason::BlockedByProxy, message).into());
+        }
+        return Ok(());
+    }
+    let url = shown(&answer.url);
+    let quote = answer.quote().await;
+    let said = if quote.is_empty() { String::new() } else { format!(": \"{quote}\"") };
+    let (reason, message) = match status {
+        401 | 403 => (
+            Reason::AuthFailed,
+            format!("the server refused {url} with {}: check the credentials{said}", answer.status),
+        ),
+        404 | 410 => (missing, format!("the server does not have {url} ({}){said}", answer.status)),
+        _ => (Reason::ServerError, format!("the server answered {} for {url}{said}", answer.status)),
+    };
+    Err(answer.error(reason, message).into())
+}
+
+/// A URL as messages show it: a query may hold a signature.
+fn shown(url: &Url) -> String {
+    let mut plain = url.clone();
+    if plain.query().is_some() {
+        plain.set_query(Some("…"));
+    }
+    plain.to_string()
+}
+
+/// The whole body, at most `limit` bytes.
+pub(super) async fn read(answer: &mut HttpResponse, limit: usize) -> Result<Vec<u8>, ArtifactError> {
+    match answer.read_all(limit).await? {
+        Some(whole) => Ok(whole),
+        None => {
+            let message = format!(
+                "it has more than {limit} bytes, the limit of one transfer; raise limits.transferMebibytes of the Repository \
+                 if that is meant"
+            );
+            Err(answer.error(Reason::PackTooLarge, message).into())
+        }
+    }
+}
+
+/// Whether the bytes are what they should be.
+pub(super) fn verify(whole: &[u8], digest: Option<&Digest>, answer: &HttpResponse) -> Result<(), ArtifactError> {
+    let Some(wanted) = digest else { return Ok(()) };
+    let found = Digest::of(whole);
+    if found == *wanted {
+        return Ok(());
+    }
+    let message = format!(
+        "what came has the digest {found}, and {wanted} was promised: it was changed on the way, or the repository contradicts \
+         itself"
+    );
+    Err(answer.error(Reason::ArtifactInvalid, message).into())
+}

@@ -1,0 +1,374 @@
+//! One poll of a Helm repository or a registry: which version each target means now, and its content when it is new.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use tracing::info;
+
+use super::access::Access;
+use super::location::{SourceLocation, SourceTarget};
+use super::poll::{Answer, Refusal};
+use super::sources::Sources;
+use super::tracker::{TargetState, Tracker, lock};
+use crate::artifacts::{
+    ArtifactError, ChartEntry, DEFAULT_LIMIT, Digest, HelmRepository, HelmRepositoryConfig, HelmRepositoryUrl, Index,
+    Layout, Registry, RegistryConfig, RegistryReference, UnpackLimits, archive, choose_chart, choose_version, import,
+    is_range, newest_of, tag_of_version, version_of_tag,
+};
+use crate::egress::{HttpClient, HttpConfig};
+use crate::git::{ImportNote, Store};
+use crate::model::{Reason, Revision};
+use crate::status::Failure;
+
+/// The other side of a source that is no git repository.
+#[derive(Clone)]
+pub(super) enum ArtifactSide {
+    /// A Helm repository.
+    Helm(Arc<HelmRepository>),
+    /// A repository of a registry.
+    Registry(Arc<Registry>),
+}
+
+impl ArtifactSide {
+    /// The other side of a location. Makes no connection yet; `None` for a git repository.
+    pub(super) fn new(location: &SourceLocation, access: &Access) -> Result<Option<Self>, ArtifactError> {
+        match location {
+            SourceLocation::Git(_) => Ok(None),
+            SourceLocation::Helm { url, .. } => Ok(Some(Self::Helm(Arc::new(helm_repository(url, access))))),
+            SourceLocation::Registry { reference, .. } => {
+                Ok(Some(Self::Registry(Arc::new(registry(reference, access)?))))
+            }
+        }
+    }
+}
+
+/// A Helm repository by an access.
+pub(super) fn helm_repository(url: &HelmRepositoryUrl, access: &Access) -> HelmRepository {
+    HelmRepository::new(HelmRepositoryConfig {
+        url: url.clone(),
+        egress: access.egress.clone(),
+        route: access.route.clone(),
+        authorization: access.authorization.clone(),
+        identity: access.identity.clone(),
+        ca: access.ca.clone(),
+        timeouts: access.timeouts.clone(),
+        limit: limit_of(access),
+    })
+}
+
+/// A repository of a registry by an access.
+pub(super) fn registry(reference: &RegistryReference, access: &Access) -> Result<Registry, ArtifactError> {
+    Registry::new(RegistryConfig {
+        reference: reference.clone(),
+        plain_http: access.plain_http,
+        egress: access.egress.clone(),
+        route: access.route.clone(),
+        authorization: access.authorization.clone(),
+        identity: access.identity.clone(),
+        ca: access.ca.clone(),
+        timeouts: access.timeouts.clone(),
+        limit: limit_of(access),
+    })
+}
+
+fn limit_of(access: &Access) -> usize {
+    access.transfer_limit.and_then(|limit| usize::try_from(limit).ok()).unwrap_or(DEFAULT_LIMIT)
+}
+
+impl Sources {
+    /// Asks a Helm repository or a registry where these targets are, and takes in what is new.
+    pub(super) async fn ask_for_artifacts(
+        &self,
+        tracker: &Tracker,
+        access: Access,
+        targets: &[SourceTarget],
+    ) -> Result<Answer, Refusal> {
+        match self.try_artifacts(tracker, &access, targets).await {
+            Ok(found) => Ok((access, found)),
+            Err(error) => Err((failure_of_artifact(&error), error.retry_after, Some(access))),
+        }
+    }
+
+    async fn try_artifacts(
+        &self,
+        tracker: &Tracker,
+        access: &Access,
+        targets: &[SourceTarget],
+    ) -> Result<BTreeMap<SourceTarget, TargetState>, ArtifactError> {
+        let known = {
+            let state = lock(&tracker.state);
+            state
+                .artifacts
+                .as_ref()
+                .filter(|(fingerprint, _)| *fingerprint == access.fingerprint)
+                .map(|(_, side)| side.clone())
+        };
+        let side = match known {
+            Some(side) => side,
+            None => {
+                let Some(side) = ArtifactSide::new(&tracker.url, access)? else { return Ok(BTreeMap::new()) };
+                lock(&tracker.state).artifacts = Some((access.fingerprint, side.clone()));
+                side
+            }
+        };
+        let held = held(&tracker.store).await?;
+        let mut found = BTreeMap::new();
+        match side {
+            ArtifactSide::Helm(repository) => {
+                let SourceLocation::Helm { url, .. } = &tracker.url else { return Ok(found) };
+                let chart_of = |target: &SourceTarget| match target {
+                    SourceTarget::Chart { chart, .. } => Some(chart.clone()),
+                    SourceTarget::Git(_) | SourceTarget::Artifact { .. } => None,
+                };
+                let charts: BTreeSet<String> = targets.iter().filter_map(chart_of).collect();
+                let index = repository.index(&charts).await?;
+                for target in targets {
+                    let done = self.chart(tracker, url, &repository, &index, &held, target).await;
+                    // What is wrong with one chart is nobody else's trouble.
+                    let state = done.unwrap_or_else(|error| TargetState {
+                        failure: Some(failure_of_artifact(&error)),
+                        ..TargetState::default()
+                    });
+                    found.insert(target.clone(), state);
+                }
+            }
+            ArtifactSide::Registry(registry) => {
+                for target in targets {
+                    let state = match self.artifact(tracker, &registry, &held, target).await {
+                        Ok(state) => state,
+                        Err(error) if is_about_one_target(error.reason) => {
+                            TargetState { failure: Some(failure_of_artifact(&error)), ..TargetState::default() }
+                        }
+                        Err(error) => return Err(error),
+                    };
+                    found.insert(target.clone(), state);
+                }
+            }
+        }
+        self.record_tips(tracker, &found).await?;
+        Ok(found)
+    }
+
+    async fn chart(
+        &self,
+        tracker: &Tracker,
+        url: &HelmRepositoryUrl,
+        repository: &HelmRepository,
+        index: &Index,
+        held: &BTreeMap<String, Revision>,
+        target: &SourceTarget,
+    ) -> Result<TargetState, ArtifactError> {
+        let SourceTarget::Chart { chart, version, pass_credentials } = target else {
+            return Ok(TargetState::default());
+        };
+        let entry = choose_chart(index, url, chart, version)?;
+        let note = note_of_chart(chart, entry);
+        if let Some(revision) = held.get(&note.origin) {
+            return Ok(TargetState { revision: Some(revision.clone()), ..TargetState::default() });
+        }
+        let bytes = self.download_chart(repository, url, chart, entry, *pass_credentials).await?;
+        info!(chart, version = entry.version, bytes = bytes.len(), "fetched");
+        let about = format!("{url}: chart `{chart}` version {}", entry.version);
+        let revision =
+            take_in(&tracker.store, bytes, Layout::Chart, note).await.map_err(|error| error.about(&about))?;
+        Ok(TargetState { revision: Some(revision), ..TargetState::default() })
+    }
+
+    /// Downloads a chart's archive: from the repository's own host with its access, from another host by that host's rules.
+    pub(super) async fn download_chart(
+        &self,
+        repository: &HelmRepository,
+        url: &HelmRepositoryUrl,
+        chart: &str,
+        entry: &ChartEntry,
+        pass_credentials: bool,
+    ) -> Result<Vec<u8>, ArtifactError> {
+        let place = repository.place(chart, entry)?;
+        if place.own || pass_credentials {
+            return repository.download(&place, entry).await;
+        }
+        let about = format!("{url}: chart `{chart}` version {}", entry.version);
+        let elsewhere = HelmRepositoryUrl::parse(place.url.as_str())
+            .or_else(|_| HelmRepositoryUrl::parse(&place.url.origin().ascii_serialization()))
+            .map_err(|error| ArtifactError::new(Reason::ArtifactInvalid, format!("{about}: its URL: {error}")))?;
+        let access = self.access.access(&SourceLocation::helm(elsewhere)).await.map_err(of_failure)?;
+        let limit = limit_of(&access);
+        let client = HttpClient::new(
+            access.egress,
+            HttpConfig {
+                route: access.route,
+                ca: access.ca,
+                authorization: access.authorization,
+                identity: access.identity,
+                timeouts: access.timeouts,
+                user_agent: None,
+            },
+        );
+        archive(&client, &place.url, entry.digest.as_ref(), limit).await.map_err(|error| error.about(&about))
+    }
+
+    async fn artifact(
+        &self,
+        tracker: &Tracker,
+        registry: &Registry,
+        held: &BTreeMap<String, Revision>,
+        target: &SourceTarget,
+    ) -> Result<TargetState, ArtifactError> {
+        let SourceTarget::Artifact { version, is_chart } = target else { return Ok(TargetState::default()) };
+        let (digest, tag) = resolve(registry, version, *is_chart).await?;
+        let name = match &tag {
+            Some(tag) if *is_chart => version_of_tag(tag),
+            _ => digest.to_string(),
+        };
+        let kind = if *is_chart { "chart" } else { "artifact" };
+        let origin = format!("{kind} {name} {digest}");
+        let reference = tag.map(|tag| format!("refs/tags/{tag}"));
+        if let Some(revision) = held.get(&origin) {
+            return Ok(TargetState { revision: Some(revision.clone()), reference, ..TargetState::default() });
+        }
+        let fetched = fetch_artifact(registry, &digest, *is_chart).await?;
+        info!(%digest, bytes = fetched.bytes.len(), "fetched");
+        let note = ImportNote { name, origin, made: seconds_of(fetched.created.as_deref()) };
+        let about = format!("{}: {digest}", registry.reference());
+        let taken = take_in(&tracker.store, fetched.bytes, fetched.layout, note).await;
+        let revision = taken.map_err(|error| error.about(&about))?;
+        Ok(TargetState { revision: Some(revision), reference, ..TargetState::default() })
+    }
+}
+
+/// The digest that a version, range, tag or digest means now, and the tag that gave it.
+pub(super) async fn resolve(
+    registry: &Registry,
+    version: &str,
+    is_chart: bool,
+) -> Result<(Digest, Option<String>), ArtifactError> {
+    if let Some(digest) = Digest::parse(version).filter(|_| version.starts_with("sha256:")) {
+        return Ok((digest, None));
+    }
+    let tag = match version {
+        "" | "HEAD" if !is_chart => "latest".to_owned(),
+        // A tag may be called like a version that leaves its end open, and then it is that tag.
+        _ if !is_range(version) && !(is_chart && is_open(version)) => tag_of_version(version),
+        _ => {
+            let tags = registry.tags().await?;
+            let versions: Vec<String> = tags.iter().map(|tag| version_of_tag(tag)).collect();
+            let names: Vec<&str> = versions.iter().map(String::as_str).collect();
+            let found = choose_version(version, &names).map(tag_of_version);
+            found.ok_or_else(|| {
+                let greatest = newest_of(&names).map_or_else(
+                    || "none of them is a version".to_owned(),
+                    |newest| format!("the greatest version is `{newest}`"),
+                );
+                ArtifactError::new(
+                    if is_chart { Reason::ChartNotFound } else { Reason::ArtifactNotFound },
+                    format!(
+                        "{}: none of its {} tags lies in the range `{}`; {greatest} (pre-releases count only where the range \
+                         names one)",
+                        registry.reference(),
+                        tags.len(),
+                        if version.is_empty() { "*" } else { version }
+                    ),
+                )
+            })?
+        }
+    };
+    let digest = registry.digest_of(&tag).await?;
+    Ok((digest, Some(tag)))
+}
+
+/// `1` and `1.2`, which mean the greatest version that begins so.
+fn is_open(version: &str) -> bool {
+    let numbers = version.strip_prefix('v').unwrap_or(version);
+    numbers.split('.').count() < 3
+        && numbers.split('.').all(|number| !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit()))
+}
+
+/// The bytes of an artifact, and how they lie.
+pub(super) struct FetchedArtifact {
+    pub(super) bytes: Vec<u8>,
+    pub(super) layout: Layout,
+    pub(super) created: Option<String>,
+}
+
+/// Fetches an artifact by its digest.
+pub(super) async fn fetch_artifact(
+    registry: &Registry,
+    digest: &Digest,
+    is_chart: bool,
+) -> Result<FetchedArtifact, ArtifactError> {
+    let artifact = registry.artifact(digest.as_str()).await?;
+    if is_chart && !artifact.content.is_chart {
+        let message = format!(
+            "{}: {digest} is no Helm chart (its layer is `{}`); for plain manifests leave chart out, and name the whole \
+             repository in repoURL",
+            registry.reference(),
+            artifact.content.layer.media_type
+        );
+        return Err(ArtifactError::new(Reason::ArtifactInvalid, message));
+    }
+    let bytes = registry.blob(&artifact.content.layer).await?;
+    let layout = if artifact.content.is_chart { Layout::Chart } else { Layout::Plain };
+    Ok(FetchedArtifact { bytes, layout, created: artifact.created })
+}
+
+/// What is imported of a version of a chart.
+fn note_of_chart(chart: &str, entry: &ChartEntry) -> ImportNote {
+    let content = match &entry.digest {
+        Some(digest) => digest.to_string(),
+        // Without a digest a changed date or place is all that tells a chart that was published again.
+        None => format!("{} {}", entry.created.as_deref().unwrap_or_default(), entry.urls.join(" ")),
+    };
+    ImportNote {
+        name: entry.version.clone(),
+        origin: format!("chart {chart} {} {content}", entry.version),
+        made: seconds_of(entry.created.as_deref()),
+    }
+}
+
+fn seconds_of(created: Option<&str>) -> i64 {
+    created.and_then(|text| text.parse::<jiff::Timestamp>().ok()).map_or(0, |time| time.as_second().max(0))
+}
+
+async fn held(store: &Arc<Store>) -> Result<BTreeMap<String, Revision>, ArtifactError> {
+    let store = Arc::clone(store);
+    let found = tokio::task::spawn_blocking(move || store.imports()).await;
+    Ok(found.map_err(|_| panicked())??)
+}
+
+/// Unpacks an archive into a store.
+pub(super) async fn take_in(
+    store: &Arc<Store>,
+    bytes: Vec<u8>,
+    layout: Layout,
+    note: ImportNote,
+) -> Result<Revision, ArtifactError> {
+    let store = Arc::clone(store);
+    let done =
+        tokio::task::spawn_blocking(move || import(&store, &bytes, layout, UnpackLimits::default(), &note)).await;
+    done.map_err(|_| panicked())?
+}
+
+fn panicked() -> ArtifactError {
+    ArtifactError::new(Reason::InternalError, "unpacking panicked; see the log")
+}
+
+/// Whether a registry that fails so may still answer for another target.
+fn is_about_one_target(reason: Reason) -> bool {
+    matches!(
+        reason,
+        Reason::ChartNotFound
+            | Reason::ArtifactNotFound
+            | Reason::ArtifactInvalid
+            | Reason::PackTooLarge
+            | Reason::InvalidSpec
+            | Reason::SignatureInvalid
+    )
+}
+
+pub(super) fn failure_of_artifact(error: &ArtifactError) -> Failure {
+    Failure { reason: error.reason, message: error.message.clone() }
+}
+
+fn of_failure(failure: Failure) -> ArtifactError {
+    ArtifactError::new(failure.reason, failure.message)
+}

@@ -66,6 +66,7 @@ impl TreeOptions {
         FetchLimits {
             bytes: self.transfer_mebibytes.map_or(usual.bytes, |mebibytes| mebibytes.saturating_mul(1 << 20)),
             objects: self.objects.unwrap_or(usual.objects),
+            ..usual
         }
     }
 

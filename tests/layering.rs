@@ -152,7 +152,7 @@ const RULES: &[Rule] = &[
             "reconcile::memory",
         ],
     ),
-    rule(TOP, "doctor", &["model", "api", "status", "egress", "git", "live::client", "reconcile"]),
+    rule(TOP, "doctor", &["model", "api", "clock", "settings", "status", "egress", "git", "live::client", "reconcile"]),
     rule(PURE, "doctor::report", &["model", "doctor::advice"]),
     rule(PURE, "doctor::text", &["doctor::report"]),
     rule(PURE, "doctor::advice", &["model"]),

@@ -6,13 +6,13 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use super::credentials::Login;
-use super::egress_objects::EgressObjects;
 use super::objects::Objects;
 use super::location::SourceLocation;
 use super::reading::Reading;
 use super::secrets::Secrets;
+use super::survey::Outward;
 use super::tree_options::TreeOptions;
-use super::ways::WaysOut;
+use super::ways_out::WaysOut;
 use crate::api::{Repository, RepositorySpec, RepositoryTimeouts};
 use crate::artifacts::RegistryReference;
 use crate::clock::Clock;
@@ -77,7 +77,7 @@ impl Access {
 /// Builds accesses from our objects.
 pub struct AccessBuilder {
     repositories: Arc<Objects<Repository>>,
-    objects: EgressObjects,
+    ways_out: WaysOut,
     secrets: Secrets,
     system: SystemRoots,
     clock: Clock,
@@ -87,8 +87,8 @@ pub struct AccessBuilder {
 
 impl AccessBuilder {
     /// A builder over the stores.
-    pub fn new(repositories: Arc<Objects<Repository>>, objects: EgressObjects, secrets: Secrets, clock: Clock) -> Self {
-        Self { repositories, objects, secrets, system: SystemRoots::new(), clock, apps: Mutex::default() }
+    pub fn new(repositories: Arc<Objects<Repository>>, ways_out: WaysOut, secrets: Secrets, clock: Clock) -> Self {
+        Self { repositories, ways_out, secrets, system: SystemRoots::new(), clock, apps: Mutex::default() }
     }
 
     /// Reads these Secrets again next time, and asks anew for the tokens that they stand for.
@@ -127,7 +127,7 @@ impl AccessBuilder {
     pub async fn access(&self, url: impl Into<SourceLocation>) -> Result<Access, Failure> {
         let url = &url.into();
         let covering = covering(url, self.repositories.all())?;
-        let rules = self.objects.rules()?;
+        let rules = self.ways_out.rules()?;
         let spec = covering.as_ref().map(|(_, repository)| &repository.spec);
         let route = override_of(spec);
         let plain_http = spec.is_some_and(|spec| spec.plain_http);
@@ -144,7 +144,7 @@ impl AccessBuilder {
         let timeouts = timeouts(spec);
         let about = format!("{url}\n{route:?}\n{rules:?}\n{timeouts:?}\n{plain_http} {transfer_limit:?}\n");
         let mut reading = Reading::new(&self.secrets, about);
-        let egress = Egress::new(rules, self.objects.access(&mut reading, proxy.as_deref()).await?, self.system.clone());
+        let egress = Egress::new(rules, self.ways_out.access(&mut reading, proxy.as_deref()).await?, self.system.clone());
         let (mut login, mut ca, mut ssh) = (Login::default(), None, None);
         if let Some((name, repository)) = &covering {
             let referrer = format!("Repository `{name}`");
@@ -206,13 +206,14 @@ impl AccessBuilder {
     /// The ways out by themselves, for what no Repository covers.
     ///
     /// # Errors
-    /// When a proxy object or the policy is not valid: then nothing leaves.
-    pub async fn ways_out(&self) -> Result<WaysOut, Failure> {
-        let rules = self.objects.rules()?;
-        let proxies = self.objects.each_access(&mut Reading::new(&self.secrets, String::new())).await;
-        let mut access = self.objects.environment.access.clone();
-        access.extend(proxies.iter().filter_map(|(name, one)| Some((name.clone(), one.as_ref().ok()?.clone()))));
-        Ok(WaysOut { egress: Egress::new(rules, access, self.system.clone()), proxies })
+    /// When an object that says ways out is not valid: then nothing leaves.
+    pub async fn outward(&self) -> Result<Outward, Failure> {
+        let rules = self.ways_out.rules()?;
+        let mut reading = Reading::new(&self.secrets, String::new());
+        let proxies = self.ways_out.access_or_failure(&mut reading).await;
+        let usable = |(name, one): (&String, &Result<_, _>)| Some((name.clone(), one.as_ref().ok().cloned()?));
+        let egress = Egress::new(rules, proxies.iter().filter_map(usable).collect(), self.system.clone());
+        Ok(Outward { egress, proxies })
     }
 
     /// The token of a GitHub App, from the app that holds one where its Secret says what it did before.

@@ -8,7 +8,6 @@ use std::sync::{Arc, Mutex, PoisonError};
 use tracing::{info, warn};
 
 use super::driver::Driver;
-use super::observe::target_of;
 use super::produce::{Pinned, project_name};
 use super::trust::TrustedKeys;
 use crate::api::{AppProjectSpec, Application, ApplicationSource};
@@ -225,7 +224,9 @@ fn look(
 
 /// Projects don't share what was verified: what one accepts, another may not.
 fn record_name(project: &str, source: &ApplicationSource) -> String {
-    format!("verified-{}", Hash64::of_bytes(format!("{project}\n{}", target_of(source)).as_bytes()))
+    let target = source.target_revision.as_deref().unwrap_or_default();
+    let prefix = source.tag_prefix.as_deref().unwrap_or_default();
+    format!("verified-{}", Hash64::of_bytes(format!("{project}\n{prefix}\n{target}").as_bytes()))
 }
 
 fn failure_of(error: &SignatureError) -> Failure {

@@ -65,6 +65,7 @@ impl Sources {
         tracker: &Tracker,
         targets: &[SourceTarget],
     ) -> (BTreeMap<SourceTarget, TargetState>, Option<Duration>) {
+        let _place = self.hosts.enter(&tracker.url.host()).await;
         self.metrics.polled();
         if tracker.asked.swap(false, Ordering::AcqRel) {
             self.access.forget_all_secrets();

@@ -56,9 +56,13 @@ pub mod preflight;
 
 pub mod dependencies;
 
+pub mod verify;
+
 pub mod status;
 
 pub mod reconcile;
+
+pub mod doctor;
 
 pub mod cli;
 pub mod server;

@@ -3,6 +3,7 @@
 use std::process::ExitCode;
 
 use clap::Parser;
+use tidelock::cli::plugin::PluginArguments;
 use tidelock::cli::{self, Arguments, Exit};
 use tidelock::clock::Clock;
 use tidelock::telemetry::Telemetry;
@@ -12,6 +13,16 @@ use tidelock::telemetry::Telemetry;
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
 fn main() -> ExitCode {
+    tidelock::git::bound_memory();
+    if cli::plugin::is_plugin(std::env::args_os().next().as_deref()) {
+        return match cli::plugin::run(PluginArguments::parse()) {
+            Ok(never) => match never {},
+            Err(error) => {
+                complain(&error.into());
+                ExitCode::from(Exit::Error.code())
+            }
+        };
+    }
     let arguments = Arguments::parse();
     let exit = run(arguments).unwrap_or_else(|error| {
         complain(&error);

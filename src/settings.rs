@@ -249,16 +249,28 @@ impl Settings {
         if let Some(path) = &kubeconfig {
             fs::File::open(path).map_err(|source| SettingsError::ReadKubeconfig { path: path.clone(), source })?;
         }
-        let namespace = match namespace {
-            Some(namespace) => namespace,
-            None => pod_namespace(&namespace_file)?,
-        };
-        let namespace = dns_label("namespace", namespace)?;
+        let namespace = namespace_or(namespace, &namespace_file)?;
         let installation = dns_label("installation", installation)?;
         prepare_state(&state)?;
         let state = fs::canonicalize(&state).map_err(|source| SettingsError::CreateState { path: state, source })?;
         Ok(Self { kubeconfig, namespace, state, listen, installation, allow_duplicate_keys, tools, host_name, proxy })
     }
+}
+
+/// The namespace to work in: the one that was given, else the pod's own.
+///
+/// # Errors
+/// When it is not known, or is no name.
+pub fn namespace(given: Option<String>, environment: &Environment) -> Result<String, SettingsError> {
+    namespace_or(given, &environment.namespace_file)
+}
+
+fn namespace_or(given: Option<String>, file: &Path) -> Result<String, SettingsError> {
+    let namespace = match given {
+        Some(namespace) => namespace,
+        None => pod_namespace(file)?,
+    };
+    dns_label("namespace", namespace)
 }
 
 fn pod_namespace(file: &Path) -> Result<String, SettingsError> {

@@ -9,6 +9,7 @@ mod cluster;
 mod condition;
 mod egress_policy;
 mod egress_proxy;
+mod integrity;
 mod inventory;
 mod operation;
 mod project;
@@ -29,6 +30,10 @@ pub use egress_policy::{
     EGRESS_POLICY_NAME, EgressDefault, EgressPolicy, EgressPolicyRule, EgressPolicySpec, EgressPolicyStatus,
 };
 pub use egress_proxy::{EgressProxy, EgressProxySpec, EgressProxyStatus};
+pub use integrity::{
+    CosignIntegrity, GitIntegrity, GitIntegrityPolicy, GpgIntegrity, IntegrityMode, IntegrityRepository, OciIntegrity,
+    OciIntegrityPolicy, SignatureKey, SourceIntegrity, SshIntegrity,
+};
 pub use inventory::{Inventory, InventorySpec};
 pub use operation::{
     InitiatedBy, Operation, SyncOperation, SyncOperationResource, SyncStrategy, SyncStrategyApply, SyncStrategyHook,

@@ -5,7 +5,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::Condition;
+use super::{Condition, SignatureKey, SourceIntegrity};
 use super::schema::free_form_list;
 
 /// What the Applications of a project may do.
@@ -25,6 +25,10 @@ use super::schema::free_form_list;
     printcolumn = r#"{"name":"Age","type":"date","jsonPath":".metadata.creationTimestamp"}"#
 )]
 #[serde(rename_all = "camelCase")]
+#[x_kube(
+    validation = Rule::new("!has(self.signatureKeys) || size(self.signatureKeys) == 0 || !has(self.sourceIntegrity)")
+        .message("signatureKeys and sourceIntegrity can't be set together: put the keys into a policy of sourceIntegrity.git")
+)]
 pub struct AppProjectSpec {
     /// What the project is for.
     #[serde(default, skip_serializing_if = "String::is_empty")]
@@ -63,10 +67,14 @@ pub struct AppProjectSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "super::schema::free_form_object")]
     pub orphaned_resources: Option<Value>,
-    /// Keys that must have signed what is deployed.
+    /// OpenPGP keys, one of which must have signed the commit of every git source, or an annotated tag of it. The older
+    /// form of `sourceIntegrity`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(schema_with = "free_form_list")]
-    pub signature_keys: Vec<Value>,
+    #[schemars(length(max = 64))]
+    pub signature_keys: Vec<SignatureKey>,
+    /// Who must have signed what is deployed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub source_integrity: Option<SourceIntegrity>,
     /// ServiceAccounts to act as, by destination.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(schema_with = "free_form_list")]

@@ -5,7 +5,7 @@
 //! | code | meaning |
 //! |---|---|
 //! | 0 | Done. `diff`: no differences. `health`: everything healthy or suspended. `plan`: a plan was made. |
-//! | 1 | It could not be done; stderr says what, where and what to do. |
+//! | 1 | It could not be done; stderr says what, where and what to do. `doctor`: a destination fails, or an object is not valid. |
 //! | 2 | The arguments are wrong. |
 //! | 3 | Done, and not (yet) as wanted. `diff`: there are differences. `health`: something is progressing or missing, nothing is worse. |
 //! | 4 | `health` only: something is degraded or can't be assessed. |
@@ -17,10 +17,12 @@
 mod controller;
 mod crds;
 mod diff;
+mod doctor;
 mod health;
 mod input;
 mod offline;
 mod plan;
+pub mod plugin;
 mod render;
 mod sources;
 mod yaml;
@@ -37,6 +39,7 @@ use crate::telemetry::LogFormat;
 pub use controller::{ControllerArguments, ControllerError};
 pub use crds::{CrdsArguments, CrdsError, crd_documents};
 pub use diff::DiffArguments;
+pub use doctor::{DoctorArguments, DoctorVerbError};
 pub use health::{HealthArguments, HealthError};
 pub use input::InputError;
 pub use offline::OfflineError;
@@ -48,7 +51,7 @@ pub use sources::SourcesError;
 const EXIT_CODES: &str = "\
 Exit codes:
   0  done; diff: no differences; health: everything healthy or suspended
-  1  it could not be done; stderr says why
+  1  it could not be done; stderr says why; doctor: something fails, as the report says
   2  wrong arguments
   3  diff: there are differences; health: something is progressing or missing
   4  health: something is degraded or can't be assessed";
@@ -75,6 +78,8 @@ pub enum Verb {
     Render(RenderArguments),
     /// Print what a sync would do with a directory: ordered steps, and what each waits for
     Plan(PlanArguments),
+    /// Tell why a destination can't be reached: route, DNS, TCP, proxy, TLS, login, refs, each with what to change
+    Doctor(DoctorArguments),
     /// Print what a sync would change, field by field; the content of Secrets is hidden
     Diff(DiffArguments),
     /// Print the version
@@ -125,6 +130,8 @@ impl Verb {
     pub fn logs(&self) -> Logs {
         match self {
             Self::Controller(arguments) => arguments.logs(),
+            // The report says all that the log would.
+            Self::Doctor(_) => Logs { format: LogFormat::Text, level: "off".to_owned() },
             Self::Crds(_) | Self::Health(_) | Self::Render(_) | Self::Plan(_) | Self::Diff(_) | Self::Version => {
                 Logs { format: LogFormat::Text, level: "warn".to_owned() }
             }
@@ -134,7 +141,7 @@ impl Verb {
     /// Whether this verb reads credentials, so that its memory must be kept from others.
     pub const fn handles_secrets(&self) -> bool {
         match self {
-            Self::Controller(_) => true,
+            Self::Controller(_) | Self::Doctor(_) => true,
             Self::Crds(_) | Self::Health(_) | Self::Render(_) | Self::Plan(_) | Self::Diff(_) | Self::Version => false,
         }
     }
@@ -146,6 +153,9 @@ pub enum CliError {
     /// `crds`.
     #[error(transparent)]
     Crds(#[from] CrdsError),
+    /// `doctor`.
+    #[error(transparent)]
+    Doctor(#[from] DoctorVerbError),
     /// `health`.
     #[error(transparent)]
     Health(#[from] HealthError),
@@ -170,6 +180,7 @@ pub async fn run(verb: Verb, clock: Clock, dropped_log_lines: Counter) -> Result
             Ok(if ended.is_ok() { Exit::Success } else { Exit::Error })
         }
         Verb::Crds(arguments) => crds::run(&arguments, &mut output).map_err(CliError::from),
+        Verb::Doctor(arguments) => Box::pin(doctor::run(arguments, &clock, &mut output)).await.map_err(CliError::from),
         Verb::Health(arguments) => health::run(&arguments, &clock, &mut output).map_err(CliError::from),
         Verb::Render(arguments) => render::run(&arguments, &mut output).map_err(CliError::from),
         Verb::Plan(arguments) => plan::run(&arguments, &clock, &mut output).map_err(CliError::from),
@@ -194,10 +205,11 @@ fn is_closed_pipe(error: &CliError) -> bool {
     match error {
         CliError::Write(error)
         | CliError::Crds(CrdsError::Print(error))
+        | CliError::Doctor(DoctorVerbError::Print(error))
         | CliError::Health(HealthError::Print(error))
         | CliError::Render(RenderVerbError::Print(error))
         | CliError::Offline(OfflineError::Print(error)) => error.kind() == io::ErrorKind::BrokenPipe,
-        CliError::Crds(_) | CliError::Health(_) | CliError::Render(_) | CliError::Offline(_) => false,
+        CliError::Crds(_) | CliError::Doctor(_) | CliError::Health(_) | CliError::Render(_) | CliError::Offline(_) => false,
     }
 }
 

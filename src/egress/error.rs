@@ -59,6 +59,8 @@ pub struct EgressError {
     pub phase: Phase,
     /// `direct`, or `proxy corporate (10.0.0.1:3128)`.
     pub route: String,
+    /// The route as metrics name it: `direct`, `proxy:corporate`, or `none` where the rules gave none.
+    pub route_label: String,
     /// The rule that chose the route.
     pub rule: String,
     /// `host:port` of the destination.
@@ -82,6 +84,7 @@ impl Place {
             reason,
             phase,
             route: self.decision.route.to_string(),
+            route_label: self.decision.route.label(),
             rule: self.decision.rule.clone(),
             host: self.host.clone(),
             message: message.into(),
@@ -102,11 +105,17 @@ impl EgressError {
             reason,
             phase: Phase::Route,
             route: "none".to_owned(),
+            route_label: "none".to_owned(),
             rule: error.rule(),
             host,
             message: error.to_string(),
             retry_after: None,
         }
+    }
+
+    /// The target names no host.
+    pub(super) fn no_host(target: &str) -> Self {
+        Self::no_route(target.to_owned(), &RuleError::NotHttp(target.to_owned()))
     }
 
     pub(super) fn after(mut self, retry_after: Option<Duration>) -> Self {

@@ -8,7 +8,6 @@ use http::header::{AUTHORIZATION, HOST, HeaderName, LOCATION, PROXY_AUTHENTICATE
 use http::{HeaderMap, HeaderValue, Method, Request, Response};
 use http_body_util::Full;
 use hyper::body::Incoming;
-use hyper_util::rt::TokioIo;
 use tokio::time::timeout;
 use url::Url;
 
@@ -171,7 +170,7 @@ impl HttpClient {
         self.send(Method::POST, url, headers, body, with_credentials).await
     }
 
-    fn place(&self, url: &Url) -> Result<Place, EgressError> {
+    pub(super) fn place(&self, url: &Url) -> Result<Place, EgressError> {
         let target = Destination::of_url(url).map_err(|error| EgressError::no_route(authority(url), &error))?;
         self.egress.place(&target, &self.config.route)
     }
@@ -192,7 +191,7 @@ impl HttpClient {
             let request = self.request(&method, url, headers, body.clone(), with_credentials, &place)?;
             let ready = timeout(Duration::from_secs(1), sender.ready()).await;
             if matches!(ready, Ok(Ok(()))) {
-                match timeout(self.config.timeouts.first_byte, sender.send_request(request)).await {
+                match timeout(self.config.timeouts.first_byte, sender.send(request)).await {
                     Ok(Ok(answer)) => return self.judge(url, answer, place, key, sender).await,
                     Ok(Err(error)) => tracing::debug!(%error, host = place.host, "an idle connection was dead"),
                     Err(_) => return Err(self.silent(&place)),
@@ -202,14 +201,9 @@ impl HttpClient {
         let target = Destination::of_url(url).map_err(|error| EgressError::no_route(place.host.clone(), &error))?;
         let stream = self.connector.open(&target, &place).await?;
         let broken = |error: &hyper::Error| broken_head(error, &place);
-        let (mut sender, connection) =
-            hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(|error| broken(&error))?;
-        tokio::spawn(async move {
-            // What goes wrong on the connection reaches whoever waits for an answer on it.
-            let _ = connection.await;
-        });
+        let mut sender = Sender::on(stream).await.map_err(|error| broken(&error))?;
         let request = self.request(&method, url, headers, body, with_credentials, &place)?;
-        match timeout(self.config.timeouts.first_byte, sender.send_request(request)).await {
+        match timeout(self.config.timeouts.first_byte, sender.send(request)).await {
             Ok(Ok(answer)) => self.judge(url, answer, place, key, sender).await,
             Ok(Err(error)) => Err(broken(&error)),
             Err(_) => Err(self.silent(&place)),
@@ -307,8 +301,9 @@ impl HttpClient {
         }
         let own_page = by_squid || (forwarded && response.is_html());
         let reason = match status {
-            502..=504 if own_page => Reason::ProxyUpstreamFailed,
+            500 | 502..=504 if own_page => Reason::ProxyUpstreamFailed,
             403 if own_page && forwarded => Reason::ProxyForbidden,
+            400..500 if by_squid && forwarded => Reason::ProxyForbidden,
             400.. if by_squid && !forwarded => Reason::BlockedByProxy,
             _ => return Ok(response),
         };
@@ -351,3 +346,7 @@ fn same_origin(left: &Url, right: &Url) -> bool {
 #[cfg(test)]
 #[path = "http_tests.rs"]
 mod tests;
+
+#[cfg(test)]
+#[path = "misbehaviour_tests.rs"]
+mod misbehaviour_tests;

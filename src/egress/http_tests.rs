@@ -4,8 +4,8 @@ use tokio::io::AsyncWriteExt as _;
 
 use super::*;
 use crate::egress::stream::Stream;
-use crate::egress::testing::{Authority, ProxyBehaviour, TestProxy, be_silent, read_head, serve};
-use crate::egress::{Phase, SystemRoots};
+use crate::egress::testing::{Authority, ProxyBehaviour, TestProxy, be_silent, mirror, read_head, serve};
+use crate::egress::{EgressRules, EnvironmentProxies, Phase, SystemRoots};
 use crate::egress::{ProxyScheme, ProxyUrl};
 
 fn quick() -> Timeouts {
@@ -30,15 +30,6 @@ async fn get(client: &HttpClient, at: &Url) -> Result<String, EgressError> {
     let mut answer = client.get(at, &HeaderMap::new()).await?;
     let body = answer.read_all(1 << 20).await?.unwrap();
     Ok(format!("{} {}", answer.status.as_u16(), String::from_utf8(body).unwrap()))
-}
-
-/// Answers every request with what it saw: target, host and credentials.
-async fn mirror(mut stream: Stream) {
-    while let Some(head) = read_head(&mut stream).await {
-        let body = format!("{} {} [{}]", head.target, head.header("host"), head.header("authorization"));
-        let text = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{body}", body.len());
-        stream.write_all(text.as_bytes()).await.unwrap();
-    }
 }
 
 /// Says the same to every request, and closes.
@@ -86,7 +77,7 @@ async fn a_connection_is_reused_and_a_dead_one_is_replaced() {
 }
 
 #[tokio::test]
-async fn https_goes_through_a_tunnel_with_credentials_sent_at_once() {
+async fn airgap_09_https_goes_through_a_tunnel_with_credentials_sent_at_once() {
     let authority = Authority::new("Test CA");
     let server = serve(Some(authority.acceptor("git.corp.test")), mirror).await;
     let behaviour = ProxyBehaviour { credentials: Some("me:s3cr@t:/#%é".to_owned()), ..ProxyBehaviour::default() };
@@ -101,7 +92,7 @@ async fn https_goes_through_a_tunnel_with_credentials_sent_at_once() {
 }
 
 #[tokio::test]
-async fn plain_http_goes_to_the_proxy_in_absolute_form() {
+async fn airgap_15_plain_http_goes_to_the_proxy_in_absolute_form() {
     let server = serve(None, mirror).await;
     let behaviour = ProxyBehaviour { credentials: Some("me:pw".to_owned()), ..ProxyBehaviour::default() };
     let proxy = TestProxy::start(server, behaviour).await;
@@ -116,7 +107,7 @@ async fn plain_http_goes_to_the_proxy_in_absolute_form() {
 }
 
 #[tokio::test]
-async fn tls_can_be_spoken_to_the_proxy_too() {
+async fn airgap_12_tls_can_be_spoken_to_the_proxy_by_its_own_authority() {
     let (inner, outer) = (Authority::new("Inner CA"), Authority::new("Outer CA"));
     let server = serve(Some(inner.acceptor("git.corp.test")), mirror).await;
     let proxy = TestProxy::start_with(Some(outer.acceptor("localhost")), server, ProxyBehaviour::default()).await;
@@ -134,7 +125,7 @@ async fn tls_can_be_spoken_to_the_proxy_too() {
 }
 
 #[tokio::test]
-async fn an_unknown_authority_is_shown_with_issuer_and_fingerprint() {
+async fn airgap_13_an_unknown_authority_is_shown_with_issuer_and_fingerprint() {
     let (right, wrong) = (Authority::new("Right CA"), Authority::new("Interceptor CA"));
     let server = serve(Some(wrong.acceptor("git.corp.test")), mirror).await;
     let proxy = TestProxy::start(server, ProxyBehaviour::default()).await;
@@ -161,55 +152,7 @@ async fn an_unknown_authority_is_shown_with_issuer_and_fingerprint() {
 }
 
 #[tokio::test]
-async fn what_a_proxy_says_to_connect_becomes_its_own_reason() {
-    let table = [
-        (
-            "HTTP/1.1 407 No\r\nProxy-Authenticate: NTLM\r\nProxy-Authenticate: Negotiate\r\n\r\n",
-            Reason::ProxyAuthRequired,
-            "only NTLM, Negotiate",
-        ),
-        (
-            "HTTP/1.1 407 No\r\nProxy-Authenticate: Basic realm=x\r\n\r\n",
-            Reason::ProxyAuthRequired,
-            "refused the user name or password",
-        ),
-        (
-            "HTTP/1.1 403 Forbidden\r\nContent-Length: 30\r\n\r\n<h1>Not on\nthe list</h1>",
-            Reason::ProxyForbidden,
-            "\"Not on the list\"",
-        ),
-        ("HTTP/1.0 502 Bad Gateway\r\nRetry-After: 7\r\n\r\n", Reason::ProxyUpstreamFailed, "502 Bad Gateway"),
-        ("HTTP/1.1 503 Busy\r\nRetry-After: 7\r\n\r\n", Reason::ProxyUpstreamFailed, "503 Busy"),
-        ("\x05\x00 socks\r\n", Reason::ProxyUnreachable, "not an HTTP proxy"),
-        ("HTTP/1.1 200 OK\r\nX-Trunc", Reason::ProxyUnreachable, "closed the connection"),
-        ("", Reason::ProxyUnreachable, "closed the connection"),
-    ];
-    for (answer, reason, part) in table {
-        let behaviour = ProxyBehaviour { answer: Some(answer.to_owned()), ..ProxyBehaviour::default() };
-        let proxy = TestProxy::start(NOWHERE, behaviour).await;
-        let client = HttpClient::new(proxy.egress(Some(("user", "canary")), None), HttpConfig::default());
-        let error = get(&client, &url("https://git.corp.test/")).await.unwrap_err();
-        assert_eq!((error.reason, error.phase), (reason, Phase::Connect), "{answer:?}");
-        let text = error.to_string();
-        assert!(text.contains(part) && text.contains("git.corp.test:443") && !text.contains("canary"), "{text}");
-        let retry_after = answer.contains("Retry-After").then(|| Duration::from_secs(7));
-        assert_eq!(error.retry_after, retry_after);
-    }
-}
-
-#[tokio::test]
-async fn headers_without_end_from_a_proxy_are_not_read_for_ever() {
-    let endless = format!("HTTP/1.1 200 OK\r\nX: {}\r\n\r\n", "a".repeat(20_000));
-    let behaviour = ProxyBehaviour { answer: Some(endless), ..ProxyBehaviour::default() };
-    let proxy = TestProxy::start(NOWHERE, behaviour).await;
-    let client = HttpClient::new(proxy.egress(None, None), HttpConfig::default());
-    let error = get(&client, &url("https://git.corp.test/")).await.unwrap_err();
-    assert_eq!(error.reason, Reason::ProxyUnreachable);
-    assert!(error.message.contains("16384 bytes of headers"), "{error}");
-}
-
-#[tokio::test]
-async fn each_phase_times_out_alone_and_names_itself() {
+async fn airgap_18_each_phase_times_out_alone_and_names_itself() {
     let silent = serve(None, be_silent).await;
     let stalls = serve(None, |mut stream| async move {
         let _ = read_head(&mut stream).await;
@@ -278,7 +221,7 @@ async fn a_cut_answer_says_how_much_came() {
 }
 
 #[tokio::test]
-async fn redirects_are_followed_without_credentials_for_others() {
+async fn airgap_25_redirects_are_followed_without_credentials_for_others() {
     let other = serve(None, mirror).await;
     let server = serve(None, move |mut stream| async move {
         while let Some(head) = read_head(&mut stream).await {
@@ -311,7 +254,7 @@ async fn redirects_are_followed_without_credentials_for_others() {
 }
 
 #[tokio::test]
-async fn a_redirect_from_https_to_http_is_refused() {
+async fn airgap_25_a_redirect_from_https_to_http_is_refused() {
     let authority = Authority::new("Test CA");
     let down = says("HTTP/1.1 302 Found\r\nLocation: http://localhost/\r\nContent-Length: 0\r\n\r\n");
     let server = serve(Some(authority.acceptor("localhost")), down).await;
@@ -343,4 +286,106 @@ async fn a_page_that_a_proxy_gives_in_place_of_the_server_is_known_for_it() {
         assert_eq!(error.reason, reason, "{scheme} {status}");
         assert!(error.message.contains("\"sorry"), "{error}");
     }
+}
+
+#[tokio::test]
+async fn airgap_14_an_authority_given_for_one_repository_is_not_trusted_for_another() {
+    let (one, two) = (Authority::new("One"), Authority::new("Two"));
+    let server = serve(Some(one.acceptor("localhost")), mirror).await;
+    let at = url(format!("https://localhost:{}/", server.port()));
+    let egress = Egress::direct(SystemRoots::none());
+    let client = |authority: &Authority| {
+        let settings = HttpConfig { ca: Some(authority.bundle()), ..HttpConfig::default() };
+        HttpClient::new(egress.clone(), settings)
+    };
+    // Both clients share the egress layer, before and after the first has succeeded.
+    for _ in 0..2 {
+        assert_eq!(get(&client(&two), &at).await.unwrap_err().reason, Reason::TlsUntrusted);
+        assert!(get(&client(&one), &at).await.is_ok());
+    }
+}
+
+#[tokio::test]
+async fn airgap_25_rules_are_asked_again_at_each_hop() {
+    let authority = Authority::new("Test CA");
+    let inside =
+        serve(Some(authority.acceptor("git.corp.test")), says("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")).await;
+    let proxy = TestProxy::start(inside, ProxyBehaviour::default()).await;
+    // A direct server leads to a host that only the proxy reaches, and on to one that no rule lets out.
+    let server = serve(None, |mut stream| async move {
+        while let Some(head) = read_head(&mut stream).await {
+            let to = if head.target == "/in" { "https://git.corp.test/x" } else { "https://blocked.test/" };
+            let text = format!("HTTP/1.1 302 Found\r\nLocation: {to}\r\nContent-Length: 0\r\n\r\n");
+            stream.write_all(text.as_bytes()).await.unwrap();
+        }
+    })
+    .await;
+    let mut rules = proxy.egress(None, None).rules().clone();
+    rules.policy.otherwise = crate::egress::Otherwise::Deny;
+    let egress = Egress::new(rules, std::collections::BTreeMap::new(), SystemRoots::none());
+    let client = HttpClient::new(egress, HttpConfig { ca: Some(authority.bundle()), ..HttpConfig::default() });
+    assert_eq!(get(&client, &url(format!("http://{server}/in"))).await.unwrap(), "200 ok");
+    assert_eq!(proxy.seen(), ["CONNECT git.corp.test:443"]);
+    let error = get(&client, &url(format!("http://{server}/out"))).await.unwrap_err();
+    assert_eq!(
+        (error.reason, error.phase, error.host.as_str()),
+        (Reason::EgressDenied, Phase::Route, "blocked.test:443")
+    );
+    assert!(error.message.contains("the EgressPolicy's default is Deny"), "{error}");
+}
+
+#[tokio::test]
+async fn airgap_08_a_malformed_proxy_value_stops_the_connection_before_dns_and_dial() {
+    let variables = [("https_proxy".to_owned(), "http://u:canary@b@127.0.0.1:1".into())].into();
+    let rules =
+        EgressRules { environment: Some(EnvironmentProxies::read(&variables).proxies), ..EgressRules::default() };
+    let egress = Egress::new(rules, std::collections::BTreeMap::new(), SystemRoots::none());
+    let client = HttpClient::new(egress.clone(), HttpConfig::default());
+    let at = url("https://git.corp.test/");
+    let error = get(&client, &at).await.unwrap_err();
+    assert_eq!((error.reason, error.phase, error.route.as_str()), (Reason::EgressDenied, Phase::Route, "none"));
+    assert!(error.message.contains("https_proxy") && !error.to_string().contains("canary"), "{error}");
+    // No step comes after the route: no name is resolved, nothing is dialled.
+    let target = Destination::of_url(&at).unwrap();
+    let steps = egress.probe(&target, &Override::None, None, None, &Timeouts::default()).await;
+    assert_eq!(steps.iter().map(|step| step.phase).collect::<Vec<_>>(), [Phase::Route]);
+    // Objects that say how they leave do not need the variable.
+    let steps = egress.probe(&target, &Override::Direct, None, None, &quick()).await;
+    assert!(steps[0].outcome.is_ok());
+}
+
+#[tokio::test]
+async fn airgap_07_new_credentials_of_a_proxy_count_at_once() {
+    let server = serve(None, mirror).await;
+    let behaviour = ProxyBehaviour { credentials: Some("me:new".to_owned()), ..ProxyBehaviour::default() };
+    let proxy = TestProxy::start(server, behaviour).await;
+    let with = |password: &str| HttpClient::new(proxy.egress(Some(("me", password)), None), HttpConfig::default());
+    let at = url("http://git.corp.test/");
+    assert_eq!(get(&with("old"), &at).await.unwrap_err().reason, Reason::ProxyAuthRequired);
+    assert!(get(&with("new"), &at).await.is_ok());
+}
+
+#[tokio::test]
+async fn every_connection_is_told_to_the_observer_by_route_and_outcome() {
+    let server = serve(None, mirror).await;
+    let proxy = TestProxy::start(server, ProxyBehaviour::default()).await;
+    let told: Arc<std::sync::Mutex<Vec<String>>> = Arc::default();
+    let sink = Arc::clone(&told);
+    let egress = proxy.egress(None, None).observed(Arc::new(move |route, failure| {
+        let outcome = failure.map_or("ok", Reason::as_str);
+        sink.lock().unwrap().push(format!("{route} {outcome}"));
+    }));
+    let client = HttpClient::new(egress.clone(), HttpConfig::default());
+    let at = url("http://git.corp.test/");
+    // Two requests on one connection count once.
+    for _ in 0..2 {
+        let answer = client.get(&at, &HeaderMap::new()).await.unwrap();
+        assert_eq!(answer.route_label(), "proxy:corporate");
+        let mut answer = answer;
+        answer.read_all(1 << 20).await.unwrap();
+    }
+    assert!(get(&client, &url(format!("http://{NOWHERE}/"))).await.is_err());
+    let missing = Override::Proxy("gone".to_owned());
+    assert!(egress.open(&Destination::tcp("x.test", 22), &missing, &quick()).await.is_err());
+    assert_eq!(*told.lock().unwrap(), ["proxy:corporate ok", "direct ConnectFailed", "none ReferenceNotFound"]);
 }

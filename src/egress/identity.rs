@@ -72,3 +72,7 @@ impl fmt::Debug for ClientIdentity {
         write!(formatter, "ClientIdentity({} certificates)", self.chain.len())
     }
 }
+
+#[cfg(test)]
+#[path = "identity_tests.rs"]
+mod tests;

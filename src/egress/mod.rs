@@ -12,6 +12,7 @@
 
 mod aws;
 mod connect;
+mod connector;
 mod credentials;
 mod destination;
 mod dial;
@@ -43,6 +44,7 @@ use crate::model::Reason;
 
 use error::Place;
 
+pub use connector::{Carrier, Limited, LimitedError, UriConnector};
 pub use credentials::{Authorization, BasicCredentials, CredentialsError};
 pub use destination::{Destination, Protocol};
 pub use environment::{EnvironmentProxies, EnvironmentReading};
@@ -153,3 +155,6 @@ impl Egress {
         &self.inner.system
     }
 }
+
+#[cfg(test)]
+mod bypass_table_tests;

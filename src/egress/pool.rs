@@ -4,9 +4,15 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
+use http::{Request, Response};
 use http_body_util::Full;
+use hyper::body::Incoming;
 use hyper::client::conn::http1::SendRequest;
+use hyper_util::rt::TokioIo;
 use tokio::time::Instant;
+use tokio_util::task::AbortOnDropHandle;
+
+use super::stream::Stream;
 
 /// How long an unused connection is kept: longer than the usual poll interval of 60 s with its jitter, shorter than
 /// what most proxies and load balancers allow. One that was closed meanwhile costs nothing but a new dial.
@@ -22,7 +28,36 @@ pub(super) struct Key {
     pub route: String,
 }
 
-pub(super) type Sender = SendRequest<Full<Bytes>>;
+/// An open connection. Its task ends with this value, so that a connection that nobody uses any more is closed at once, and not
+/// when the other side pleases.
+pub(super) struct Sender {
+    requests: SendRequest<Full<Bytes>>,
+    _task: AbortOnDropHandle<()>,
+}
+
+impl Sender {
+    /// Speaks HTTP/1.1 on a stream.
+    pub(super) async fn on(stream: Stream) -> hyper::Result<Self> {
+        let (requests, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
+        let task = tokio::spawn(async move {
+            // What goes wrong on the connection reaches whoever waits for an answer on it.
+            let _ = connection.await;
+        });
+        Ok(Self { requests, _task: AbortOnDropHandle::new(task) })
+    }
+
+    pub(super) async fn ready(&mut self) -> hyper::Result<()> {
+        self.requests.ready().await
+    }
+
+    pub(super) async fn send(&mut self, request: Request<Full<Bytes>>) -> hyper::Result<Response<Incoming>> {
+        self.requests.send_request(request).await
+    }
+
+    fn is_closed(&self) -> bool {
+        self.requests.is_closed()
+    }
+}
 
 #[derive(Default)]
 pub(super) struct Pool {

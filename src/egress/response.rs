@@ -96,6 +96,11 @@ impl HttpResponse {
         plain_text(&start, 200)
     }
 
+    /// The route that it came by, as metrics name it: `direct` or `proxy:NAME`.
+    pub fn route_label(&self) -> String {
+        self.place.decision.route.label()
+    }
+
     /// `Content-Type` without parameters, in lower case.
     pub fn content_type(&self) -> String {
         let value = self.headers.get(http::header::CONTENT_TYPE).and_then(|value| value.to_str().ok());

@@ -54,6 +54,10 @@ impl Connector {
         place: &Place,
     ) -> Result<(Stream, ProbeDetails), EgressError> {
         let who = peer.as_str();
+        let hint = match peer {
+            Peer::Proxy => "; does the proxy's url really begin with https://?",
+            Peer::Server => "",
+        };
         let failed = |message: String| {
             let reason = match peer {
                 Peer::Proxy => Reason::ProxyUnreachable,
@@ -78,7 +82,8 @@ impl Connector {
                 Ok((Box::new(attempt.watch(stream)), details))
             }
             Err(_) => {
-                Err(failed(format!("{who} did not finish the TLS handshake within {}", seconds(self.timeouts.tls))))
+                let limit = seconds(self.timeouts.tls);
+                Err(failed(format!("{who} did not finish the TLS handshake within {limit}{hint}")))
             }
             Ok(Err(error)) => Err(match explain(&error, &attempt) {
                 Failure::Trust(text) => {
@@ -86,13 +91,7 @@ impl Connector {
                     place.error(reason, Phase::Tls, format!("the certificate of {who} is not trusted: {text}; {hint}"))
                 }
                 Failure::Rejected(rejected) => rejected.at(place),
-                Failure::Other(text) => {
-                    let hint = match peer {
-                        Peer::Proxy => "; does the proxy's url really begin with https://?",
-                        Peer::Server => "",
-                    };
-                    failed(format!("TLS with {who} failed: {text}{hint}"))
-                }
+                Failure::Other(text) => failed(format!("TLS with {who} failed: {text}{hint}")),
             }),
         }
     }

@@ -41,21 +41,28 @@ impl Authority {
         CaBundle::parse(self.pem.as_bytes()).unwrap()
     }
 
+    /// TLS for a server of this name.
+    pub fn acceptor(&self, host: &str) -> TlsAcceptor {
+        self.acceptor_for(&[host], None)
+    }
+
+    /// TLS for a server of this name that wants a client certificate of an authority.
+    pub fn acceptor_wanting(&self, host: &str, clients: &Self) -> TlsAcceptor {
+        self.acceptor_for(&[host], Some(clients))
+    }
+
     /// TLS for a server of these names, which lets only clients of an authority in if one is given.
     pub fn acceptor_for(&self, hosts: &[&str], clients: Option<&Self>) -> TlsAcceptor {
-        let params = CertificateParams::new(hosts.iter().map(|host| (*host).to_owned()).collect::<Vec<_>>()).unwrap();
-        let key = KeyPair::generate().unwrap();
-        let leaf = params.signed_by(&key, &self.issuer).unwrap();
+        let (leaf, key) = self.sign(hosts);
         let provider = Arc::new(rustls::crypto::ring::default_provider());
-        let builder = ServerConfig::builder_with_provider(Arc::clone(&provider)).with_safe_default_protocol_versions().unwrap();
+        let builder =
+            ServerConfig::builder_with_provider(Arc::clone(&provider)).with_safe_default_protocol_versions().unwrap();
         let builder = match clients {
             None => builder.with_no_client_auth(),
             Some(clients) => {
-                use rustls::pki_types::pem::PemObject as _;
-                let mut roots = rustls::RootCertStore::empty();
-                roots.add(rustls::pki_types::CertificateDer::from_pem_slice(clients.pem.as_bytes()).unwrap()).unwrap();
-                let verifier =
-                    rustls::server::WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider).build().unwrap();
+                let mut roots = RootCertStore::empty();
+                roots.add(CertificateDer::from_pem_slice(clients.pem.as_bytes()).unwrap()).unwrap();
+                let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider).build().unwrap();
                 builder.with_client_cert_verifier(verifier)
             }
         };
@@ -64,55 +71,15 @@ impl Authority {
     }
 
     /// A client certificate of this authority.
-    pub fn identity(&self, name: &str) -> super::ClientIdentity {
-        let mut params = CertificateParams::new(vec![name.to_owned()]).unwrap();
-        params.extended_key_usages.push(rcgen::ExtendedKeyUsagePurpose::ClientAuth);
-        let key = KeyPair::generate().unwrap();
-        let leaf = params.signed_by(&key, &self.issuer).unwrap();
-        super::ClientIdentity::parse(leaf.pem().as_bytes(), key.serialize_pem().as_bytes()).unwrap()
-    }
-
-    /// TLS for a server of this name.
-    pub fn acceptor(&self, host: &str) -> TlsAcceptor {
-        self.acceptor_with(host, None)
-    }
-
-    /// TLS for a server of this name that wants a client certificate of an authority.
-    pub fn acceptor_wanting(&self, host: &str, clients: &Self) -> TlsAcceptor {
-        self.acceptor_with(host, Some(clients))
-    }
-
-    fn acceptor_with(&self, host: &str, clients: Option<&Self>) -> TlsAcceptor {
-        let (leaf, key) = self.sign(host);
-        let provider = Arc::new(rustls::crypto::ring::default_provider());
-        let builder =
-            ServerConfig::builder_with_provider(Arc::clone(&provider)).with_safe_default_protocol_versions().unwrap();
-        let builder = match clients {
-            None => builder.with_no_client_auth(),
-            Some(clients) => {
-                let mut roots = RootCertStore::empty();
-                roots.add_parsable_certificates(
-                    CertificateDer::pem_slice_iter(clients.pem.as_bytes()).map(Result::unwrap),
-                );
-                let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider).build().unwrap();
-                builder.with_client_cert_verifier(verifier)
-            }
-        };
-        let config = builder
-            .with_single_cert(vec![leaf.der().clone()], PrivateKeyDer::Pkcs8(key.serialize_der().into()))
-            .unwrap();
-        TlsAcceptor::from(Arc::new(config))
-    }
-
-    /// A client certificate.
     pub fn identity(&self, name: &str) -> ClientIdentity {
-        let (leaf, key) = self.sign(name);
+        let (leaf, key) = self.sign(&[name]);
         ClientIdentity::parse(leaf.pem().as_bytes(), key.serialize_pem().as_bytes()).unwrap()
     }
 
-    fn sign(&self, name: &str) -> (Certificate, KeyPair) {
-        let mut params = CertificateParams::new(vec![name.to_owned()]).unwrap();
-        params.distinguished_name.push(DnType::CommonName, name);
+    fn sign(&self, names: &[&str]) -> (Certificate, KeyPair) {
+        let mut params =
+            CertificateParams::new(names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>()).unwrap();
+        params.distinguished_name.push(DnType::CommonName, names[0]);
         let key = KeyPair::generate().unwrap();
         let leaf = params.signed_by(&key, &self.issuer).unwrap();
         (leaf, key)
@@ -175,6 +142,15 @@ pub async fn read_head(stream: &mut Stream) -> Option<Head> {
     Some(Head { method, target, headers })
 }
 
+/// Answers every request with what it saw: target, host and credentials.
+pub async fn mirror(mut stream: Stream) {
+    while let Some(head) = read_head(&mut stream).await {
+        let body = format!("{} {} [{}]", head.target, head.header("host"), head.header("authorization"));
+        let text = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{body}", body.len());
+        stream.write_all(text.as_bytes()).await.unwrap();
+    }
+}
+
 /// Never answers; ends when the other side closes.
 pub async fn be_silent(mut stream: Stream) {
     let _ = stream.read_to_end(&mut Vec::new()).await;
@@ -187,7 +163,7 @@ pub struct ProxyBehaviour {
     pub credentials: Option<String>,
     /// Said in place of everything else.
     pub answer: Option<String>,
-    /// Answers nothing.
+    /// Says nothing (more) and holds the connection open.
     pub silent: bool,
 }
 
@@ -242,11 +218,14 @@ pub fn egress_through(url: ProxyUrl, access: ProxyAccess) -> Egress {
 async fn pass(mut stream: Stream, destination: SocketAddr, behaviour: ProxyBehaviour, log: Arc<Mutex<Vec<String>>>) {
     let Some(head) = read_head(&mut stream).await else { return };
     log.lock().unwrap().push(format!("{} {}", head.method, head.target));
+    if let Some(answer) = &behaviour.answer {
+        let _ = stream.write_all(answer.as_bytes()).await;
+        let _ = stream.flush().await;
+    }
     if behaviour.silent {
         return be_silent(stream).await;
     }
-    if let Some(answer) = &behaviour.answer {
-        let _ = stream.write_all(answer.as_bytes()).await;
+    if behaviour.answer.is_some() {
         let _ = stream.shutdown().await;
         return;
     }

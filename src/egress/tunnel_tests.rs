@@ -1,7 +1,7 @@
 use super::*;
 
 #[test]
-fn joined_and_repeated_challenges_give_the_same_schemes() {
+fn airgap_10_joined_and_repeated_challenges_give_the_same_schemes() {
     let all = |values: &[&str]| values.iter().flat_map(|value| schemes(value)).collect::<Vec<_>>();
     assert_eq!(all(&["Negotiate, Basic realm=\"a, b\""]), ["Negotiate", "Basic"]);
     assert_eq!(all(&["Negotiate", " Basic realm=\"x\""]), ["Negotiate", "Basic"]);

@@ -1,4 +1,4 @@
-//! How a store lies on disk: a bare repository, a marker file, refs of our own, the `shallow` file. Blocking.
+//! How a store lies on disk: a bare repository, a marker file, refs of our own, lists of commits. Blocking.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -93,7 +93,9 @@ fn reap(dir: &Path) -> Result<(), GitError> {
             fs::remove_file(&path).map_err(|error| GitError::file("removing a leftover file", &error))?;
         }
     }
-    let _ = fs::remove_file(dir.join("shallow.new"));
+    for list in CommitList::ALL {
+        let _ = fs::remove_file(dir.join(list.fresh()));
+    }
     Ok(())
 }
 
@@ -133,28 +135,60 @@ pub(super) fn size(dir: &Path) -> u64 {
     entries.filter_map(|entry| entry.metadata().ok()).map(|metadata| metadata.len()).sum()
 }
 
-/// The commits that are held without their parents.
-pub(super) fn shallow(dir: &Path) -> Result<BTreeSet<Revision>, GitError> {
-    match fs::read_to_string(dir.join("shallow")) {
-        Ok(text) => Ok(text.lines().filter_map(|line| Revision::parse(line.trim()).ok()).collect()),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(BTreeSet::new()),
-        Err(error) => Err(GitError::file("reading the shallow file", &error)),
-    }
+/// A list of commits that a store keeps in a file of its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum CommitList {
+    /// Held without their parents. Git's own file and format.
+    Shallow,
+    /// Held without all of their files: they are being fetched in pieces.
+    Partial,
 }
 
-/// Replaces the `shallow` file.
-pub(super) fn write_shallow(dir: &Path, commits: &BTreeSet<Revision>) -> Result<(), GitError> {
-    let failed = |error: io::Error| GitError::file("writing the shallow file", &error);
-    let mut text = String::new();
-    for commit in commits {
-        text.push_str(commit.as_str());
-        text.push('\n');
+impl CommitList {
+    const ALL: [Self; 2] = [Self::Shallow, Self::Partial];
+
+    const fn file(self) -> &'static str {
+        match self {
+            Self::Shallow => "shallow",
+            Self::Partial => "tidelock-partial",
+        }
     }
-    let fresh = dir.join("shallow.new");
-    let mut file = fs::File::create(&fresh).map_err(failed)?;
-    file.write_all(text.as_bytes()).map_err(failed)?;
-    file.sync_all().map_err(failed)?;
-    fs::rename(&fresh, dir.join("shallow")).map_err(failed)
+
+    fn fresh(self) -> String {
+        format!("{}.new", self.file())
+    }
+
+    /// The commits.
+    pub(super) fn read(self, dir: &Path) -> Result<BTreeSet<Revision>, GitError> {
+        match fs::read_to_string(dir.join(self.file())) {
+            Ok(text) => Ok(text.lines().filter_map(|line| Revision::parse(line.trim()).ok()).collect()),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(BTreeSet::new()),
+            Err(error) => Err(GitError::file(&format!("reading the list `{}`", self.file()), &error)),
+        }
+    }
+
+    /// Takes commits from the list.
+    pub(super) fn remove(self, dir: &Path, commits: &BTreeSet<Revision>) -> Result<(), GitError> {
+        let mut all = self.read(dir)?;
+        let before = all.len();
+        all.retain(|commit| !commits.contains(commit));
+        if all.len() < before { self.write(dir, &all) } else { Ok(()) }
+    }
+
+    /// Replaces the list.
+    pub(super) fn write(self, dir: &Path, commits: &BTreeSet<Revision>) -> Result<(), GitError> {
+        let failed = |error: io::Error| GitError::file(&format!("writing the list `{}`", self.file()), &error);
+        let mut text = String::new();
+        for commit in commits {
+            text.push_str(commit.as_str());
+            text.push('\n');
+        }
+        let fresh = dir.join(self.fresh());
+        let mut file = fs::File::create(&fresh).map_err(failed)?;
+        file.write_all(text.as_bytes()).map_err(failed)?;
+        file.sync_all().map_err(failed)?;
+        fs::rename(&fresh, dir.join(self.file())).map_err(failed)
+    }
 }
 
 /// A tip's name as one component of a ref name, so that `a` and `a/b` can both exist. Reversible.

@@ -15,15 +15,20 @@ mod advertisement;
 mod answer;
 mod error;
 mod github_app;
+mod fetch;
 mod http_transport;
 mod ingest;
 mod layout;
+mod memory;
 mod old_protocol;
 mod import;
 mod lfs;
 mod mounted;
+mod pack_scan;
 mod packet_line;
+mod pieces;
 mod protocol;
+mod raw;
 mod remote;
 mod resolve;
 mod snapshot;
@@ -32,24 +37,26 @@ mod store;
 mod submodules;
 #[cfg(test)]
 mod testing;
+#[cfg(test)]
+mod transfer_tests;
 mod transport;
 mod url;
 mod version;
 
 pub use error::GitError;
+pub use memory::bound_memory;
 pub use github_app::{GitHubApp, GitHubAppError};
 pub use import::{Import, ImportNote, ImportedKind};
 pub use lfs::{LfsClient, LfsConfig, LfsLimits, LfsPointer, LfsStore};
 pub use mounted::{Lacking, LfsMode, Mount, Mounted};
-pub use remote::{FetchLimits, FetchStats, Remote, RemoteConfig};
+pub use remote::{Remote, RemoteConfig};
+pub use fetch::{FetchLimits, FetchStats};
 pub use resolve::{Resolved, Target, ref_prefixes, resolve};
 pub use snapshot::{Snapshot, SnapshotLimits};
-pub use ssh::{
-    KnownHosts, KnownHostsError, SshChannel, SshConfig, SshConfigError, SshIdentity, SshTransport,
-};
+pub use ssh::{KnownHosts, KnownHostsError, SshChannel, SshConfig, SshConfigError, SshIdentity, SshTransport};
 pub use store::{CommitFacts, Store, StoreLimits};
-pub use url::{RepositoryUrl, RepositoryUrlError, SshPlace, UrlPrefix};
 pub use submodules::{GITMODULES, SubmoduleUrlError, Submodules, SubmodulesError};
+pub use url::{RepositoryUrl, RepositoryUrlError, SshPlace, UrlPrefix};
 pub use version::{Constraint, newest, parse_version};
 
 pub use protocol::RemoteRef;

@@ -10,47 +10,14 @@ fn id(text: &str) -> Revision {
     Revision::parse(text).unwrap()
 }
 
-fn packets(stream: &[u8]) -> Vec<Packet> {
-    let mut reader = PacketReader::default();
-    reader.push(stream);
-    let mut found = Vec::new();
-    while let Some(packet) = reader.next().unwrap() {
-        found.push(packet);
-    }
-    assert!(reader.is_empty());
-    found
-}
-
 fn line(text: &str) -> Packet {
     Packet::Data(Bytes::copy_from_slice(text.as_bytes()))
 }
 
-const ADVERTISEMENT: &[u8] = b"001e# service=git-upload-pack\n0000000eversion 2\n0015agent=git/2.39.5\n\
-    0013ls-refs=unborn\n0020fetch=shallow wait-for-done\n0012server-option\n0017object-format=sha1\n0000";
-
 fn server() -> Capabilities {
-    Capabilities::parse(&packets(ADVERTISEMENT)).unwrap()
-}
-
-#[test]
-fn an_advertisement_of_version_2_is_read() {
-    let found = server();
-    assert!(found.shallow() && found.has("agent"));
-    let names: Vec<&str> = found.0.keys().map(String::as_str).collect();
-    assert_eq!(names, ["agent", "fetch", "ls-refs", "object-format", "server-option"]);
-}
-
-#[test]
-fn other_advertisements_are_refused_for_what_they_are() {
-    let old = format!("{ONE} HEAD\0multi_ack thin-pack\n");
-    let parse = |packets: &[Packet]| Capabilities::parse(packets).unwrap_err();
-    assert_eq!(parse(&[line("# service=git-upload-pack\n"), Packet::Flush, line(&old)]), ProtocolError::NotVersion2);
-    assert_eq!(parse(&[line("version 1\n")]), ProtocolError::NotVersion2);
-    let sha256 = [line("version 2\n"), line("object-format=sha256\n")];
-    assert_eq!(parse(&sha256), ProtocolError::ObjectFormat("sha256".to_owned()));
-    assert_eq!(parse(&[line("ERR no\x1b such\n")]), ProtocolError::Refused("no  such".to_owned()));
-    assert_eq!(parse(&[]), ProtocolError::Unexpected("it is empty".to_owned()));
-    assert_eq!(parse(&[line("hello")]), ProtocolError::Unexpected("it begins with `hello`".to_owned()));
+    let offered = [("agent", "git/2.39.5"), ("fetch", "shallow wait-for-done"), ("object-format", "sha1")];
+    let owned = |(name, value): (&str, &str)| (name.to_owned(), value.to_owned());
+    Capabilities::new(offered.into_iter().map(owned).collect()).unwrap()
 }
 
 #[test]
@@ -84,6 +51,7 @@ fn a_fetch_request_says_what_is_held_and_asks_for_one_answer() {
         haves: BTreeSet::from([id(ONE)]),
         shallow: BTreeSet::from([id(ONE)]),
         depth: Some(1),
+        filter: None,
     };
     let expected = format!(
         "0012command=fetch\n0010agent=git/x\n0017object-format=sha1\n0001000ethin-pack\n0010no-progress\n000eofs-delta\n\
@@ -92,7 +60,23 @@ fn a_fetch_request_says_what_is_held_and_asks_for_one_answer() {
     assert_eq!(String::from_utf8(request.encode(&server(), "git/x").unwrap()).unwrap(), expected);
     let plain = Capabilities(BTreeMap::from([("fetch".to_owned(), String::new())]));
     let text = String::from_utf8(request.encode(&plain, "git/x").unwrap()).unwrap();
-    assert!(!text.contains("shallow") && !text.contains("deepen") && !text.contains("agent"), "{text}");
+    assert!(
+        !text.contains("filter") && !text.contains("shallow") && !text.contains("deepen") && !text.contains("agent"),
+        "{text}"
+    );
+}
+
+#[test]
+fn a_filter_says_what_to_leave_out() {
+    let request = FetchRequest {
+        wants: BTreeSet::from([id(TWO)]),
+        filter: Some(Filter::FilesAndDirectories),
+        ..FetchRequest::default()
+    };
+    let text = String::from_utf8(request.encode(&server(), "git/x").unwrap()).unwrap();
+    assert!(text.contains(&format!("0012filter tree:0\n0032want {TWO}\n0009done\n0000")), "{text}");
+    let able = Capabilities::new(BTreeMap::from([("fetch".to_owned(), "shallow filter".to_owned())])).unwrap();
+    assert!(able.filter() && !server().filter());
 }
 
 fn events(packets: &[Packet]) -> Result<Vec<FetchEvent>, ProtocolError> {
@@ -162,7 +146,6 @@ proptest! {
     #[test]
     fn arbitrary_bytes_never_panic(bytes in prop::collection::vec(any::<u8>(), 0..500)) {
         let _ = parse_ref(&bytes);
-        let _ = Capabilities::parse(&[Packet::Data(Bytes::from(bytes.clone()))]);
         let mut reader = PacketReader::default();
         reader.push(&bytes);
         let mut parser = FetchParser::default();

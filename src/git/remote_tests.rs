@@ -4,8 +4,8 @@ use super::*;
 use crate::egress::BasicCredentials;
 use crate::egress::testing::{Authority, ProxyBehaviour, TestProxy};
 use crate::git::testing::{Fault, Fixture, GitServer, TestStore};
-use crate::git::{SnapshotLimits, StoreLimits, Target, ref_prefixes, resolve};
-use crate::model::Files as _;
+use crate::git::{FetchLimits, FetchStats, SnapshotLimits, Store, StoreLimits, Target, ref_prefixes, resolve};
+use crate::model::{Files as _, Revision};
 
 fn text(store: &Store, revision: &Revision, path: &str) -> Option<String> {
     let snapshot = store.snapshot(revision, SnapshotLimits::default()).unwrap();
@@ -241,7 +241,6 @@ async fn answers_that_are_not_gits_get_their_reasons() {
             Reason::ProtocolError,
             "not the git protocol",
         ),
-        (Fault::OldProtocol, Reason::ProtocolError, "does not speak git protocol version 2"),
         (Fault::Redirect("ssh://elsewhere".to_owned()), Reason::RedirectRefused, "not http or https"),
     ] {
         server.break_with(fault.clone());

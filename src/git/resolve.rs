@@ -128,12 +128,14 @@ pub struct Resolved {
     pub revision: Revision,
     /// The full name of the ref that gave it (what `HEAD` stands for, if the server tells); `None` for a commit id.
     pub reference: Option<String>,
+    /// The tag object between that ref and the commit, for an annotated tag.
+    pub tag: Option<Revision>,
 }
 
 /// The commit that a target stands for, by what `ls-refs` answered.
 pub fn resolve(target: &Target, refs: &[RemoteRef], url: &RepositoryUrl) -> Result<Resolved, GitError> {
     if let Target::Commit(revision) = target {
-        return Ok(Resolved { revision: revision.clone(), reference: None });
+        return Ok(Resolved { revision: revision.clone(), reference: None, tag: None });
     }
     let best = best_tag(target, refs);
     let candidates = target.candidates();
@@ -141,7 +143,8 @@ pub fn resolve(target: &Target, refs: &[RemoteRef], url: &RepositoryUrl) -> Resu
         if let Some(found) = refs.iter().find(|found| &found.name == name) {
             let revision = found.peeled.clone().unwrap_or_else(|| found.id.clone());
             let reference = Some(found.symref.clone().unwrap_or_else(|| found.name.clone()));
-            return Ok(Resolved { revision, reference });
+            let tag = found.peeled.is_some().then(|| found.id.clone());
+            return Ok(Resolved { revision, reference, tag });
         }
     }
     let message = match target {

@@ -12,7 +12,7 @@ use git2::{ErrorCode, Oid, Repository};
 use crate::model::{Reason, Revision};
 
 use super::error::GitError;
-use super::layout::{self, FETCHED, TIPS};
+use super::layout::{self, CommitList, FETCHED, TIPS};
 use super::lfs::LfsStore;
 use super::snapshot::{Snapshot, SnapshotLimits};
 
@@ -44,7 +44,7 @@ impl Default for StoreLimits {
 pub struct CommitFacts {
     /// The id of its files together.
     pub tree: String,
-    /// When it was made, by the committer's clock; `None` for a time that no calendar has.
+    /// When it was made, by the committer's clock; `None` where that is not known, or no calendar has that time.
     pub committed: Option<jiff::Timestamp>,
 }
 
@@ -56,7 +56,7 @@ pub struct Store {
 
 struct Inner {
     dir: PathBuf,
-    limits: StoreLimits,
+    limits: Mutex<StoreLimits>,
     repository: Mutex<Repository>,
     /// Held for writing while packs are dropped, for reading while a snapshot is pinned.
     layout: RwLock<()>,
@@ -64,6 +64,8 @@ struct Inner {
     writing: Arc<tokio::sync::Mutex<()>>,
     /// Commits that snapshots read, with how many do.
     pins: Arc<Mutex<BTreeMap<Revision, usize>>>,
+    /// Commits that are being fetched in pieces: what came of them so far is not to be dropped.
+    pieced: Mutex<BTreeSet<Revision>>,
 }
 
 /// What a fetch tells the server about what is held.
@@ -82,16 +84,17 @@ impl Store {
         Ok(Self {
             inner: Arc::new(Inner {
                 dir: dir.to_owned(),
-                limits,
+                limits: Mutex::new(limits),
                 repository: Mutex::new(repository),
                 layout: RwLock::default(),
                 writing: Arc::default(),
                 pins: Arc::default(),
+                pieced: Mutex::default(),
             }),
         })
     }
 
-    fn repository(&self) -> MutexGuard<'_, Repository> {
+    pub(super) fn repository(&self) -> MutexGuard<'_, Repository> {
         self.inner.repository.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -105,7 +108,12 @@ impl Store {
     }
 
     pub(super) fn limits(&self) -> StoreLimits {
-        self.inner.limits
+        *self.inner.limits.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Changes the bounds, for fetches that begin after this.
+    pub fn set_limits(&self, limits: StoreLimits) {
+        *self.inner.limits.lock().unwrap_or_else(PoisonError::into_inner) = limits;
     }
 
     pub(super) fn writing(&self) -> Arc<tokio::sync::Mutex<()>> {
@@ -115,7 +123,7 @@ impl Store {
     /// Whether the commit is held, with its files.
     pub fn has(&self, revision: &Revision) -> Result<bool, GitError> {
         match find_tree(&self.repository(), revision) {
-            Ok(_) => Ok(true),
+            Ok(_) => Ok(!CommitList::Partial.read(self.dir())?.contains(revision)),
             Err(error) if matches!(error.code(), ErrorCode::NotFound | ErrorCode::InvalidSpec | ErrorCode::Peel) => {
                 Ok(false)
             }
@@ -128,7 +136,9 @@ impl Store {
         let repository = self.repository();
         let look = || -> Result<CommitFacts, git2::Error> {
             let commit = repository.find_commit(Oid::from_str(revision.as_str())?)?;
+            // What was imported without a date is of second 0.
             let committed = jiff::Timestamp::from_second(commit.time().seconds()).ok();
+            let committed = committed.filter(|time| *time != jiff::Timestamp::UNIX_EPOCH);
             Ok(CommitFacts { tree: commit.tree()?.id().to_string(), committed })
         };
         match look() {
@@ -188,7 +198,7 @@ impl Store {
         let named = self.refs(TIPS)?.into_values();
         let haves: BTreeSet<Revision> = named.chain(self.refs(FETCHED)?.into_values()).take(MOST_HAVES).collect();
         let mut shallow = BTreeSet::new();
-        for commit in layout::shallow(self.dir())? {
+        for commit in CommitList::Shallow.read(self.dir())? {
             // The file is written before the pack, so it may name a commit that never came.
             if self.has(&commit)? {
                 shallow.insert(commit);
@@ -215,7 +225,7 @@ impl Store {
 
     /// The contents of LFS files of this repository, bounded as the store itself is.
     pub fn lfs(&self) -> LfsStore {
-        LfsStore::new(self.dir().join("lfs"), self.inner.limits.bytes)
+        LfsStore::new(self.dir().join("lfs"), self.limits().bytes)
     }
 
     /// How many packs there are.
@@ -240,6 +250,9 @@ impl Store {
     /// The work of `compact`, for whoever holds `writing`. Killed at any moment, it leaves a store that opens with all
     /// tips: the new pack is whole before an old one goes.
     pub(super) fn repack(&self) -> Result<(), GitError> {
+        if !self.pieced().is_empty() {
+            return Ok(());
+        }
         let _alone = self.inner.layout.write().unwrap_or_else(PoisonError::into_inner);
         let keep = self.kept()?;
         let failed = |error: git2::Error| GitError::store("repacking", &error);
@@ -255,7 +268,7 @@ impl Store {
             }
             if builder.object_count() > 0 {
                 // Only the commits themselves are packed, so all are without parents from now on.
-                layout::write_shallow(self.dir(), &keep)?;
+                CommitList::Shallow.write(self.dir(), &keep)?;
                 builder.write(&folder, 0o444).map_err(failed)?;
                 let name = builder.name().map_err(failed)?;
                 fresh = name.map(|name| folder.join(format!("pack-{name}.pack")));
@@ -275,7 +288,16 @@ impl Store {
         }
         // The open repository still maps the dropped packs.
         *repository = Repository::open_bare(self.dir()).map_err(failed)?;
+        // What was left half fetched is gone.
+        if !CommitList::Partial.read(self.dir())?.is_empty() {
+            CommitList::Partial.write(self.dir(), &BTreeSet::new())?;
+        }
         Ok(())
+    }
+
+    /// The commits that are being fetched in pieces. While there are any, nothing is repacked.
+    pub(super) fn pieced(&self) -> MutexGuard<'_, BTreeSet<Revision>> {
+        self.inner.pieced.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// What a compaction keeps. Unnamed tips beyond the newest few lose their ref.

@@ -9,9 +9,10 @@ use std::time::Duration;
 
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::TlsAcceptor;
 
-use crate::egress::testing::{Head, be_silent, read_head, serve};
+use crate::egress::testing::{Head, TestProxy, be_silent, read_head, serve};
 use crate::egress::{Egress, Override, SystemRoots, Timeouts};
 use crate::model::Revision;
 
@@ -27,14 +28,19 @@ pub(super) struct Fixture {
 impl Fixture {
     /// Two commits on `main`, a branch, a light and an annotated tag.
     pub(super) fn new() -> Self {
+        Self::with_format("sha1")
+    }
+
+    /// The same, with objects named by this hash.
+    pub(super) fn with_format(format: &str) -> Self {
         let fixture = Self { dir: tempfile::tempdir().unwrap() };
         std::fs::create_dir(fixture.work()).unwrap();
-        fixture.git(&["init", "-q", "-b", "main", "."]);
-        fixture.commit(&[("README", "one\n"), ("app/deployment.yaml", "kind: Deployment\n")]);
+        fixture.git(&["init", "-q", "-b", "main", &format!("--object-format={format}"), "."]);
+        fixture.change(&[("README", "one\n"), ("app/deployment.yaml", "kind: Deployment\n")]);
         fixture.git(&["tag", "light"]);
         fixture.git(&["tag", "-a", "-m", "release", "v1.0"]);
         fixture.git(&["branch", "other"]);
-        fixture.commit(&[("README", "two\n")]);
+        fixture.change(&[("README", "two\n")]);
         fixture
     }
 
@@ -49,6 +55,11 @@ impl Fixture {
     }
 
     pub(super) fn commit(&self, files: &[(&str, &str)]) -> Revision {
+        self.change(files);
+        self.revision("HEAD")
+    }
+
+    fn change(&self, files: &[(&str, &str)]) {
         for (path, content) in files {
             let path = self.work().join(path);
             std::fs::create_dir_all(path.parent().unwrap()).unwrap();
@@ -56,7 +67,25 @@ impl Fixture {
         }
         self.git(&["add", "-A"]);
         self.git(&["commit", "-q", "-m", "change"]);
-        self.revision("HEAD")
+    }
+
+    /// A commit of incompressible files of this size, by name.
+    pub(super) fn noise(&self, files: &[(&str, usize)]) -> Revision {
+        let mut state = 0x9e37_79b9_7f4a_7c15_u64;
+        for (path, size) in files {
+            let mut content = Vec::with_capacity(size + 8);
+            while content.len() < *size {
+                state ^= state << 13;
+                state ^= state >> 7;
+                state ^= state << 17;
+                content.extend_from_slice(&state.to_le_bytes());
+            }
+            content.truncate(*size);
+            let path = self.work().join(path);
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::fs::write(path, content).unwrap();
+        }
+        self.commit(&[])
     }
 
     pub(super) fn revision(&self, name: &str) -> Revision {
@@ -85,8 +114,8 @@ pub(super) enum Fault {
     Stall(usize),
     /// This, in place of every answer.
     Answer(String),
-    /// Does not pass `Git-Protocol` on, so that git speaks version 0.
-    OldProtocol,
+    /// Does not pass `Git-Protocol` on but tells git this, so that it speaks an old version.
+    OldProtocol(&'static str),
     /// Redirects everything to the same path on this origin.
     Redirect(String),
 }
@@ -171,6 +200,7 @@ impl GitServer {
             authorization: None,
             identity: None,
             ca: None,
+            ssh: None,
             timeouts: Timeouts { idle: Duration::from_secs(20), ..Timeouts::default() },
         }
     }
@@ -206,24 +236,28 @@ async fn answer(state: &Mutex<State>, head: &Head, body: Vec<u8>) -> (Vec<u8>, F
             let text = format!("HTTP/1.1 301 Moved\r\nLocation: {origin}{target}\r\nContent-Length: 0\r\n\r\n");
             return (text.into(), Fault::None);
         }
-        Fault::None | Fault::Cut(_) | Fault::Stall(_) | Fault::OldProtocol => {}
+        Fault::None | Fault::Cut(_) | Fault::Stall(_) | Fault::OldProtocol(_) => {}
     }
     let output = tokio::task::spawn_blocking({
-        let (head, old) = (head.clone(), fault == Fault::OldProtocol);
-        move || backend(&root, &head, &target, &body, old)
+        let head = head.clone();
+        let protocol = match &fault {
+            Fault::OldProtocol(told) => (*told).to_owned(),
+            _ => head.header("git-protocol").to_owned(),
+        };
+        move || backend(&root, &head, &target, &body, &protocol)
     });
     (output.await.unwrap(), fault)
 }
 
 /// Runs `git http-backend` as CGI, and makes an HTTP answer of what it says.
-fn backend(root: &Path, head: &Head, target: &str, body: &[u8], old: bool) -> Vec<u8> {
+fn backend(root: &Path, head: &Head, target: &str, body: &[u8], protocol: &str) -> Vec<u8> {
     let (path, query) = target.split_once('?').unwrap_or((target, ""));
     let mut command = command(BACKEND, root);
     command.env("GIT_PROJECT_ROOT", root).env("GIT_HTTP_EXPORT_ALL", "1").env("PATH_INFO", path);
     command.env("QUERY_STRING", query).env("REQUEST_METHOD", &head.method).env("REMOTE_ADDR", "127.0.0.1");
     command.env("CONTENT_TYPE", head.header("content-type")).env("CONTENT_LENGTH", body.len().to_string());
-    if !old {
-        command.env("GIT_PROTOCOL", head.header("git-protocol"));
+    if !protocol.is_empty() {
+        command.env("GIT_PROTOCOL", protocol);
     }
     let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
     // A backend that has heard enough closes its end.
@@ -242,6 +276,124 @@ fn backend(root: &Path, head: &Head, target: &str, body: &[u8], old: bool) -> Ve
     let mut answer = text.into_bytes();
     answer.extend_from_slice(content);
     answer
+}
+
+/// What a proxy does to the bytes that come from the server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Harm {
+    None,
+    /// Closes the connection after this many bytes.
+    Close(usize),
+    /// Resets the connection after this many bytes.
+    Reset(usize),
+    /// Passes nothing on after this many bytes, and keeps the connection.
+    Hold(usize),
+    /// Passes on one byte at a time from here to there, each after this many milliseconds.
+    Trickle {
+        from: usize,
+        to: usize,
+        pause: u64,
+    },
+}
+
+/// A proxy that leads to one server, counts what passes, and harms connections.
+#[derive(Clone)]
+pub(super) struct Relay {
+    pub address: SocketAddr,
+    state: Arc<Mutex<RelayState>>,
+}
+
+struct RelayState {
+    harm: Harm,
+    /// Bytes to the client.
+    received: usize,
+    connections: usize,
+}
+
+impl Relay {
+    pub(super) async fn start(server: SocketAddr) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let state = Arc::new(Mutex::new(RelayState { harm: Harm::None, received: 0, connections: 0 }));
+        let shared = Arc::clone(&state);
+        tokio::spawn(async move {
+            while let Ok((client, _)) = listener.accept().await {
+                shared.lock().unwrap().connections += 1;
+                tokio::spawn(relay(client, server, Arc::clone(&shared)));
+            }
+        });
+        Self { address, state }
+    }
+
+    pub(super) fn harm(&self, harm: Harm) {
+        self.state.lock().unwrap().harm = harm;
+    }
+
+    /// Bytes that went to the client since the last call, and connections.
+    pub(super) fn take(&self) -> (usize, usize) {
+        let mut state = self.state.lock().unwrap();
+        (std::mem::take(&mut state.received), std::mem::take(&mut state.connections))
+    }
+
+    /// A repository behind this proxy.
+    pub(super) fn remote(&self, server: &GitServer, timeouts: Timeouts) -> Remote {
+        let proxy = TestProxy { address: self.address, log: Arc::default() };
+        Remote::new(RemoteConfig {
+            url: RepositoryUrl::parse("http://git.corp.test/work/.git").unwrap(),
+            egress: proxy.egress(None, None),
+            timeouts,
+            ..server.config()
+        })
+    }
+}
+
+async fn relay(mut client: TcpStream, server: SocketAddr, state: Arc<Mutex<RelayState>>) {
+    let mut server = TcpStream::connect(server).await.unwrap();
+    let (mut from_server, mut to_server) = server.split();
+    let (mut passed, mut up, mut down) = (0, vec![0; 16 * 1024], vec![0; 16 * 1024]);
+    loop {
+        let harm = state.lock().unwrap().harm;
+        let limit = match harm {
+            Harm::None => usize::MAX,
+            Harm::Close(bytes) | Harm::Reset(bytes) | Harm::Hold(bytes) => bytes,
+            Harm::Trickle { from, to, .. } if passed < to => {
+                if passed < from {
+                    from
+                } else {
+                    passed + 1
+                }
+            }
+            Harm::Trickle { .. } => usize::MAX,
+        };
+        if passed >= limit {
+            match harm {
+                Harm::Reset(_) => client.set_zero_linger().unwrap(),
+                Harm::Hold(_) => drop(client.read_to_end(&mut Vec::new()).await),
+                Harm::None | Harm::Close(_) | Harm::Trickle { .. } => {}
+            }
+            return;
+        }
+        let most = down.len().min(limit - passed);
+        tokio::select! {
+            read = client.read(&mut up) => match read {
+                Ok(0) | Err(_) => return,
+                Ok(count) => to_server.write_all(&up[..count]).await.unwrap(),
+            },
+            read = from_server.read(&mut down[..most]) => match read {
+                Ok(0) | Err(_) => return,
+                Ok(count) => {
+                    if let Harm::Trickle { from, pause, .. } = harm && passed >= from && limit != usize::MAX {
+                        tokio::time::sleep(Duration::from_millis(pause)).await;
+                    }
+                    passed += count;
+                    state.lock().unwrap().received += count;
+                    if client.write_all(&down[..count]).await.is_err() {
+                        return;
+                    }
+                }
+            },
+        }
+    }
 }
 
 /// A store in a directory that goes away with the test.

@@ -19,17 +19,25 @@ use super::error::GitError;
 use super::http_transport::{HttpLine, HttpTransport};
 use super::packet_line::{Packet, PacketReader};
 use super::protocol::ProtocolError;
+use super::ssh::{SshChannel, SshTransport};
+
+/// Ends a conversation, in any version of the protocol.
+const FLUSH: &[u8] = b"0000";
 
 /// What carries conversations with one repository's server.
 pub(super) enum Transport {
     /// Smart HTTP.
     Http(HttpTransport),
+    /// SSH.
+    Ssh(SshTransport),
 }
 
 /// Where commands go.
 pub(super) enum Line {
     /// To a URL.
     Http(HttpLine),
+    /// To a program that runs on the server.
+    Ssh(Box<SshChannel>),
 }
 
 impl Line {
@@ -37,6 +45,7 @@ impl Line {
     pub(super) fn keep(&self) -> Option<Self> {
         match self {
             Self::Http(line) => Some(Self::Http(line.clone())),
+            Self::Ssh(_) => None,
         }
     }
 }
@@ -46,6 +55,7 @@ impl Transport {
     pub(super) fn timeouts(&self) -> &Timeouts {
         match self {
             Self::Http(http) => http.timeouts(),
+            Self::Ssh(ssh) => ssh.timeouts(),
         }
     }
 
@@ -53,6 +63,7 @@ impl Transport {
     pub(super) fn route(&self) -> String {
         match self {
             Self::Http(http) => http.route(),
+            Self::Ssh(ssh) => ssh.route(),
         }
     }
 
@@ -60,17 +71,26 @@ impl Transport {
     pub(super) async fn greet(&self) -> Result<Incoming, GitError> {
         match self {
             Self::Http(http) => Ok(Incoming::new(Source::Http(Box::new(http.greet().await?)))),
+            Self::Ssh(ssh) => Ok(Incoming::new(Source::Ssh(Box::new(ssh.upload_pack(2).await?)))),
         }
     }
 
     /// Ends the reading of an advertisement: says where commands go.
     pub(super) async fn settle(&self, greeting: Incoming, server: &Server) -> Result<Line, GitError> {
-        match self {
-            Self::Http(http) => {
-                let line = http.line(greeting.place(), server)?;
+        match (self, &greeting.source) {
+            (Self::Http(http), Source::Http(answer)) => {
+                let line = http.line(answer, server)?;
                 greeting.finish().await?;
                 Ok(Line::Http(line))
             }
+            (Self::Ssh(_), Source::Ssh(_)) if !greeting.reader.is_empty() => {
+                Err(greeting.broken(&ProtocolError::Unexpected("it goes on after its end".to_owned())))
+            }
+            (Self::Ssh(_), Source::Ssh(_)) => match greeting.source {
+                Source::Ssh(channel) => Ok(Line::Ssh(channel)),
+                Source::Http(_) => Err(mixed()),
+            },
+            (Self::Http(_), Source::Ssh(_)) | (Self::Ssh(_), Source::Http(_)) => Err(mixed()),
         }
     }
 
@@ -80,8 +100,33 @@ impl Transport {
             (Self::Http(http), Line::Http(line)) => {
                 Ok(Incoming::new(Source::Http(Box::new(http.command(&line, body).await?))))
             }
+            (Self::Ssh(_), Line::Ssh(mut channel)) => {
+                channel.send(body).await?;
+                Ok(Incoming::new(Source::Ssh(channel)))
+            }
+            (Self::Http(_), Line::Ssh(_)) | (Self::Ssh(_), Line::Http(_)) => Err(mixed()),
         }
     }
+
+    /// Leaves a line on which there is nothing to ask.
+    pub(super) async fn leave(&self, line: Line) {
+        match line {
+            Line::Http(_) => {}
+            Line::Ssh(channel) => hang_up(*channel).await,
+        }
+    }
+}
+
+/// A line or an answer of one transport in the hands of another.
+fn mixed() -> GitError {
+    GitError::new(Reason::InternalError, "a conversation changed its transport")
+}
+
+/// Lets the program on the server end, so that the connection can be used again.
+async fn hang_up(mut channel: SshChannel) {
+    // It may have ended by itself; that is told by `finish`.
+    let _ = channel.send(Bytes::from_static(FLUSH)).await;
+    channel.finish().await;
 }
 
 /// What comes from the server.
@@ -93,6 +138,7 @@ pub(super) struct Incoming {
 
 enum Source {
     Http(Box<HttpResponse>),
+    Ssh(Box<SshChannel>),
 }
 
 impl Incoming {
@@ -100,15 +146,10 @@ impl Incoming {
         Self { source, reader: PacketReader::default(), ended: false }
     }
 
-    fn place(&self) -> &HttpResponse {
-        match &self.source {
-            Source::Http(answer) => answer,
-        }
-    }
-
     async fn chunk(&mut self) -> Result<Option<Bytes>, GitError> {
         let chunk = match &mut self.source {
             Source::Http(answer) => answer.next_chunk().await?,
+            Source::Ssh(channel) => channel.next_chunk().await?,
         };
         self.ended = chunk.is_none();
         Ok(chunk)
@@ -153,11 +194,23 @@ impl Incoming {
 
     /// Takes note that the answer is complete. What may be used again is put back; more than was announced is an error.
     pub(super) async fn finish(mut self) -> Result<(), GitError> {
-        match self.packet().await? {
-            None | Some(Packet::ResponseEnd) => Ok(()),
-            Some(Packet::Flush | Packet::Delimiter | Packet::Data(_)) => {
-                Err(self.broken(&ProtocolError::Unexpected("it goes on after its end".to_owned())))
+        let goes_on = || ProtocolError::Unexpected("it goes on after its end".to_owned());
+        let over_ssh = matches!(self.source, Source::Ssh(_));
+        if over_ssh && !self.reader.is_empty() {
+            return Err(self.broken(&goes_on()));
+        }
+        match self.source {
+            // The program waits for the next command.
+            Source::Ssh(channel) => {
+                if !self.ended {
+                    hang_up(*channel).await;
+                }
+                Ok(())
             }
+            Source::Http(_) => match self.packet().await? {
+                None | Some(Packet::ResponseEnd) => Ok(()),
+                Some(Packet::Flush | Packet::Delimiter | Packet::Data(_)) => Err(self.broken(&goes_on())),
+            },
         }
     }
 
@@ -165,6 +218,7 @@ impl Incoming {
     pub(super) fn received(&self) -> u64 {
         match &self.source {
             Source::Http(answer) => answer.received,
+            Source::Ssh(channel) => channel.received(),
         }
     }
 
@@ -172,6 +226,7 @@ impl Incoming {
     pub(super) fn error(&self, reason: Reason, message: impl Into<String>) -> GitError {
         match &self.source {
             Source::Http(answer) => answer.error(reason, message).into(),
+            Source::Ssh(channel) => channel.error(reason, message.into()),
         }
     }
 

@@ -1,22 +1,30 @@
 //! The one way to an API server: a client without hidden retries, and a deadline on every request.
 
+use std::collections::BTreeMap;
 use std::error::Error as StdError;
 use std::path::Path;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures::TryFutureExt as _;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, Uri, header};
 use http_body_util::BodyExt;
+use hyper_util::rt::TokioExecutor;
 use kube::Client;
-use kube::client::{Body, ClientBuilder};
+use kube::client::{Body, ClientBuilder, ConfigExt as _};
 use kube::config::{Config, KubeConfigOptions, Kubeconfig};
 use thiserror::Error;
+use tower_http::decompression::DecompressionLayer;
+use tower_service::Service;
+
+use crate::egress::{Egress, EgressRules, Limited, Override, SystemRoots, Timeouts, UriConnector};
 
 /// How long a request may take when the caller has no better idea. Admission webhooks may take 30 s by themselves;
 /// that is rare enough to be answered by a retry.
 pub const DEFAULT_DEADLINE: Duration = Duration::from_secs(30);
 
-/// How long the dial and the TLS handshake may take.
+/// How long the dial may take, and as long again the TLS handshake.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// The `Accept` value for objects without their body.
@@ -97,23 +105,68 @@ fn names_a_proxy(file: &Kubeconfig) -> bool {
         .any(|candidate| candidate.proxy_url.as_deref().is_some_and(|url| !url.is_empty()))
 }
 
-/// A client with this program's rules on top of a configuration: no retries of its own (one place retries, and knows
-/// its deadline), no proxy, no read timeout (a watch may be silent for minutes; requests have their own deadline).
-pub fn build(mut config: Config) -> Result<Client, ClientError> {
+/// A client for the cluster that this program works on: reached directly, whatever proxies there are.
+pub fn build(config: Config) -> Result<Client, ClientError> {
+    let own = config.cluster_url.host().map(str::to_owned);
+    let rules = EgressRules { cluster_api_hosts: own.into_iter().collect(), ..EgressRules::default() };
+    // The client's own TLS judges the server's certificate, by the configuration's authorities.
+    let egress = Egress::new(rules, BTreeMap::new(), SystemRoots::none());
+    build_through(config, egress, Override::Direct)
+}
+
+/// A client with this program's rules on top of a configuration: connections of the egress layer, no retries of its own (one
+/// place retries, and knows its deadline), no read timeout (a watch may be silent for minutes; requests have their own
+/// deadline). A proxy in the configuration is passed over: `egress` and `chosen` say which way is taken.
+pub fn build_through(config: Config, egress: Egress, chosen: Override) -> Result<Client, ClientError> {
     let url = config.cluster_url.to_string();
-    config.default_retry = false;
-    config.connect_timeout = Some(CONNECT_TIMEOUT);
-    config.read_timeout = None;
-    config.write_timeout = Some(DEFAULT_DEADLINE);
-    // The loader fills this from the environment; only the egress layer may read that, and the API server is direct.
-    config.proxy_url = None;
+    assemble(config, egress, chosen).map_err(|source| ClientError::BuildClient { url, source: Box::new(source) })
+}
+
+fn assemble(mut config: Config, egress: Egress, chosen: Override) -> Result<Client, kube::Error> {
     config
         .headers
         .push((header::USER_AGENT, HeaderValue::from_static(concat!("tidelock/", env!("CARGO_PKG_VERSION")))));
-    Ok(ClientBuilder::try_from(config)
-        .map_err(|source| ClientError::BuildClient { url, source: Box::new(source) })?
-        .build())
+    let timeouts = Timeouts { dial: CONNECT_TIMEOUT, tls: CONNECT_TIMEOUT, ..Timeouts::default() };
+    let connector = UriConnector::new(egress, chosen, timeouts.clone());
+    let connector = Limited::new(config.rustls_https_connector_with_connector(connector)?, &timeouts);
+    let pooled: hyper_util::client::legacy::Client<_, Body> =
+        hyper_util::client::legacy::Client::builder(TokioExecutor::new()).build(connector);
+
+    // What is put on first is next to the wire.
+    let plain = ClientBuilder::new(Uniform(pooled), config.default_namespace.clone())
+        .with_layer(&config.extra_headers_layer()?);
+    let unpacked = DecompressionLayer::new().gzip(!config.disable_compression);
+    Ok(match config.auth_layer()? {
+        Some(authentication) => {
+            plain.with_layer(&authentication).with_layer(&unpacked).with_layer(&config.base_uri_layer()).build()
+        }
+        None => plain.with_layer(&unpacked).with_layer(&config.base_uri_layer()).build(),
+    })
 }
+
+/// A service with errors of the one type that the layers above agree on.
+#[derive(Clone)]
+struct Uniform<S>(S);
+
+impl<S> Service<Request<Body>> for Uniform<S>
+where
+    S: Service<Request<Body>>,
+    S::Error: Into<BoxedError>,
+{
+    type Response = S::Response;
+    type Error = BoxedError;
+    type Future = futures::future::MapErr<S::Future, fn(S::Error) -> BoxedError>;
+
+    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), BoxedError>> {
+        self.0.poll_ready(context).map_err(Into::into)
+    }
+
+    fn call(&mut self, request: Request<Body>) -> Self::Future {
+        self.0.call(request).map_err(Into::into)
+    }
+}
+
+type BoxedError = Box<dyn StdError + Send + Sync>;
 
 /// A complete answer of the API server, whatever its status.
 #[derive(Clone, Debug)]

@@ -10,6 +10,7 @@ use super::objects::Objects;
 use super::location::SourceLocation;
 use super::reading::Reading;
 use super::secrets::Secrets;
+use super::survey::Outward;
 use super::tree_options::TreeOptions;
 use super::ways_out::WaysOut;
 use crate::api::{Repository, RepositorySpec, RepositoryTimeouts};
@@ -18,7 +19,7 @@ use crate::clock::Clock;
 use crate::egress::{
     Authorization, CaBundle, ClientIdentity, Egress, HttpClient, HttpConfig, Override, SystemRoots, Timeouts,
 };
-use crate::git::{GitHubApp, RepositoryUrl};
+use crate::git::{FetchLimits, GitHubApp, RemoteConfig, RepositoryUrl, SshConfig, StoreLimits};
 use crate::model::{Hash64, Reason, parse_duration};
 use crate::status::Failure;
 
@@ -35,10 +36,16 @@ pub struct Access {
     pub authorization: Option<Authorization>,
     /// Client certificate of the Repository.
     pub identity: Option<ClientIdentity>,
+    /// Key and known hosts, where SSH is spoken.
+    pub ssh: Option<SshConfig>,
     /// Authorities that the Repository trusts besides the system's.
     pub ca: Option<CaBundle>,
     /// Timers.
     pub timeouts: Timeouts,
+    /// What one fetch may bring.
+    pub limits: FetchLimits,
+    /// What may be kept.
+    pub store_limits: StoreLimits,
     /// Whether a registry speaks plain HTTP.
     pub plain_http: bool,
     /// Bytes of one transfer, where the Repository says so.
@@ -53,6 +60,22 @@ pub struct Access {
     pub secrets: Vec<String>,
     /// Changes when anything above changes.
     pub fingerprint: Hash64,
+}
+
+impl Access {
+    /// What a git client needs to reach a repository that this is about.
+    pub fn remote(&self, url: &RepositoryUrl) -> RemoteConfig {
+        RemoteConfig {
+            url: url.clone(),
+            egress: self.egress.clone(),
+            route: self.route.clone(),
+            authorization: self.authorization.clone(),
+            identity: self.identity.clone(),
+            ssh: self.ssh.clone(),
+            ca: self.ca.clone(),
+            timeouts: self.timeouts.clone(),
+        }
+    }
 }
 
 /// Builds accesses from our objects.
@@ -126,14 +149,18 @@ impl AccessBuilder {
         let about = format!("{url}\n{route:?}\n{rules:?}\n{timeouts:?}\n{plain_http} {transfer_limit:?}\n");
         let mut reading = Reading::new(&self.secrets, about);
         let egress = Egress::new(rules, self.ways_out.access(&mut reading, proxy.as_deref()).await?, self.system.clone());
-        let (mut login, mut ca) = (Login::default(), None);
+        let (mut login, mut ca, mut ssh) = (Login::default(), None, None);
         if let Some((name, repository)) = &covering {
             let referrer = format!("Repository `{name}`");
             if let Some(reference) = &repository.spec.ca_secret_ref {
                 ca = Some(reading.ca(&referrer, reference).await?);
             }
             if let Some(reference) = &repository.spec.credentials_secret_ref {
-                login = reading.login(&referrer, reference).await?;
+                if url.is_ssh() {
+                    ssh = Some(reading.ssh(&referrer, reference, &repository.spec.known_hosts).await?);
+                } else {
+                    login = reading.login(&referrer, reference).await?;
+                }
                 if let Some(keys) = login.app.take() {
                     let config = HttpConfig {
                         route: route.clone(),
@@ -146,14 +173,32 @@ impl AccessBuilder {
                 }
             }
         }
+        if url.is_ssh() && ssh.is_none() {
+            return Err(Failure {
+                reason: Reason::SecretNotFound,
+                message: match &covering {
+                    Some((name, _)) => format!(
+                        "{url} is read over SSH, which needs a key: let credentialsSecretRef of the Repository `{name}` name a Secret \
+                         with `sshPrivateKey`"
+                    ),
+                    None => format!(
+                        "{url} is read over SSH, which needs a key, and no Repository covers it: create one whose \
+                         credentialsSecretRef names a Secret with `sshPrivateKey`"
+                    ),
+                },
+            });
+        }
         let (secrets, fingerprint) = reading.end();
         Ok(Access {
             egress,
             route,
             authorization: login.authorization,
             identity: login.identity,
+            ssh,
             ca,
             timeouts,
+            limits: fetch_limits(spec),
+            store_limits: store_limits(spec),
             plain_http,
             transfer_limit,
             max_age: spec.and_then(|spec| spec.max_age.as_deref()).and_then(parse_duration),
@@ -162,6 +207,19 @@ impl AccessBuilder {
             secrets,
             fingerprint,
         })
+    }
+
+    /// The ways out by themselves, for what no Repository covers.
+    ///
+    /// # Errors
+    /// When an object that says ways out is not valid: then nothing leaves.
+    pub async fn outward(&self) -> Result<Outward, Failure> {
+        let rules = self.ways_out.rules()?;
+        let mut reading = Reading::new(&self.secrets, String::new());
+        let proxies = self.ways_out.access_or_failure(&mut reading).await;
+        let usable = |(name, one): (&String, &Result<_, _>)| Some((name.clone(), one.as_ref().ok().cloned()?));
+        let egress = Egress::new(rules, proxies.iter().filter_map(usable).collect(), self.system.clone());
+        Ok(Outward { egress, proxies })
     }
 
     /// The token of a GitHub App, from the app that holds one where its Secret says what it did before.
@@ -223,6 +281,25 @@ fn timeouts(spec: Option<&RepositorySpec>) -> Timeouts {
     timeouts
 }
 
+fn fetch_limits(spec: Option<&RepositorySpec>) -> FetchLimits {
+    let limits = spec.and_then(|spec| spec.limits.as_ref());
+    let default = FetchLimits::default();
+    FetchLimits {
+        bytes: limits.and_then(|limits| limits.transfer_mebibytes).map_or(default.bytes, mebibytes),
+        objects: limits.and_then(|limits| limits.objects).unwrap_or(default.objects),
+        ..default
+    }
+}
+
+fn store_limits(spec: Option<&RepositorySpec>) -> StoreLimits {
+    let kept = spec.and_then(|spec| spec.limits.as_ref()).and_then(|limits| limits.store_mebibytes);
+    kept.map_or_else(StoreLimits::default, |kept| StoreLimits { bytes: mebibytes(kept) })
+}
+
+fn mebibytes(count: u64) -> u64 {
+    count.saturating_mul(1 << 20)
+}
+
 /// The Repository that covers a URL: one with this very `url`, else the longest `urlPrefix`. None is no mistake: the URL
 /// is then read without credentials, by the EgressProxies' rules.
 fn covering(
@@ -251,6 +328,7 @@ fn covering(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::api::RepositoryLimits;
 
     fn repository(url: Option<&str>, prefix: Option<&str>) -> Arc<Repository> {
         let spec = RepositorySpec {
@@ -280,6 +358,22 @@ mod tests {
         assert_eq!(chosen("https://git.corp.test/teams/other.git", &all), Ok(Some("host".into())));
         assert_eq!(chosen("https://elsewhere.test/team/app.git", &all), Ok(None));
         assert_eq!(chosen("http://git.corp.test/team/app.git", &all), Ok(None));
+    }
+
+    #[test]
+    fn limits_are_taken_from_the_spec_where_it_sets_them() {
+        let limits = RepositoryLimits { transfer_mebibytes: Some(2), objects: Some(7), store_mebibytes: None };
+        let spec = RepositorySpec { limits: Some(limits), ..RepositorySpec::default() };
+        assert_eq!(
+            fetch_limits(Some(&spec)),
+            FetchLimits { bytes: 2 << 20, objects: 7, ..FetchLimits::default() }
+        );
+        assert_eq!(store_limits(Some(&spec)), StoreLimits::default());
+        let kept = RepositoryLimits { store_mebibytes: Some(3), ..RepositoryLimits::default() };
+        let spec = RepositorySpec { limits: Some(kept), ..RepositorySpec::default() };
+        assert_eq!(fetch_limits(Some(&spec)), FetchLimits::default());
+        assert_eq!(store_limits(Some(&spec)), StoreLimits { bytes: 3 << 20 });
+        assert_eq!((fetch_limits(None), store_limits(None)), (FetchLimits::default(), StoreLimits::default()));
     }
 
     #[test]

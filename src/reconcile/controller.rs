@@ -14,6 +14,7 @@ use tracing::{Instrument as _, info, info_span, warn};
 
 use super::access::AccessBuilder;
 use super::connections::Connections;
+use super::egress_policy;
 use super::dependencies::DependencyWatch;
 use super::driver::Driver;
 use super::events;
@@ -27,10 +28,11 @@ use super::queue::Queue;
 use super::report::Reporter;
 use super::secrets::Secrets;
 use super::sources::Sources;
+use super::integrity::Integrity;
 use super::store_key::StoreKey;
+use super::trust::Trust;
 use super::ways_out::WaysOut;
 use super::windows::WindowCache;
-use super::egress_policy;
 use crate::api::{AppProject, Application, EgressPolicy, EgressProxy, OperationPhase, Repository, definitions};
 use crate::apply::{Applier, Limits};
 use crate::egress::EnvironmentProxies;
@@ -209,6 +211,7 @@ async fn start(
     let (changes, changed) = mpsc::unbounded_channel();
     let rules = Arc::new(Rules::default());
     let fleet = Arc::new(Fleet::default());
+    let trust = Arc::new(Trust::default());
     let wants_whole: crate::live::HasHealth = Arc::new({
         let rules = Arc::clone(&rules);
         move |kind: &GroupKind| rules.has_health(kind)
@@ -267,6 +270,8 @@ async fn start(
         surface,
         cache: Arc::clone(&cache),
         fleet: Arc::clone(&fleet),
+        trust: Arc::clone(&trust),
+        integrity: Integrity::default(),
         rules: Arc::clone(&rules),
         applier,
         reporter: Reporter::new(&client, &namespace, event_outbox, Arc::clone(&metrics), may_write),
@@ -365,6 +370,14 @@ async fn start(
             }
         }
     }));
+    parts.spawn(Arc::clone(&trust).run(client.clone(), namespace.clone(), {
+        let (queue, applications) = (Arc::clone(&queue), Arc::clone(&applications));
+        move || {
+            for (application, _) in applications.all() {
+                queue.now(&application);
+            }
+        }
+    }));
     // Nothing is decided from a partial list of our own kinds: a missing proxy object would open the direct way.
     tokio::join!(
         projects.synced(),
@@ -372,7 +385,8 @@ async fn start(
         proxies.synced(),
         policies.synced(),
         applications.synced(),
-        fleet.synced()
+        fleet.synced(),
+        trust.synced()
     );
     probes.readiness.met(Requirement::Watches);
     info!(applications = applications.all().len(), "ready");

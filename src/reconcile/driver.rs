@@ -11,12 +11,14 @@ use super::attempt::AttemptMemory;
 use super::dependencies::DependencyWatch;
 use super::drift::fights;
 use super::fleet::Fleet;
+use super::integrity::Integrity;
 use super::inventory::InventoryStore;
 use super::memory::Memory;
 use super::objects::Objects;
 use super::observe::Desired;
 use super::report::Reporter;
 use super::sources::Sources;
+use super::trust::Trust;
 use super::windows::WindowCache;
 use crate::api::{AppProject, Application};
 use crate::apply::Applier;
@@ -57,6 +59,10 @@ pub(super) struct Driver {
     pub(super) cache: Arc<Cache>,
     /// Settings for all Applications.
     pub(super) fleet: Arc<Fleet>,
+    /// Keys that may sign.
+    pub(super) trust: Arc<Trust>,
+    /// What is known of signatures.
+    pub(super) integrity: Integrity,
     /// Health rules that users gave.
     pub(super) rules: Arc<Rules>,
     pub(super) applier: Arc<Applier>,

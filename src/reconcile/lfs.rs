@@ -43,7 +43,7 @@ impl Sources {
         let fetched = client.fetch(&pointers, &store.lfs(), options.lfs_limits()).await;
         let failure = fetched.as_ref().err().map(failure_of);
         self.metrics.git_requested(&url.host(), GitOperation::Fetch, failure.as_ref().map(|failure| failure.reason));
-        self.after(url, &access, failure.as_ref());
+        self.after(url, &access, failure.as_ref()).await;
         if let Some(failure) = failure {
             return Err(about(failure));
         }

@@ -75,6 +75,14 @@ pub enum SourceLocationError {
 }
 
 impl SourceLocation {
+    /// Whether SSH is spoken there.
+    pub fn is_ssh(&self) -> bool {
+        match self {
+            Self::Git(url) => url.ssh().is_some(),
+            Self::Helm { .. } | Self::Registry { .. } => false,
+        }
+    }
+
     /// A Helm repository.
     pub fn helm(url: HelmRepositoryUrl) -> Self {
         let identity = format!("helm+{url}");

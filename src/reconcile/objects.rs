@@ -5,7 +5,7 @@ use std::fmt::Debug;
 use std::sync::{Arc, PoisonError, RwLock};
 
 use futures::{StreamExt as _, TryStreamExt as _};
-use kube::api::{Api, ApiResource, DynamicObject};
+use kube::api::{Api, ApiResource, DynamicObject, ListParams};
 use kube::runtime::{WatchStreamExt as _, watcher};
 use kube::{Client, Resource, ResourceExt as _};
 use serde::de::DeserializeOwned;
@@ -106,6 +106,20 @@ where
                 }
             }
         }
+    }
+
+    /// Reads the objects once.
+    ///
+    /// # Errors
+    /// When the API server refuses, or does not answer.
+    pub async fn fill(&self, client: &Client, namespace: &str) -> Result<(), kube::Error> {
+        let resource = ApiResource::erase::<K>(&());
+        let api: Api<DynamicObject> = Api::namespaced_with(client.clone(), namespace, &resource);
+        for object in api.list(&ListParams::default()).await? {
+            self.take_in(object, &|_, _, _| {});
+        }
+        self.synced.send_replace(true);
+        Ok(())
     }
 
     fn take_in(&self, object: DynamicObject, changed: &impl Fn(&str, Option<&K>, Option<&K>)) {

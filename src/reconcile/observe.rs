@@ -99,6 +99,8 @@ impl Driver {
             Found::Pending => return Ok(Desired::Pending),
             Found::All { pinned, failure } => (pinned, failure),
         };
+        let checked = self.verified(application, sources, several, pinned, true).await?;
+        let (pinned, failure) = (checked.pinned, checked.failure.or(failure));
         let parameters = parameters(application, sources, owner, project_hash, self.fleet.current().left_alone());
         let wanted = Wanted { application, owner, sources, several, project: &project, parameters };
         let held = self.produce(wanted, pinned, memory.held.as_ref(), &mut memory.refused).await?;
@@ -148,6 +150,8 @@ impl Driver {
             Found::Pending => return Ok(Desired::Pending),
             Found::All { pinned, failure } => (pinned, failure),
         };
+        // A person asked for this very revision: no other will do.
+        let pinned = self.verified(application, sources, several, pinned, false).await?.pinned;
         let parameters = parameters(application, sources, owner, project_hash, self.fleet.current().left_alone());
         let wanted = Wanted { application, owner, sources, several, project: &project, parameters };
         let held = self.produce(wanted, pinned, overriding.held.as_ref(), &mut overriding.refused).await?;
@@ -163,6 +167,14 @@ impl Driver {
         held: Held,
         manifests: Vec<crate::model::Manifest>,
     ) -> Result<Held, Failure> {
+        if self.demands_signatures(application)? {
+            return Err(Failure {
+                reason: Reason::SignatureInvalid,
+                message: "manifests that come with an operation are signed by nobody, and the project demands signatures: \
+                          commit and sign them"
+                    .to_owned(),
+            });
+        }
         let (project, _) = self.project(application)?;
         let wanted =
             Wanted { application, owner, sources: &[], several: true, project: &project, parameters: held.parameters };

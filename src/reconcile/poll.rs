@@ -12,7 +12,7 @@ use super::freshness::staleness;
 use super::location::{SourceLocation, SourceTarget};
 use super::sources::{Sources, failure_of};
 use super::tracker::{TargetState, Tracker, lock};
-use crate::git::{FetchLimits, GitError, Remote, RemoteConfig, RepositoryUrl, Target, ref_prefixes, resolve};
+use crate::git::{FetchLimits, GitError, Remote, RepositoryUrl, Target, ref_prefixes, resolve};
 use crate::metrics::GitOperation;
 use crate::model::{Hash64, Reason, Revision};
 use crate::status::Failure;
@@ -121,21 +121,16 @@ impl Sources {
             match &state.remote {
                 Some((fingerprint, remote)) if *fingerprint == access.fingerprint => Arc::clone(remote),
                 _ => {
-                    let remote = Arc::new(Remote::new(RemoteConfig {
-                        url: url.clone(),
-                        egress: access.egress.clone(),
-                        route: access.route.clone(),
-                        authorization: access.authorization.clone(),
-                        identity: access.identity.clone(),
-                        ca: access.ca.clone(),
-                        timeouts: access.timeouts.clone(),
-                    }));
+                    let remote = Arc::new(Remote::new(access.remote(url)));
                     state.remote = Some((access.fingerprint, Arc::clone(&remote)));
                     remote
                 }
             }
         };
-        match self.resolve_and_fetch(tracker, url, &remote, targets).await {
+        tracker.store.set_limits(access.store_limits);
+        let asked = self.resolve_and_fetch(tracker, url, &remote, targets, access.limits).await;
+        self.connections.report_pieced(access.repository.as_deref(), url.as_str(), remote.pieced()).await;
+        match asked {
             Ok(found) => Ok((access, found)),
             Err(error) => Err((failure_of(&error), error.retry_after, Some(access))),
         }
@@ -147,6 +142,7 @@ impl Sources {
         url: &RepositoryUrl,
         remote: &Remote,
         targets: &[SourceTarget],
+        limits: FetchLimits,
     ) -> Result<BTreeMap<SourceTarget, TargetState>, GitError> {
         let host = &tracker.url.host();
         let targets = targets.iter().filter_map(|target| match target {
@@ -163,7 +159,7 @@ impl Sources {
             listed?
         };
         let mut found = BTreeMap::new();
-        let mut seen = BTreeSet::new();
+        let (mut seen, mut tags) = (BTreeSet::new(), BTreeSet::new());
         for target in targets {
             let state = match resolve(target, &references, url) {
                 Ok(resolved) => {
@@ -171,6 +167,7 @@ impl Sources {
                     if !matches!(target, Target::Commit(_)) {
                         seen.insert(resolved.revision.clone());
                     }
+                    tags.extend(resolved.tag);
                     TargetState {
                         revision: Some(resolved.revision),
                         reference: resolved.reference,
@@ -181,10 +178,10 @@ impl Sources {
             };
             found.insert(SourceTarget::Git(target.clone()), state);
         }
-        self.fetch(tracker, remote, seen).await?;
+        self.fetch(tracker, remote, seen, tags, limits).await?;
         for (target, state) in &mut found {
             let SourceTarget::Git(Target::Commit(commit)) = target else { continue };
-            match self.fetch(tracker, remote, BTreeSet::from([commit.clone()])).await {
+            match self.fetch(tracker, remote, BTreeSet::from([commit.clone()]), BTreeSet::new(), limits).await {
                 Ok(()) => {}
                 Err(error) if matches!(error.reason, Reason::RefNotFound | Reason::ServerError) => {
                     *state = TargetState { failure: Some(failure_of(&error)), ..TargetState::default() };
@@ -196,19 +193,27 @@ impl Sources {
         Ok(found)
     }
 
-    /// Fetches what of these commits is not in the store.
-    async fn fetch(&self, tracker: &Tracker, remote: &Remote, commits: BTreeSet<Revision>) -> Result<(), GitError> {
+    /// Fetches what of these commits and annotated tags is not in the store.
+    async fn fetch(
+        &self,
+        tracker: &Tracker,
+        remote: &Remote,
+        commits: BTreeSet<Revision>,
+        tags: BTreeSet<Revision>,
+        limits: FetchLimits,
+    ) -> Result<(), GitError> {
         let store = Arc::clone(&tracker.store);
-        let wants: Vec<Revision> = tokio::task::spawn_blocking(move || {
-            commits.into_iter().filter(|revision| !store.has(revision).unwrap_or(false)).collect()
+        let (wants, tags): (Vec<Revision>, Vec<Revision>) = tokio::task::spawn_blocking(move || {
+            let wants = commits.into_iter().filter(|revision| !store.has(revision).unwrap_or(false)).collect();
+            (wants, tags.into_iter().filter(|tag| !store.has_tag(tag)).collect())
         })
         .await
         .unwrap_or_default();
-        if wants.is_empty() {
+        if wants.is_empty() && tags.is_empty() {
             return Ok(());
         }
         let host = &tracker.url.host();
-        let fetched = remote.fetch(&tracker.store, &wants, FetchLimits::default()).await;
+        let fetched = remote.fetch_with_tags(&tracker.store, &wants, &tags, limits).await;
         self.metrics.git_requested(host, GitOperation::Fetch, fetched.as_ref().err().map(|error| error.reason));
         let statistics = fetched?;
         self.metrics.git_received(host, statistics.bytes);
@@ -231,9 +236,16 @@ impl Sources {
     }
 }
 
-/// Refusals that end when a password or an authority is replaced.
+/// Refusals that end when a password, an authority or a host key is replaced.
 pub(super) fn may_be_rotated(reason: Reason) -> bool {
-    matches!(reason, Reason::AuthFailed | Reason::ProxyAuthRequired | Reason::TlsUntrusted | Reason::ProxyTlsUntrusted)
+    matches!(
+        reason,
+        Reason::AuthFailed
+            | Reason::ProxyAuthRequired
+            | Reason::TlsUntrusted
+            | Reason::ProxyTlsUntrusted
+            | Reason::HostKeyUntrusted
+    )
 }
 
 pub(super) type Answer = (Access, BTreeMap<SourceTarget, TargetState>);

@@ -7,6 +7,7 @@ use super::credentials::{self, Login, LoginError};
 use super::secrets::{SecretValues, Secrets};
 use crate::api::LocalReference;
 use crate::egress::{BasicCredentials, CaBundle, ClientIdentity};
+use crate::git::{SshConfig, SshConfigError};
 use crate::model::{Hash64, Reason};
 use crate::status::Failure;
 
@@ -46,6 +47,31 @@ impl<'a> Reading<'a> {
     pub(super) async fn login(&mut self, referrer: &str, reference: &LocalReference) -> Result<Login, Failure> {
         let values = self.values(referrer, reference).await?;
         Login::of_repository(&values).map_err(|error| unusable(referrer, reference, &error))
+    }
+
+    /// The key and the known hosts of a repository that is read over SSH.
+    pub(super) async fn ssh(
+        &mut self,
+        referrer: &str,
+        reference: &LocalReference,
+        repository_known_hosts: &str,
+    ) -> Result<SshConfig, Failure> {
+        let values = self.values(referrer, reference).await?;
+        self.note(&format!("known hosts {}", Hash64::of_bytes(repository_known_hosts.as_bytes())));
+        let config = SshConfig::from_values(|key| values.bytes(key), repository_known_hosts);
+        config.map_err(|error| {
+            let (reason, of_secret) = match error {
+                SshConfigError::NoKey => (Reason::SecretNotFound, true),
+                SshConfigError::Key { .. } => (Reason::InvalidSpec, true),
+                SshConfigError::KnownHosts { of_secret, .. } => (Reason::InvalidSpec, of_secret),
+            };
+            let message = if of_secret {
+                format!("the Secret `{}` that {referrer} names can't be used: {error}", reference.name)
+            } else {
+                format!("{referrer}: {error}")
+            };
+            Failure { reason, message }
+        })
     }
 
     /// User name and password.

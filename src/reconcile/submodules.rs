@@ -9,7 +9,7 @@ use super::sources::{Sources, failure_of};
 use super::tree_options::TreeOptions;
 use super::trees::{Mounting, Tree, blocking};
 use crate::desired::ProjectRules;
-use crate::git::{GITMODULES, Remote, RemoteConfig, RepositoryUrl, SnapshotLimits, Store, Submodules};
+use crate::git::{GITMODULES, Remote, RepositoryUrl, SnapshotLimits, Store, Submodules};
 use crate::metrics::GitOperation;
 use crate::model::{Files as _, Reason, Revision};
 use crate::status::Failure;
@@ -99,11 +99,11 @@ impl Sources {
         if let Some(refusal) = self.beside.refusal(url, access.fingerprint) {
             return Err(refusal);
         }
-        let remote = remote(url, &access);
+        let remote = Remote::new(access.remote(url));
         let fetched = remote.fetch(&store, std::slice::from_ref(commit), options.fetch_limits()).await;
         self.metrics.git_requested(&url.host(), GitOperation::Fetch, fetched.as_ref().err().map(|error| error.reason));
         let failure = fetched.as_ref().err().map(failure_of);
-        self.after(url, &access, failure.as_ref());
+        self.after(url, &access, failure.as_ref()).await;
         if let Some(failure) = failure {
             return Err(failure);
         }
@@ -117,11 +117,11 @@ impl Sources {
     }
 
     /// Takes note of how a repository answered.
-    pub(super) fn after(&self, url: &RepositoryUrl, access: &Access, failure: Option<&Failure>) {
+    pub(super) async fn after(&self, url: &RepositoryUrl, access: &Access, failure: Option<&Failure>) {
         self.beside.answered(url, access.fingerprint, failure);
         if failure.is_some_and(|failure| super::poll::may_be_rotated(failure.reason)) {
             // The next attempt reads them anew.
-            self.access.forget_secrets(&access.secrets);
+            self.access.forget_secrets(&access.secrets).await;
         }
     }
 }
@@ -130,14 +130,3 @@ fn about(failure: Failure, root: &RepositoryUrl, path: &str) -> Failure {
     Failure { message: format!("{root}: submodule `{path}`: {}", failure.message), ..failure }
 }
 
-fn remote(url: &RepositoryUrl, access: &Access) -> Remote {
-    Remote::new(RemoteConfig {
-        url: url.clone(),
-        egress: access.egress.clone(),
-        route: access.route.clone(),
-        authorization: access.authorization.clone(),
-        identity: access.identity.clone(),
-        ca: access.ca.clone(),
-        timeouts: access.timeouts.clone(),
-    })
-}

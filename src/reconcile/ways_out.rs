@@ -50,9 +50,9 @@ impl WaysOut {
         reading: &mut Reading<'_>,
         needed: Option<&str>,
     ) -> Result<BTreeMap<String, ProxyAccess>, Failure> {
-        let mut access = self.environment.access.clone();
-        for (name, object) in self.proxies.all() {
-            match proxy_access(&name, &object.spec, reading).await {
+        let mut access = BTreeMap::new();
+        for (name, one) in self.access_or_failure(reading).await {
+            match one {
                 Ok(one) => {
                     access.insert(name, one);
                 }
@@ -61,6 +61,20 @@ impl WaysOut {
             }
         }
         Ok(access)
+    }
+
+    /// What each proxy needs, or why that can't be had.
+    pub(super) async fn access_or_failure(
+        &self,
+        reading: &mut Reading<'_>,
+    ) -> BTreeMap<String, Result<ProxyAccess, Failure>> {
+        let environment = self.environment.access.iter();
+        let mut access: BTreeMap<_, _> = environment.map(|(name, one)| (name.clone(), Ok(one.clone()))).collect();
+        for (name, object) in self.proxies.all() {
+            let one = proxy_access(&name, &object.spec, reading).await;
+            access.insert(name, one);
+        }
+        access
     }
 }
 

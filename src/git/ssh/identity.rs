@@ -26,10 +26,10 @@ pub enum SshConfigError {
         problem: String,
     },
     /// The list of host keys can't be used.
-    #[error("{place}: {error}")]
+    #[error("{}: {error}", if *.of_secret { "the key `known_hosts`" } else { "spec.knownHosts" })]
     KnownHosts {
-        /// Key of the Secret, or field of the Repository.
-        place: &'static str,
+        /// Whether it is the one in the Secret, or the Repository's own.
+        of_secret: bool,
         /// What is wrong.
         error: KnownHostsError,
     },
@@ -55,12 +55,11 @@ impl SshConfig {
         let (name, bytes) = found.ok_or(SshConfigError::NoKey)?;
         let passphrase = ["sshPrivateKeyPassphrase", "password"].into_iter().find_map(&get);
         let identity = SshIdentity::read(bytes, passphrase).map_err(|problem| SshConfigError::Key { name, problem })?;
-        let parse = |place: &'static str, text: &str| {
-            KnownHosts::parse(text).map_err(|error| SshConfigError::KnownHosts { place, error })
+        let parse = |of_secret, text: &str| {
+            KnownHosts::parse(text).map_err(|error| SshConfigError::KnownHosts { of_secret, error })
         };
         let listed = String::from_utf8_lossy(get("known_hosts").unwrap_or_default());
-        let known_hosts = parse("the key `known_hosts`", &listed)?
-            .with(parse("the Repository's spec.knownHosts", repository_known_hosts)?);
+        let known_hosts = parse(true, &listed)?.with(parse(false, repository_known_hosts)?);
         Ok(Self { identity, known_hosts })
     }
 }

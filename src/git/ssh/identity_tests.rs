@@ -89,7 +89,7 @@ fn the_secret_is_read_by_its_keys_and_mistakes_are_named_by_them() {
     let broken = key.replace("AAAA", "");
     assert!(error(&[("identity", &broken)], "").contains("cannot be read: it is cut off"));
     let secret = [("sshPrivateKey", key.as_str()), ("sshPrivateKeyPassphrase", "phrase")];
-    assert!(error(&secret, "h ssh-ed25519").starts_with("the Repository's spec.knownHosts: line 1 cannot be read: "));
+    assert!(error(&secret, "h ssh-ed25519").starts_with("spec.knownHosts: line 1 cannot be read: "));
     let secret = [secret[0], secret[1], ("known_hosts", "h")];
     assert!(error(&secret, "").starts_with("the key `known_hosts`: line 1 cannot be read: "));
 }

@@ -156,7 +156,7 @@ impl SshServer {
     }
 
     pub(in crate::git) fn transport(&self, config: SshConfig, url: &RepositoryUrl) -> SshTransport {
-        SshTransport::new(config, url, Egress::direct(SystemRoots::none()), Override::None, timeouts())
+        SshTransport::new(Some(config), url, Egress::direct(SystemRoots::none()), Override::None, timeouts())
     }
 }
 

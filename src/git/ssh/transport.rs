@@ -24,6 +24,7 @@ const KEPT_PATIENCE: Duration = Duration::from_secs(10);
 /// Reads a repository over SSH. Make a new one when URL, key, known hosts or egress rules change.
 pub struct SshTransport {
     server: Result<Server, GitError>,
+    timeouts: Timeouts,
     kept: Arc<Mutex<Option<Kept>>>,
 }
 
@@ -33,21 +34,38 @@ struct Kept {
 }
 
 impl SshTransport {
-    /// A transport that has made no connection yet. A URL of another scheme than SSH fails at the first use.
-    pub fn new(config: SshConfig, url: &RepositoryUrl, egress: Egress, route: Override, timeouts: Timeouts) -> Self {
-        let server = match url.ssh() {
-            Some(place) => Ok(Server {
+    /// A transport that has made no connection yet. Without a configuration, or with a URL of another scheme than SSH, the
+    /// first use fails.
+    pub fn new(
+        config: Option<SshConfig>,
+        url: &RepositoryUrl,
+        egress: Egress,
+        route: Override,
+        timeouts: Timeouts,
+    ) -> Self {
+        let server = match (url.ssh(), config) {
+            (Some(place), Some(config)) => Ok(Server {
                 config,
                 destination: url.destination().clone(),
                 place: place.clone(),
                 egress,
                 route,
-                timeouts,
+                timeouts: timeouts.clone(),
                 clock: Clock::system(),
             }),
-            None => Err(GitError::new(Reason::InternalError, "SSH was asked for a URL that is not SSH")),
+            (Some(_), None) => Err(GitError::new(
+                Reason::SecretNotFound,
+                "no key for SSH: write a Repository that covers this URL, and name a Secret with the keys `sshPrivateKey` \
+                 and `known_hosts` in its credentialsSecretRef",
+            )),
+            (None, _) => Err(GitError::new(Reason::InternalError, "SSH was asked for a URL that is not SSH")),
         };
-        Self { server, kept: Arc::default() }
+        Self { server, timeouts, kept: Arc::default() }
+    }
+
+    /// The timers.
+    pub fn timeouts(&self) -> &Timeouts {
+        &self.timeouts
     }
 
     /// The route in words (`direct`, `proxy corporate (10.0.0.1:3128)`), for status and metrics.

@@ -9,12 +9,12 @@ use tracing::{Instrument as _, info_span};
 
 use super::access::AccessBuilder;
 use super::connections::Connections;
-use super::location::{SourceLocation, SourceLocationError, SourceTarget};
 use super::host_limit::HostLimit;
+use super::location::{SourceLocation, SourceLocationError, SourceTarget};
 use super::queue::Queue;
 use super::store_key::StoreKey;
-use super::trees::Beside;
 use super::tracker::{Tracker, lock, run};
+use super::trees::Beside;
 use crate::api::{ApplicationSource, RepositorySpec};
 use crate::git::{GitError, Store, StoreLimits};
 use crate::metrics::Metrics;
@@ -103,10 +103,7 @@ impl Sources {
     }
 
     /// Where a source lies and what is wanted of it.
-    pub fn locate(
-        &self,
-        source: &ApplicationSource,
-    ) -> Result<(SourceLocation, SourceTarget), SourceLocationError> {
+    pub fn locate(&self, source: &ApplicationSource) -> Result<(SourceLocation, SourceTarget), SourceLocationError> {
         SourceLocation::of(source, |reference| self.access.knows_registry(reference))
     }
 

@@ -5,14 +5,14 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
-use jiff::Timestamp;
 use futures::FutureExt as _;
+use jiff::Timestamp;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use super::location::{SourceLocation, SourceTarget};
-use super::poll_artifacts::ArtifactSide;
 use super::pace::{Ended, pause};
+use super::poll_artifacts::ArtifactSide;
 use super::sources::{DEFAULT_INTERVAL, Sources};
 use super::verified::VerifiedIndex;
 use crate::git::{Remote, Store};

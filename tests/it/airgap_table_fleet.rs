@@ -154,7 +154,9 @@ fn soak_length() -> Duration {
 async fn airgap_50_in_a_long_run_with_weather_the_proxys_log_holds_configured_hosts_only() {
     const WEATHER: [&str; 7] = ["tunnel", "status:503", "tunnel", "head:empty", "cut:3000", "tunnel", "auth:basic"];
     let bed = Testbed::shared();
-    let installation = Installation::start("ag50").await;
+    // Without the way out of the other tests.
+    let mut installation = Installation::prepare("ag50").await;
+    installation.operator.start().await;
     installation.apply_login(PROXY_CREDENTIALS, &bed.proxy_username, &bed.proxy_password).await;
     installation.apply_login(GIT_CREDENTIALS, &bed.git_username, &bed.git_password).await;
     installation.apply_ca(GIT_CA, &bed.git_ca).await;

@@ -223,6 +223,8 @@ pub struct Resources {
     pub threads: usize,
     /// Open file descriptors.
     pub descriptors: usize,
+    /// Those of them that are sockets.
+    pub sockets: usize,
     /// Files of transfers that are not over.
     pub temporary: Vec<String>,
 }
@@ -232,6 +234,13 @@ impl Resources {
     pub fn of(installation: &Installation) -> Self {
         let process = std::path::PathBuf::from(format!("/proc/{}", installation.operator.pid()));
         let count = |name: &str| std::fs::read_dir(process.join(name)).expect("a process of ours").count();
+        let sockets = std::fs::read_dir(process.join("fd"))
+            .expect("a process of ours")
+            .filter(|entry| {
+                let target = entry.as_ref().ok().and_then(|entry| std::fs::read_link(entry.path()).ok());
+                target.is_some_and(|target| target.to_string_lossy().starts_with("socket:"))
+            })
+            .count();
         let mut temporary = Vec::new();
         let mut open = vec![installation.operator.state().to_owned()];
         while let Some(directory) = open.pop() {
@@ -249,7 +258,7 @@ impl Resources {
                 }
             }
         }
-        Self { threads: count("task"), descriptors: count("fd"), temporary }
+        Self { threads: count("task"), descriptors: count("fd"), sockets, temporary }
     }
 }
 

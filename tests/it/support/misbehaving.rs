@@ -35,8 +35,6 @@ pub struct Contact {
     /// Whether it was right.
     #[serde(default)]
     pub credentials_ok: bool,
-    /// How it ended.
-    pub outcome: String,
 }
 
 impl Contact {

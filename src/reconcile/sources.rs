@@ -11,6 +11,7 @@ use super::access::AccessBuilder;
 use super::connections::Connections;
 use super::location::{SourceLocation, SourceLocationError, SourceTarget};
 use super::queue::Queue;
+use super::signatures::Demanded;
 use super::store_key::StoreKey;
 use super::trees::Beside;
 use super::tracker::{Tracker, lock, run};
@@ -60,6 +61,7 @@ pub struct Sources {
     pub(super) connections: Connections,
     pub(super) store_key: StoreKey,
     pub(super) beside: Beside,
+    pub(super) demanded: Demanded,
     directory: PathBuf,
     pub(super) metrics: Arc<Metrics>,
     pub(super) queue: Arc<Queue>,
@@ -91,6 +93,7 @@ impl Sources {
             connections,
             store_key,
             beside: Beside::default(),
+            demanded: Demanded::default(),
             directory,
             metrics,
             queue,

@@ -76,6 +76,8 @@ pub(super) struct TargetState {
     pub(super) made: Option<Timestamp>,
     /// That the revision is older than it may be, as a sentence.
     pub(super) stale: Option<String>,
+    /// Hash of the signatures that came with the last poll.
+    pub(super) signed: Option<Hash64>,
     /// Why the last poll failed.
     pub(super) failure: Option<Failure>,
 }

@@ -91,6 +91,9 @@ const RULES: &[Rule] = &[
     rule(PURE, "preflight", &["model", "api", "desired"]),
     rule(PURE, "verify", &["model", "api"]),
     rule(ACTING, "egress", &["model", "api", "clock", "metrics"]),
+    rule(PURE, "git::submodules", &["git::url"]),
+    rule(PURE, "git::lfs::pointer", &[]),
+    rule(PURE, "git::lfs::batch", &["model", "git::lfs::pointer"]),
     rule(PURE, "git::version", &[]),
     rule(ACTING, "git", &["model", "api", "clock", "metrics", "egress"]),
     rule(ACTING, "artifacts", &["model", "egress", "git"]),
@@ -140,6 +143,19 @@ const RULES: &[Rule] = &[
     rule(PURE, "reconcile::location", &["api", "git::RepositoryUrl", "git::RepositoryUrlError", "git::Target", "git::UrlPrefix", "artifacts::HelmRepositoryUrl", "artifacts::LocationError", "artifacts::RegistryReference", "artifacts::covers"]),
     rule(
         PURE,
+        "reconcile::tree_options",
+        &[
+            "model",
+            "api",
+            "egress::HostPattern",
+            "git::FetchLimits",
+            "git::LfsLimits",
+            "git::RepositoryUrl",
+            "status",
+        ],
+    ),
+    rule(
+        PURE,
         "reconcile::overriding",
         &[
             "model",
@@ -152,7 +168,7 @@ const RULES: &[Rule] = &[
             "reconcile::memory",
         ],
     ),
-    rule(TOP, "doctor", &["model", "api", "status", "egress", "git", "live::client", "reconcile"]),
+    rule(TOP, "doctor", &["model", "api", "clock", "settings", "status", "egress", "git", "live::client", "reconcile"]),
     rule(PURE, "doctor::report", &["model", "doctor::advice"]),
     rule(PURE, "doctor::text", &["doctor::report"]),
     rule(PURE, "doctor::advice", &["model"]),

@@ -10,7 +10,6 @@ use thiserror::Error;
 use super::Exit;
 use crate::clock::Clock;
 use crate::doctor::{self, Argument, DoctorError, Request};
-use crate::egress::EnvironmentProxies;
 use crate::model::parse_duration;
 use crate::settings::{Environment, SettingsError, namespace};
 
@@ -72,23 +71,20 @@ pub enum DoctorVerbError {
 
 pub(super) async fn run(
     arguments: DoctorArguments,
-    clock: Clock,
+    clock: &Clock,
     output: &mut impl Write,
 ) -> Result<Exit, DoctorVerbError> {
     let DoctorArguments { destinations, only, kubeconfig, namespace: given, timeout, output: form } = arguments;
-    let surroundings = Environment::read();
-    let namespace = namespace(given, &surroundings)?;
-    let environment = EnvironmentProxies::read(&surroundings.proxy.variables);
+    let environment = Environment::read();
     let request = Request {
         kubeconfig,
-        namespace,
+        namespace: namespace(given, &environment)?,
         arguments: destinations,
         only_arguments: only,
         timeout,
-        environment,
-        clock,
+        proxies: environment.proxy,
     };
-    let report = doctor::diagnose(request).await?;
+    let report = doctor::diagnose(request, clock.clone()).await?;
     let text = match form {
         Form::Text => report.text(),
         Form::Json => report.json()?,

@@ -180,7 +180,7 @@ pub async fn run(verb: Verb, clock: Clock, dropped_log_lines: Counter) -> Result
             Ok(if ended.is_ok() { Exit::Success } else { Exit::Error })
         }
         Verb::Crds(arguments) => crds::run(&arguments, &mut output).map_err(CliError::from),
-        Verb::Doctor(arguments) => Box::pin(doctor::run(arguments, clock, &mut output)).await.map_err(CliError::from),
+        Verb::Doctor(arguments) => Box::pin(doctor::run(arguments, &clock, &mut output)).await.map_err(CliError::from),
         Verb::Health(arguments) => health::run(&arguments, &clock, &mut output).map_err(CliError::from),
         Verb::Render(arguments) => render::run(&arguments, &mut output).map_err(CliError::from),
         Verb::Plan(arguments) => plan::run(&arguments, &clock, &mut output).map_err(CliError::from),

@@ -16,12 +16,11 @@ use super::destinations::{Argument, Declared, wanted};
 use super::examine::{examine, probe};
 use super::report::{Examined, Kind, Report, Step, StepName};
 use crate::clock::Clock;
-use crate::egress::{
-    CaBundle, Destination, Egress, EnvironmentReading, Override, Protocol, SystemRoots, Timeouts,
-};
+use crate::egress::{CaBundle, Destination, Egress, EnvironmentProxies, Override, Protocol, SystemRoots, Timeouts};
 use crate::live::client::{self, ClientError};
 use crate::model::Reason;
-use crate::reconcile::{Objects, Ways, WaysError};
+use crate::reconcile::{Objects, Survey, SurveyError};
+use crate::settings::ProxyEnvironment;
 
 /// Destinations that are looked at at the same time: a proxy may count connections.
 const AT_ONCE: usize = 8;
@@ -29,6 +28,7 @@ const AT_ONCE: usize = 8;
 const LIST_LIMIT: Duration = Duration::from_secs(15);
 
 /// What is asked.
+#[derive(Clone, Debug)]
 pub struct Request {
     /// Kubeconfig; `None` is the pod's service account.
     pub kubeconfig: Option<PathBuf>,
@@ -40,10 +40,8 @@ pub struct Request {
     pub only_arguments: bool,
     /// How long all of it may take.
     pub timeout: Duration,
-    /// The proxy variables of this process.
-    pub environment: EnvironmentReading,
-    /// Tells the time.
-    pub clock: Clock,
+    /// The proxy variables of this process, which are those of the controller in its pod.
+    pub proxies: ProxyEnvironment,
 }
 
 /// Nothing could be examined.
@@ -58,7 +56,7 @@ pub enum DoctorError {
 ///
 /// # Errors
 /// When no client for the API server can be made. Everything else that goes wrong is part of the report.
-pub async fn diagnose(request: Request) -> Result<Report, DoctorError> {
+pub async fn diagnose(request: Request, clock: Clock) -> Result<Report, DoctorError> {
     let deadline = Instant::now() + request.timeout;
     let configuration = client::configuration(request.kubeconfig.as_deref()).await?;
     let api_hosts: Vec<String> = configuration.cluster_url.host().map(str::to_owned).into_iter().collect();
@@ -66,7 +64,9 @@ pub async fn diagnose(request: Request) -> Result<Report, DoctorError> {
     let client = client::build(configuration)?;
 
     let limit = LIST_LIMIT.min(request.timeout);
-    let read = Ways::read(&client, &request.namespace, api_hosts, request.environment, request.clock, limit).await;
+    let environment = EnvironmentProxies::read(&request.proxies.variables);
+    let warnings = environment.warnings.clone();
+    let read = Survey::read(&client, &request.namespace, api_hosts, environment, clock, limit).await;
     let mut examined = Vec::new();
     if !request.only_arguments || read.is_err() {
         examined.push(api_server.examine(&client, read.as_ref().err(), deadline).await);
@@ -75,7 +75,7 @@ pub async fn diagnose(request: Request) -> Result<Report, DoctorError> {
         Ok(ways) => ways,
         Err(error) => {
             let problem = format!("{error}; no way out is decided without them, so nothing else was examined");
-            return Ok(Report::new(&request.namespace, vec![problem], examined));
+            return Ok(Report::new(&request.namespace, vec![problem], warnings, examined));
         }
     };
     let mut problems = Vec::new();
@@ -86,7 +86,7 @@ pub async fn diagnose(request: Request) -> Result<Report, DoctorError> {
     };
     let (found, more) = wanted(&declared, &request.arguments, request.only_arguments);
     problems.extend(more);
-    let out = ways.access.ways_out().await;
+    let out = ways.access.outward().await;
     let (access, out) = (&ways.access, &out);
     let others = futures::stream::iter(found)
         .map(|wanted| async move { Box::pin(examine(wanted, access, out, deadline)).await })
@@ -94,7 +94,7 @@ pub async fn diagnose(request: Request) -> Result<Report, DoctorError> {
         .collect::<Vec<Examined>>()
         .await;
     examined.extend(others);
-    Ok(Report::new(&request.namespace, problems, examined))
+    Ok(Report::new(&request.namespace, problems, warnings, examined))
 }
 
 /// The objects that this version can read; the others are problems.
@@ -142,7 +142,7 @@ impl ApiServer {
         }
     }
 
-    async fn examine(&self, client: &Client, listing: Option<&WaysError>, deadline: Instant) -> Examined {
+    async fn examine(&self, client: &Client, listing: Option<&SurveyError>, deadline: Instant) -> Examined {
         let mut steps = Vec::new();
         let work = async {
             if let Some(destination) = &self.destination {

@@ -263,7 +263,8 @@ mod tests {
             chart: chart.map(str::to_owned),
             ..ApplicationSource::default()
         };
-        Arc::new(Application::new("any", ApplicationSpec { source: Some(source), ..ApplicationSpec::default() }))
+        let spec = ApplicationSpec { source: Some(source), ..ApplicationSpec::default() };
+        Arc::new(Application { spec, ..Application::default() })
     }
 
     fn repository(url: &str, type_: Option<RepositoryType>) -> Arc<Repository> {

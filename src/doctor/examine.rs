@@ -15,7 +15,7 @@ use crate::egress::{
 };
 use crate::git::{GitError, Remote, RemoteRef, RepositoryUrl, Target, ref_prefixes, resolve};
 use crate::model::Reason;
-use crate::reconcile::{Access, AccessBuilder, WaysOut};
+use crate::reconcile::{Access, AccessBuilder, Outward};
 use crate::status::{Failure, rfc3339};
 
 /// What a step says that was not taken because an earlier one failed.
@@ -25,7 +25,7 @@ const NOT_REACHED: &str = "not come to";
 pub(super) async fn examine(
     wanted: Wanted,
     access: &AccessBuilder,
-    ways_out: &Result<WaysOut, Failure>,
+    ways_out: &Result<Outward, Failure>,
     deadline: Instant,
 ) -> Examined {
     let Wanted { place, used_by, targets } = wanted;
@@ -136,25 +136,23 @@ fn login_of(access: &Access) -> String {
     }
 }
 
+/// What follows on an open connection to a git server.
+const GIT_STEPS: [StepName; 2] = [StepName::Auth, StepName::LsRefs];
+
 async fn git(url: &RepositoryUrl, targets: &BTreeSet<Target>, access: &AccessBuilder, steps: &mut Vec<Step>) {
-    const REST: [StepName; 2] = [StepName::Auth, StepName::LsRefs];
-    let access = match access.access(url).await {
-        Ok(access) => access,
+    match access.access(url).await {
+        Ok(access) => git_by(url, targets, access, steps).await,
         Err(failure) => {
             steps.push(failed(StepName::Route, &failure));
-            return skip(&REST, steps);
+            skip(&GIT_STEPS, steps);
         }
-    };
-    let destination = match destination_of(url.base()) {
-        Ok(destination) => destination,
-        Err(problem) => {
-            steps.push(Step::failed(StepName::Route, None, Reason::InvalidSpec, problem));
-            return skip(&REST, steps);
-        }
-    };
+    }
+}
+
+async fn git_by(url: &RepositoryUrl, targets: &BTreeSet<Target>, access: Access, steps: &mut Vec<Step>) {
     let (ca, identity) = (access.ca.clone(), access.identity.clone());
-    if !probe(&access.egress, &destination, &access.route, ca, identity, &access.timeouts, steps).await {
-        return skip(&REST, steps);
+    if !probe(&access.egress, url.destination(), &access.route, ca, identity, &access.timeouts, steps).await {
+        return skip(&GIT_STEPS, steps);
     }
     let login = login_of(&access);
     let remote = Remote::new(access.remote(url));
@@ -214,22 +212,13 @@ fn refs_steps(
     [auth, refs]
 }
 
-/// Where a connection for a URL ends.
-fn destination_of(url: &Url) -> Result<Destination, String> {
-    if url.scheme() == "ssh" {
-        let host = url.host_str().ok_or_else(|| "the URL has no host".to_owned())?;
-        return Ok(Destination::tcp(host.trim_start_matches('[').trim_end_matches(']'), url.port().unwrap_or(22)));
-    }
-    Destination::of_url(url).map_err(|error| error.to_string())
-}
-
 /// A Helm repository or a registry: whether it answers to what every one of its kind has.
 async fn http(
     kind: Kind,
     ask: &Url,
     covered: Option<&RepositoryUrl>,
     access: &AccessBuilder,
-    ways_out: &Result<WaysOut, Failure>,
+    ways_out: &Result<Outward, Failure>,
     steps: &mut Vec<Step>,
 ) {
     let last = if kind == Kind::Helm { StepName::Index } else { StepName::Answer };
@@ -255,10 +244,10 @@ async fn http(
             (out.egress.clone(), HttpConfig::default(), "no credentials (no Repository covers this URL)".to_owned())
         }
     };
-    let destination = match destination_of(ask) {
+    let destination = match Destination::of_url(ask) {
         Ok(destination) => destination,
-        Err(problem) => {
-            steps.push(Step::failed(StepName::Route, None, Reason::InvalidSpec, problem));
+        Err(error) => {
+            steps.push(Step::failed(StepName::Route, None, Reason::InvalidSpec, error.to_string()));
             return skip(&[StepName::Auth, last], steps);
         }
     };
@@ -337,7 +326,7 @@ async fn proxy(
     host: &str,
     port: u16,
     speaks_tls: bool,
-    ways_out: &Result<WaysOut, Failure>,
+    ways_out: &Result<Outward, Failure>,
     steps: &mut Vec<Step>,
 ) {
     let out = match ways_out {

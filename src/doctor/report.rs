@@ -196,16 +196,23 @@ pub struct Report {
     pub ok: bool,
     /// Mistakes in objects, and what could not be read.
     pub problems: Vec<String>,
+    /// What is in force and may not be what was meant, such as proxy variables that contradict each other.
+    pub warnings: Vec<String>,
     /// The destinations: the API server, proxies, then repositories by address.
     pub destinations: Vec<Examined>,
 }
 
 impl Report {
     /// Puts a report together.
-    pub fn new(namespace: &str, problems: Vec<String>, mut destinations: Vec<Examined>) -> Self {
+    pub fn new(
+        namespace: &str,
+        problems: Vec<String>,
+        warnings: Vec<String>,
+        mut destinations: Vec<Examined>,
+    ) -> Self {
         destinations.sort_by(|left, right| (left.kind, &left.destination).cmp(&(right.kind, &right.destination)));
         let ok = problems.is_empty() && destinations.iter().all(|examined| examined.ok);
-        Self { version: 1, namespace: namespace.to_owned(), ok, problems, destinations }
+        Self { version: 1, namespace: namespace.to_owned(), ok, problems, warnings, destinations }
     }
 
     /// The report as JSON, for programs.

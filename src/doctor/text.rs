@@ -21,6 +21,9 @@ impl Report {
         for problem in &self.problems {
             text.push_str(&format!("\nPROBLEM {}\n", printable(problem)));
         }
+        for warning in &self.warnings {
+            text.push_str(&format!("\nWARNING {}\n", printable(warning)));
+        }
         for examined in &self.destinations {
             text.push('\n');
             destination(examined, &mut text);
@@ -135,7 +138,8 @@ mod tests {
             vec![Step::failed(StepName::Tcp, Some(3), Reason::ProxyUnreachable, "refused\u{1b}[31m by 10.0.0.9:3128")],
         );
         let problems = vec!["EgressProxy `typo` is not valid: spec.url: no port".to_owned()];
-        Report::new("tidelock", problems, vec![well, intercepted, closed])
+        let warnings = vec!["https_proxy and HTTPS_PROXY differ; https_proxy counts".to_owned()];
+        Report::new("tidelock", problems, warnings, vec![well, intercepted, closed])
     }
 
     #[test]
@@ -152,7 +156,7 @@ mod tests {
     fn a_report_without_failures_is_ok() {
         assert!(!report().ok);
         let one = Examined::new("a".to_owned(), Kind::Git, Vec::new(), vec![Step::skipped(StepName::Dns, "-")]);
-        assert!(Report::new("n", Vec::new(), vec![one.clone()]).ok);
-        assert!(!Report::new("n", vec!["a problem".to_owned()], vec![one]).ok);
+        assert!(Report::new("n", Vec::new(), Vec::new(), vec![one.clone()]).ok);
+        assert!(!Report::new("n", vec!["a problem".to_owned()], Vec::new(), vec![one]).ok);
     }
 }

@@ -7,7 +7,7 @@ use crate::model::{Reason, Revision};
 
 use super::advertisement::{AdvertisementReader, Server};
 use super::error::GitError;
-use super::ingest::{PackEnd, PackLimits, PackSink};
+use super::ingest::{PackEnd, PackSink};
 use super::old_protocol::OldFetchParser;
 use super::packet_line::Packet;
 use super::protocol::{FetchEvent, FetchParser, FetchRequest, ProtocolError};
@@ -25,12 +25,14 @@ pub struct FetchLimits {
     pub bytes: u64,
     /// Objects in the pack.
     pub objects: u32,
+    /// Bytes of one object, unpacked: objects that are sent as differences are put together in memory.
+    pub object_bytes: u64,
 }
 
 impl Default for FetchLimits {
-    /// 1 GiB and a million objects.
+    /// 1 GiB, a million objects, and 256 MiB of one object.
     fn default() -> Self {
-        Self { bytes: 1 << 30, objects: 1_000_000 }
+        Self { bytes: 1 << 30, objects: 1_000_000, object_bytes: 256 << 20 }
     }
 }
 
@@ -66,7 +68,8 @@ impl Remote {
         self.fetch_with_tags(store, wants, &[], limits).await
     }
 
-    /// As `fetch`, and brings the objects of annotated tags besides: whoever verifies a release needs what is signed.
+    /// As [`Self::fetch`], and brings the objects of annotated tags besides: whoever verifies a release needs what is
+    /// signed.
     pub async fn fetch_with_tags(
         &self,
         store: &Store,
@@ -74,41 +77,7 @@ impl Remote {
         tags: &[Revision],
         limits: FetchLimits,
     ) -> Result<FetchStats, GitError> {
-        self.limited(async {
-            let commits = self.fetch_missing(store, wants, limits).await?;
-            let tags = self.fetch_tags(store, tags, limits).await?;
-            let (bytes, objects) = (commits.bytes + tags.bytes, commits.objects + tags.objects);
-            Ok(FetchStats { bytes, objects, pieces: commits.pieces })
-        })
-        .await
-    }
-
-    /// Tags come after their commits, in a request of their own: however the commits came, a tag is one small object.
-    async fn fetch_tags(
-        &self,
-        store: &Store,
-        tags: &[Revision],
-        limits: FetchLimits,
-    ) -> Result<FetchStats, GitError> {
-        let work = (store.clone(), tags.to_vec());
-        let (missing, held) = blocking(move || {
-            let (store, tags) = work;
-            let missing: BTreeSet<Revision> = tags.into_iter().filter(|tag| !store.has_tag(tag)).collect();
-            Ok((missing, store.held()?))
-        })
-        .await?;
-        if missing.is_empty() {
-            return Ok(FetchStats::default());
-        }
-        let request = FetchRequest {
-            wants: missing.clone(),
-            haves: held.haves,
-            shallow: held.shallow,
-            depth: Some(1),
-            filter: None,
-        };
-        let end = PackEnd { tags: missing, ..PackEnd::default() };
-        self.fetch_pack(store, &request, limits, end).await
+        self.limited(self.fetch_missing(store, wants, tags, limits)).await
     }
 
     /// Why commits are fetched in pieces at present, in a sentence; `None` while they come whole. It begins when three
@@ -131,11 +100,13 @@ impl Remote {
         &self,
         store: &Store,
         wants: &[Revision],
+        tags: &[Revision],
         limits: FetchLimits,
     ) -> Result<FetchStats, GitError> {
-        let work = (store.clone(), wants.to_vec());
-        let (missing, held) = blocking(move || {
-            let (store, wants) = work;
+        let work = (store.clone(), wants.to_vec(), tags.iter().cloned().collect::<BTreeSet<_>>());
+        let (missing, tags, held) = blocking(move || {
+            let (store, wants, mut tags) = work;
+            tags.retain(|tag| !store.has_tag(tag));
             let mut missing = BTreeSet::new();
             for want in wants {
                 if !store.has(&want)? {
@@ -143,22 +114,22 @@ impl Remote {
                 }
             }
             let held = store.held()?;
-            Ok((missing, held))
+            Ok((missing, tags, held))
         })
         .await?;
-        if missing.is_empty() {
+        if missing.is_empty() && tags.is_empty() {
             return Ok(FetchStats::default());
         }
         let way = self.way().clone();
         if way.cuts < PATIENCE || !way.has_filters {
             let request = FetchRequest {
-                wants: missing.clone(),
+                wants: missing.union(&tags).cloned().collect(),
                 haves: held.haves,
                 shallow: held.shallow,
                 depth: Some(1),
                 filter: None,
             };
-            let end = PackEnd { wants: missing.clone(), ..PackEnd::default() };
+            let end = PackEnd { wants: missing.clone(), tags: tags.clone(), ..PackEnd::default() };
             match self.fetch_pack(store, &request, limits, end).await {
                 Ok(stats) => {
                     *self.way() = Way::default();
@@ -183,6 +154,12 @@ impl Remote {
             }
         }
         let done = self.fetch_in_pieces(store, &missing, limits).await?;
+        if !tags.is_empty() {
+            // Small: the commits that they name have just come.
+            let request =
+                FetchRequest { wants: tags.clone(), haves: missing, depth: Some(1), ..FetchRequest::default() };
+            self.fetch_pack(store, &request, limits, PackEnd { tags, ..PackEnd::default() }).await?;
+        }
         // The next one may come whole; if not, one cut is enough.
         self.way().cuts = PATIENCE - 1;
         Ok(done)
@@ -197,7 +174,7 @@ impl Remote {
         mut end: PackEnd,
     ) -> Result<FetchStats, GitError> {
         let (mut parser, mut answer) = self.ask_for_pack(request).await?;
-        let sink = PackSink::open(store, PackLimits { bytes: limits.bytes, objects: limits.objects }).await;
+        let sink = PackSink::open(store, limits).await;
         let mut received = receive(&mut answer, &mut parser, &sink, &mut end).await;
         let so_far = answer.received();
         if let Ok(true) = received {

@@ -6,20 +6,20 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use super::credentials::Login;
-use super::egress_objects::EgressObjects;
 use super::objects::Objects;
 use super::location::SourceLocation;
 use super::reading::Reading;
 use super::secrets::Secrets;
+use super::survey::Outward;
 use super::tree_options::TreeOptions;
-use super::ways::WaysOut;
+use super::ways_out::WaysOut;
 use crate::api::{Repository, RepositorySpec, RepositoryTimeouts};
 use crate::artifacts::RegistryReference;
 use crate::clock::Clock;
 use crate::egress::{
     Authorization, CaBundle, ClientIdentity, Egress, HttpClient, HttpConfig, Override, SystemRoots, Timeouts,
 };
-use crate::git::{GitHubApp, RemoteConfig, SshConfig, RepositoryUrl};
+use crate::git::{FetchLimits, GitHubApp, RemoteConfig, RepositoryUrl, SshConfig, StoreLimits};
 use crate::model::{Hash64, Reason, parse_duration};
 use crate::status::Failure;
 
@@ -42,6 +42,10 @@ pub struct Access {
     pub ca: Option<CaBundle>,
     /// Timers.
     pub timeouts: Timeouts,
+    /// What one fetch may bring.
+    pub limits: FetchLimits,
+    /// What may be kept.
+    pub store_limits: StoreLimits,
     /// Whether a registry speaks plain HTTP.
     pub plain_http: bool,
     /// Bytes of one transfer, where the Repository says so.
@@ -77,7 +81,7 @@ impl Access {
 /// Builds accesses from our objects.
 pub struct AccessBuilder {
     repositories: Arc<Objects<Repository>>,
-    objects: EgressObjects,
+    ways_out: WaysOut,
     secrets: Secrets,
     system: SystemRoots,
     clock: Clock,
@@ -87,8 +91,8 @@ pub struct AccessBuilder {
 
 impl AccessBuilder {
     /// A builder over the stores.
-    pub fn new(repositories: Arc<Objects<Repository>>, objects: EgressObjects, secrets: Secrets, clock: Clock) -> Self {
-        Self { repositories, objects, secrets, system: SystemRoots::new(), clock, apps: Mutex::default() }
+    pub fn new(repositories: Arc<Objects<Repository>>, ways_out: WaysOut, secrets: Secrets, clock: Clock) -> Self {
+        Self { repositories, ways_out, secrets, system: SystemRoots::new(), clock, apps: Mutex::default() }
     }
 
     /// Reads these Secrets again next time, and asks anew for the tokens that they stand for.
@@ -127,7 +131,7 @@ impl AccessBuilder {
     pub async fn access(&self, url: impl Into<SourceLocation>) -> Result<Access, Failure> {
         let url = &url.into();
         let covering = covering(url, self.repositories.all())?;
-        let rules = self.objects.rules()?;
+        let rules = self.ways_out.rules()?;
         let spec = covering.as_ref().map(|(_, repository)| &repository.spec);
         let route = override_of(spec);
         let plain_http = spec.is_some_and(|spec| spec.plain_http);
@@ -144,7 +148,7 @@ impl AccessBuilder {
         let timeouts = timeouts(spec);
         let about = format!("{url}\n{route:?}\n{rules:?}\n{timeouts:?}\n{plain_http} {transfer_limit:?}\n");
         let mut reading = Reading::new(&self.secrets, about);
-        let egress = Egress::new(rules, self.objects.access(&mut reading, proxy.as_deref()).await?, self.system.clone());
+        let egress = Egress::new(rules, self.ways_out.access(&mut reading, proxy.as_deref()).await?, self.system.clone());
         let (mut login, mut ca, mut ssh) = (Login::default(), None, None);
         if let Some((name, repository)) = &covering {
             let referrer = format!("Repository `{name}`");
@@ -193,6 +197,8 @@ impl AccessBuilder {
             ssh,
             ca,
             timeouts,
+            limits: fetch_limits(spec),
+            store_limits: store_limits(spec),
             plain_http,
             transfer_limit,
             max_age: spec.and_then(|spec| spec.max_age.as_deref()).and_then(parse_duration),
@@ -206,13 +212,14 @@ impl AccessBuilder {
     /// The ways out by themselves, for what no Repository covers.
     ///
     /// # Errors
-    /// When a proxy object or the policy is not valid: then nothing leaves.
-    pub async fn ways_out(&self) -> Result<WaysOut, Failure> {
-        let rules = self.objects.rules()?;
-        let proxies = self.objects.each_access(&mut Reading::new(&self.secrets, String::new())).await;
-        let mut access = self.objects.environment.access.clone();
-        access.extend(proxies.iter().filter_map(|(name, one)| Some((name.clone(), one.as_ref().ok()?.clone()))));
-        Ok(WaysOut { egress: Egress::new(rules, access, self.system.clone()), proxies })
+    /// When an object that says ways out is not valid: then nothing leaves.
+    pub async fn outward(&self) -> Result<Outward, Failure> {
+        let rules = self.ways_out.rules()?;
+        let mut reading = Reading::new(&self.secrets, String::new());
+        let proxies = self.ways_out.access_or_failure(&mut reading).await;
+        let usable = |(name, one): (&String, &Result<_, _>)| Some((name.clone(), one.as_ref().ok().cloned()?));
+        let egress = Egress::new(rules, proxies.iter().filter_map(usable).collect(), self.system.clone());
+        Ok(Outward { egress, proxies })
     }
 
     /// The token of a GitHub App, from the app that holds one where its Secret says what it did before.
@@ -274,6 +281,25 @@ fn timeouts(spec: Option<&RepositorySpec>) -> Timeouts {
     timeouts
 }
 
+fn fetch_limits(spec: Option<&RepositorySpec>) -> FetchLimits {
+    let limits = spec.and_then(|spec| spec.limits.as_ref());
+    let default = FetchLimits::default();
+    FetchLimits {
+        bytes: limits.and_then(|limits| limits.transfer_mebibytes).map_or(default.bytes, mebibytes),
+        objects: limits.and_then(|limits| limits.objects).unwrap_or(default.objects),
+        ..default
+    }
+}
+
+fn store_limits(spec: Option<&RepositorySpec>) -> StoreLimits {
+    let kept = spec.and_then(|spec| spec.limits.as_ref()).and_then(|limits| limits.store_mebibytes);
+    kept.map_or_else(StoreLimits::default, |kept| StoreLimits { bytes: mebibytes(kept) })
+}
+
+fn mebibytes(count: u64) -> u64 {
+    count.saturating_mul(1 << 20)
+}
+
 /// The Repository that covers a URL: one with this very `url`, else the longest `urlPrefix`. None is no mistake: the URL
 /// is then read without credentials, by the EgressProxies' rules.
 fn covering(
@@ -302,6 +328,7 @@ fn covering(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::api::RepositoryLimits;
 
     fn repository(url: Option<&str>, prefix: Option<&str>) -> Arc<Repository> {
         let spec = RepositorySpec {
@@ -331,6 +358,22 @@ mod tests {
         assert_eq!(chosen("https://git.corp.test/teams/other.git", &all), Ok(Some("host".into())));
         assert_eq!(chosen("https://elsewhere.test/team/app.git", &all), Ok(None));
         assert_eq!(chosen("http://git.corp.test/team/app.git", &all), Ok(None));
+    }
+
+    #[test]
+    fn limits_are_taken_from_the_spec_where_it_sets_them() {
+        let limits = RepositoryLimits { transfer_mebibytes: Some(2), objects: Some(7), store_mebibytes: None };
+        let spec = RepositorySpec { limits: Some(limits), ..RepositorySpec::default() };
+        assert_eq!(
+            fetch_limits(Some(&spec)),
+            FetchLimits { bytes: 2 << 20, objects: 7, ..FetchLimits::default() }
+        );
+        assert_eq!(store_limits(Some(&spec)), StoreLimits::default());
+        let kept = RepositoryLimits { store_mebibytes: Some(3), ..RepositoryLimits::default() };
+        let spec = RepositorySpec { limits: Some(kept), ..RepositorySpec::default() };
+        assert_eq!(fetch_limits(Some(&spec)), FetchLimits::default());
+        assert_eq!(store_limits(Some(&spec)), StoreLimits { bytes: 3 << 20 });
+        assert_eq!((fetch_limits(None), store_limits(None)), (FetchLimits::default(), StoreLimits::default()));
     }
 
     #[test]

@@ -14,7 +14,6 @@ use tracing::{Instrument as _, info, info_span, warn};
 
 use super::access::AccessBuilder;
 use super::connections::Connections;
-use super::egress_objects::EgressObjects;
 use super::egress_policy;
 use super::dependencies::DependencyWatch;
 use super::driver::Driver;
@@ -32,6 +31,7 @@ use super::sources::Sources;
 use super::integrity::Integrity;
 use super::store_key::StoreKey;
 use super::trust::Trust;
+use super::ways_out::WaysOut;
 use super::windows::WindowCache;
 use crate::api::{AppProject, Application, EgressPolicy, EgressProxy, OperationPhase, Repository, definitions};
 use crate::apply::{Applier, Limits};
@@ -234,7 +234,7 @@ async fn start(
     let sources = Sources::new(
         AccessBuilder::new(
             Arc::clone(&repositories),
-            EgressObjects {
+            WaysOut {
                 proxies: Arc::clone(&proxies),
                 policies: Arc::clone(&policies),
                 environment,

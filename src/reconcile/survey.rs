@@ -8,16 +8,16 @@ use kube::Client;
 use thiserror::Error;
 
 use super::access::AccessBuilder;
-use super::egress_objects::EgressObjects;
 use super::objects::Objects;
 use super::secrets::Secrets;
+use super::ways_out::WaysOut;
 use crate::api::{Application, EgressPolicy, EgressProxy, Repository};
 use crate::clock::Clock;
 use crate::egress::{Egress, EnvironmentReading, ProxyAccess};
 use crate::status::Failure;
 
 /// Our objects of one namespace at one moment, and accesses built from them.
-pub struct Ways {
+pub struct Survey {
     /// The Applications.
     pub applications: Arc<Objects<Application>>,
     /// The Repositories.
@@ -29,7 +29,7 @@ pub struct Ways {
 }
 
 /// The ways out by themselves, for what no Repository covers.
-pub struct WaysOut {
+pub struct Outward {
     /// The rules, with what each proxy needs.
     pub egress: Egress,
     /// What each proxy needs, or why that can't be had.
@@ -38,7 +38,7 @@ pub struct WaysOut {
 
 /// The objects can't be read.
 #[derive(Debug, Error)]
-pub enum WaysError {
+pub enum SurveyError {
     /// The API server refused, or did not answer.
     #[error("the {kind} objects of the namespace `{namespace}` can't be listed: {source}")]
     List {
@@ -61,7 +61,7 @@ pub enum WaysError {
     },
 }
 
-impl Ways {
+impl Survey {
     /// Reads the objects of a namespace. `cluster_api_hosts` always go direct.
     ///
     /// # Errors
@@ -73,7 +73,7 @@ impl Ways {
         environment: EnvironmentReading,
         clock: Clock,
         limit: Duration,
-    ) -> Result<Self, WaysError> {
+    ) -> Result<Self, SurveyError> {
         let (applications, repositories, proxies, policies) = <(
             Arc<Objects<Application>>,
             Arc<Objects<Repository>>,
@@ -89,9 +89,9 @@ impl Ways {
             )
         };
         reading.await?;
-        let objects = EgressObjects { proxies: Arc::clone(&proxies), policies, environment, cluster_api_hosts };
+        let ways_out = WaysOut { proxies: Arc::clone(&proxies), policies, environment, cluster_api_hosts };
         let secrets = Secrets::new(client.clone(), namespace);
-        let access = AccessBuilder::new(Arc::clone(&repositories), objects, secrets, clock);
+        let access = AccessBuilder::new(Arc::clone(&repositories), ways_out, secrets, clock);
         Ok(Self { applications, repositories, proxies, access })
     }
 }
@@ -101,10 +101,10 @@ async fn list(
     namespace: &str,
     limit: Duration,
     listing: impl Future<Output = Result<(), kube::Error>>,
-) -> Result<(), WaysError> {
+) -> Result<(), SurveyError> {
     match tokio::time::timeout(limit, listing).await {
         Ok(Ok(())) => Ok(()),
-        Ok(Err(source)) => Err(WaysError::List { kind, namespace: namespace.to_owned(), source: Box::new(source) }),
-        Err(_) => Err(WaysError::Slow { kind, namespace: namespace.to_owned(), limit }),
+        Ok(Err(source)) => Err(SurveyError::List { kind, namespace: namespace.to_owned(), source: Box::new(source) }),
+        Err(_) => Err(SurveyError::Slow { kind, namespace: namespace.to_owned(), limit }),
     }
 }

@@ -12,7 +12,7 @@ use crate::model::Reason;
 use crate::status::Failure;
 
 /// What the rules are made from.
-pub struct EgressObjects {
+pub struct WaysOut {
     /// The proxies.
     pub proxies: Arc<Objects<EgressProxy>>,
     /// The policies; one name counts.
@@ -23,7 +23,7 @@ pub struct EgressObjects {
     pub cluster_api_hosts: Vec<String>,
 }
 
-impl EgressObjects {
+impl WaysOut {
     /// The rules as they are now.
     pub(super) fn rules(&self) -> Result<EgressRules, Failure> {
         let mut proxies = Vec::new();
@@ -50,10 +50,12 @@ impl EgressObjects {
         reading: &mut Reading<'_>,
         needed: Option<&str>,
     ) -> Result<BTreeMap<String, ProxyAccess>, Failure> {
-        let mut access = self.environment.access.clone();
-        for (name, one) in self.each_access(reading).await {
+        let mut access = BTreeMap::new();
+        for (name, one) in self.access_or_failure(reading).await {
             match one {
-                Ok(one) => drop(access.insert(name, one)),
+                Ok(one) => {
+                    access.insert(name, one);
+                }
                 Err(failure) if needed == Some(&name) => return Err(failure),
                 Err(_) => {}
             }
@@ -61,17 +63,18 @@ impl EgressObjects {
         Ok(access)
     }
 
-    /// What each EgressProxy needs, or why that can't be had.
-    pub(super) async fn each_access(
+    /// What each proxy needs, or why that can't be had.
+    pub(super) async fn access_or_failure(
         &self,
         reading: &mut Reading<'_>,
     ) -> BTreeMap<String, Result<ProxyAccess, Failure>> {
-        let mut each = BTreeMap::new();
+        let environment = self.environment.access.iter();
+        let mut access: BTreeMap<_, _> = environment.map(|(name, one)| (name.clone(), Ok(one.clone()))).collect();
         for (name, object) in self.proxies.all() {
             let one = proxy_access(&name, &object.spec, reading).await;
-            each.insert(name, one);
+            access.insert(name, one);
         }
-        each
+        access
     }
 }
 

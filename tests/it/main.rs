@@ -17,6 +17,7 @@
 
 mod support;
 
+mod airgap_30_submodules;
 mod airgap_51_git_dark_at_start;
 mod airgap_57_max_age;
 mod airgap_59_doctor;

@@ -214,7 +214,7 @@ impl Sources {
                     revision: target.revision,
                     reference: target.reference,
                     failure: target.failure,
-                    max_age: state.max_age,
+                    max_age: target.max_age,
                     stale: target.stale,
                     polls,
                     store: Arc::clone(&tracker.store),

@@ -92,6 +92,8 @@ const RULES: &[Rule] = &[
     rule(PURE, "verify", &["model", "api"]),
     rule(ACTING, "egress", &["model", "api", "clock", "metrics"]),
     rule(PURE, "git::version", &[]),
+    rule(PURE, "git::ssh::known_hosts", &[]),
+    rule(PURE, "git::ssh::trust", &["git::ssh::known_hosts"]),
     rule(ACTING, "git", &["model", "api", "clock", "metrics", "egress"]),
     rule(ACTING, "artifacts", &["model", "egress", "git"]),
     rule(PURE, "artifacts::challenge", &[]),
@@ -190,6 +192,7 @@ const WALLS: &[Wall] = &[
         why: "who has no client can't do I/O on the cluster",
     },
     Wall { path: "axum", allowed: &["server"], why: "one HTTP server" },
+    Wall { path: "russh::client", allowed: &["git::ssh"], why: "SSH is spoken in one place, over the egress layer" },
     Wall { path: "hyper", allowed: &["egress"], why: "every outgoing connection takes the egress layer" },
     Wall {
         path: "hyper_util",

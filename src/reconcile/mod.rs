@@ -11,6 +11,7 @@ mod attempt;
 mod attempts;
 mod begin;
 mod carry_out;
+mod chart_dependencies;
 mod clear;
 mod compare;
 mod connections;

@@ -95,6 +95,8 @@ const RULES: &[Rule] = &[
     rule(PURE, "git::lfs::pointer", &[]),
     rule(PURE, "git::lfs::batch", &["model", "git::lfs::pointer"]),
     rule(PURE, "git::version", &[]),
+    rule(PURE, "git::ssh::known_hosts", &[]),
+    rule(PURE, "git::ssh::trust", &["git::ssh::known_hosts"]),
     rule(ACTING, "git", &["model", "api", "clock", "metrics", "egress"]),
     rule(ACTING, "artifacts", &["model", "egress", "git"]),
     rule(PURE, "artifacts::challenge", &[]),
@@ -206,6 +208,7 @@ const WALLS: &[Wall] = &[
         why: "who has no client can't do I/O on the cluster",
     },
     Wall { path: "axum", allowed: &["server"], why: "one HTTP server" },
+    Wall { path: "russh::client", allowed: &["git::ssh"], why: "SSH is spoken in one place, over the egress layer" },
     Wall { path: "hyper", allowed: &["egress"], why: "every outgoing connection takes the egress layer" },
     Wall {
         path: "hyper_util",

@@ -256,6 +256,12 @@ impl Sources {
         }
     }
 
+    /// Whether polls report on a Repository. One that covers only submodules is reported on by those who fetch them.
+    pub(super) fn is_polled(&self, repository: &str) -> bool {
+        let inner = lock(&self.inner);
+        inner.trackers.values().any(|tracker| lock(&tracker.state).repository.as_deref() == Some(repository))
+    }
+
     /// Polls every repository now: the ways out, or the objects that say how to reach them, have changed.
     pub fn poll_all(&self) {
         for tracker in lock(&self.inner).trackers.values() {

@@ -67,7 +67,7 @@ impl Sources {
                 url.host()
             )));
         }
-        project.permits_repository(url.as_str()).map_err(|denied| Failure {
+        project.permits_source(url.as_str(), &url.spellings()).map_err(|denied| Failure {
             reason: Reason::NotPermitted,
             message: format!("{root}: submodule `{path}`: {denied}"),
         })?;

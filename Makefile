@@ -20,7 +20,7 @@ endif
 BINARY := $(CARGO_TARGET_DIR)/release/tidelock
 BED := e2e/testbed.sh
 
-.PHONY: help install tools build crds fmt lint generated unit integration e2e test demo bench health-report clean
+.PHONY: help install tools build crds fmt lint generated unit integration e2e test demo bench health-report airgap-report airgap-soak clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z0-9]+:.*## /{printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -83,6 +83,13 @@ bench: tools build ## measure speed and memory against a bare loader (docs/bench
 health-report: ## compare our verdicts with judged examples: make health-report FIXTURES=/path (GROUP/KIND/health_test.yaml)
 	@[ -n "$(FIXTURES)" ] || { echo "health-report: set FIXTURES to a directory of examples laid out as GROUP/KIND/health_test.yaml, as Argo CD's resource_customizations are: make health-report FIXTURES=/path" >&2; exit 2; }
 	@cargo run --quiet --locked -- health --report "$(FIXTURES)"
+
+airgap-report: tools ## the statements about networks without a gateway (docs/airgap-statements.md), each passed or failed
+	cargo test --locked --no-run
+	@TIDELOCK_TOOLS=$(TOOLS) RUST_TEST_THREADS=4 e2e/airgap_report.sh
+
+airgap-soak: tools ## ten minutes of bad weather at the proxy, whose log may hold configured hosts only
+	TIDELOCK_SOAK_SECONDS=600 TIDELOCK_TOOLS=$(TOOLS) $(BED) run --pods cargo test --locked --test it -- airgap_50_
 
 clean: ## end the test bed, take its routes back, remove this checkout's build directory
 	-@$(BED) down --fence

@@ -33,7 +33,8 @@ use super::{Condition, LocalReference};
     validation = Rule::new("[has(self.url) ? self.url : '', has(self.urlPrefix) ? self.urlPrefix : ''].all(u, !u.matches('^[a-zA-Z][a-zA-Z0-9+.-]*://[^/]*@') || u.matches('^ssh://[^/:@]+@'))").message("the URL must not contain a user or password: put them into the Secret that credentialsSecretRef names")
 )]
 pub struct RepositorySpec {
-    /// What lies at the URL; `git` when unset. An `oci://` URL is `oci` by itself.
+    /// What lies at the URL. When unset, an `oci://` URL is of a registry, and any other of git and of charts alike, whatever
+    /// an Application asks for.
     #[serde(default, rename = "type", skip_serializing_if = "Option::is_none")]
     pub type_: Option<RepositoryType>,
     /// URL of one repository.
@@ -124,7 +125,7 @@ pub struct RepositoryLfs {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct RepositoryLimits {
-    /// Mebibytes of one transfer (a pack, a chart, an artifact); 1024 when unset.
+    /// Mebibytes of one transfer; when unset 1024 for a pack, 128 for a chart or an artifact.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 65536))]
     pub transfer_mebibytes: Option<u64>,

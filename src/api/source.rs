@@ -16,27 +16,30 @@ use super::schema::{free_form_list, free_form_object};
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 #[x_kube(
-    validation = Rule::new("!(has(self.path) && self.path != '' && has(self.chart) && self.chart != '')").message("path and chart can't be set together: use path for a repository's folder, chart for a chart of a Helm repository"),
+    validation = Rule::new("!(has(self.path) && self.path != '' && has(self.chart) && self.chart != '')").message("path and chart can't be set together: use path for a folder of a git repository or an artifact, chart for a chart of a Helm repository or registry"),
     // Stated on the whole, not on the field: a refusal shows the value of the field that it is about.
     validation = Rule::new("!self.repoURL.matches('^[a-zA-Z][a-zA-Z0-9+.-]*://[^/]*@')").message("repoURL must not contain a user or password: put them into the Secret that the Repository's credentialsSecretRef names"),
     validation = Rule::new("[has(self.helm), has(self.kustomize), has(self.directory), has(self.plugin)].filter(x, x).size() <= 1").message("only one of helm, kustomize, directory and plugin can be set")
 )]
 pub struct ApplicationSource {
-    /// URL of the repository, e.g. `https://git.example.com/team/app.git`. Credentials belong into a Repository's Secret.
+    /// URL of the repository: of a git repository (`https://git.example.com/team/app.git`), with `chart` also of a Helm
+    /// repository (`https://charts.example.com`); or of a repository in a registry (`oci://registry.example.com/team/app`).
+    /// Credentials belong into a Repository's Secret.
     #[serde(rename = "repoURL")]
     #[schemars(length(min = 1, max = 2048))]
     pub repo_url: String,
-    /// Folder from the root of the repository. Empty or `.` is the root.
+    /// Folder from the root of the repository, or of an artifact. Empty or `.` is the root.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[x_kube(validation = Rule::new("!self.startsWith('/') && !self.split('/').exists(part, part == '..')").message("path must be relative to the root of the repository and must not contain '..'"))]
     #[schemars(length(max = 4096))]
     pub path: Option<String>,
     /// Branch, tag, commit id, range of versions over tags (`1.x`, `>=1.2 <2`) or `HEAD` (the default: the repository's
-    /// default branch).
+    /// default branch). Of a chart: version or range of versions; the newest release when empty. Of an artifact: tag, digest
+    /// (`sha256:…`) or range of versions; the tag `latest` when empty.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 512))]
     pub target_revision: Option<String>,
-    /// Name of a chart in a Helm repository.
+    /// Name of a chart in a Helm repository, or below an `oci://` URL.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub chart: Option<String>,
     /// Name under which other sources may refer to this one's files as `$ref/…`.
@@ -145,7 +148,7 @@ pub struct HelmSource {
     /// Accepted for compatibility and without effect: there is one Helm.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub version: String,
-    /// Pass credentials to chart dependencies on other hosts.
+    /// Send the credentials of a Helm repository also to the other hosts that its index names for archives.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub pass_credentials: bool,
     /// Leave out the chart's `crds/`.

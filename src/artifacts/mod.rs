@@ -30,5 +30,5 @@ pub use index::{ChartEntry, Index, IndexError, parse as parse_index};
 pub use location::{HelmRepositoryUrl, LocationError, RegistryReference, covers};
 pub use manifest::{Content, Descriptor, Document, Manifest, ManifestError, parse as parse_manifest};
 pub use registry::{Artifact, CosignSignature, Registry, RegistryConfig};
-pub use unpack::{Layout, UnpackLimits, import};
+pub use unpack::{ARCHIVE, Layout, UnpackLimits, import, keep_archive};
 pub use version::{choose as choose_version, is_range, newest_of, tag_of_version, version_of_tag};

@@ -56,10 +56,7 @@ pub fn import(
 ) -> Result<Revision, ArtifactError> {
     let mut import = store.import()?;
     let found = if archive.starts_with(&GZIP) {
-        let allowed = limits.bytes.saturating_add(limits.entries as u64 * ENTRY_OVERHEAD);
-        let by_ratio = (archive.len() as u64).saturating_mul(limits.ratio).max(RATIO_COUNTS_FROM);
-        let reader = Bounded { inner: MultiGzDecoder::new(archive), left: allowed.min(by_ratio) };
-        unpack(reader, layout, limits, &mut import)?
+        unpack(bounded(archive, limits), layout, limits, &mut import)?
     } else {
         unpack(archive, layout, limits, &mut import)?
     };
@@ -68,6 +65,34 @@ pub fn import(
         Layout::Plain if found.files == 0 => Err(invalid("the archive holds no file")),
         Layout::Chart | Layout::Plain => Ok(import.finish(note)?),
     }
+}
+
+/// The name under which a kept archive lies in its commit.
+pub const ARCHIVE: &str = "chart.tgz";
+
+/// Imports a chart's archive as it is, for who wants to give it on whole. Its content is looked at as if it were unpacked.
+pub fn keep_archive(
+    store: &Store,
+    archive: &[u8],
+    limits: UnpackLimits,
+    note: &ImportNote,
+) -> Result<Revision, ArtifactError> {
+    if !archive.starts_with(&GZIP) {
+        return Err(invalid("the archive of the chart is not compressed by gzip"));
+    }
+    let found = unpack(bounded(archive, limits), Layout::Chart, limits, &mut store.import()?)?;
+    if !found.chart {
+        return Err(invalid("the archive holds no Chart.yaml in a folder, so it is no chart"));
+    }
+    let mut import = store.import()?;
+    import.add(ARCHIVE, ImportedKind::File, archive)?;
+    Ok(import.finish(note)?)
+}
+
+fn bounded(archive: &[u8], limits: UnpackLimits) -> impl Read {
+    let allowed = limits.bytes.saturating_add(limits.entries as u64 * ENTRY_OVERHEAD);
+    let by_ratio = (archive.len() as u64).saturating_mul(limits.ratio).max(RATIO_COUNTS_FROM);
+    Bounded { inner: MultiGzDecoder::new(archive), left: allowed.min(by_ratio) }
 }
 
 fn invalid(message: impl Into<String>) -> ArtifactError {

@@ -40,16 +40,14 @@ pub fn unsupported_fields(application: &Application) -> Vec<String> {
     let several = !sources.is_empty();
     for (index, source) in application.spec.all_sources().iter().enumerate() {
         let field = if several { format!("spec.sources[{index}]") } else { "spec.source".to_owned() };
-        let ApplicationSource { reference, tag_prefix, target_revision, helm, kustomize, .. } = source;
+        let ApplicationSource { repo_url, chart, reference, tag_prefix, target_revision, helm, kustomize, .. } = source;
         let is_set = |text: &Option<String>| text.as_deref().is_some_and(|text| !text.is_empty());
         note(!several && is_set(reference), &format!("{field}.ref (only one of several `sources` can be referred to)"));
+        let is_artifact = is_set(chart) || repo_url.starts_with("oci://");
+        note(is_set(tag_prefix) && is_artifact, &format!("{field}.tagPrefix (it is about the tags of a git repository)"));
         note(
-            is_set(tag_prefix) && target_revision.as_deref().is_none_or(|text| matches!(text, "" | "HEAD")),
+            !is_artifact && is_set(tag_prefix) && target_revision.as_deref().is_none_or(|text| matches!(text, "" | "HEAD")),
             &format!("{field}.tagPrefix (targetRevision names no tag)"),
-        );
-        note(
-            helm.as_ref().is_some_and(|helm| helm.pass_credentials),
-            &format!("{field}.helm.passCredentials (charts are not downloaded)"),
         );
         note(
             helm.as_ref().is_some_and(|helm| !helm.version.is_empty()),

@@ -17,9 +17,11 @@ use crate::api::{Repository, RepositorySpec, RepositoryTimeouts};
 use crate::artifacts::RegistryReference;
 use crate::clock::Clock;
 use crate::egress::{
-    Authorization, CaBundle, ClientIdentity, Egress, HttpClient, HttpConfig, Override, SystemRoots, Timeouts,
+    Authorization, CaBundle, ClientIdentity, Egress, EgressRules, HttpClient, HttpConfig, Observer, Override, ProxyAccess,
+    SystemRoots, Timeouts,
 };
-use crate::git::{GitHubApp, RemoteConfig, SshConfig, RepositoryUrl};
+use crate::git::{FetchLimits, GitHubApp, RemoteConfig, RepositoryUrl, SshConfig, StoreLimits};
+use crate::metrics::Metrics;
 use crate::model::{Hash64, Reason, parse_duration};
 use crate::status::Failure;
 
@@ -42,6 +44,10 @@ pub struct Access {
     pub ca: Option<CaBundle>,
     /// Timers.
     pub timeouts: Timeouts,
+    /// What one fetch may bring.
+    pub limits: FetchLimits,
+    /// What may be kept.
+    pub store_limits: StoreLimits,
     /// Whether a registry speaks plain HTTP.
     pub plain_http: bool,
     /// Bytes of one transfer, where the Repository says so.
@@ -81,6 +87,8 @@ pub struct AccessBuilder {
     secrets: Secrets,
     system: SystemRoots,
     clock: Clock,
+    /// Told of every connection.
+    observer: Option<Observer>,
     /// By Secret: what it said, and the app that keeps a token.
     apps: Mutex<BTreeMap<String, (Hash64, Arc<GitHubApp>)>>,
 }
@@ -88,7 +96,24 @@ pub struct AccessBuilder {
 impl AccessBuilder {
     /// A builder over the stores.
     pub fn new(repositories: Arc<Objects<Repository>>, ways_out: WaysOut, secrets: Secrets, clock: Clock) -> Self {
-        Self { repositories, ways_out, secrets, system: SystemRoots::new(), clock, apps: Mutex::default() }
+        Self { repositories, ways_out, secrets, system: SystemRoots::new(), clock, observer: None, apps: Mutex::default() }
+    }
+
+    /// The same, with every connection counted.
+    #[must_use]
+    pub fn counted_by(mut self, metrics: &Arc<Metrics>) -> Self {
+        let metrics = Arc::clone(metrics);
+        self.observer = Some(Arc::new(move |route, failure| metrics.egress_connected(route, failure)));
+        self
+    }
+
+    /// The egress layer of these rules.
+    fn egress(&self, rules: EgressRules, access: BTreeMap<String, ProxyAccess>) -> Egress {
+        let egress = Egress::new(rules, access, self.system.clone());
+        match &self.observer {
+            Some(observer) => egress.observed(Arc::clone(observer)),
+            None => egress,
+        }
     }
 
     /// Reads these Secrets again next time, and asks anew for the tokens that they stand for.
@@ -144,7 +169,7 @@ impl AccessBuilder {
         let timeouts = timeouts(spec);
         let about = format!("{url}\n{route:?}\n{rules:?}\n{timeouts:?}\n{plain_http} {transfer_limit:?}\n");
         let mut reading = Reading::new(&self.secrets, about);
-        let egress = Egress::new(rules, self.ways_out.access(&mut reading, proxy.as_deref()).await?, self.system.clone());
+        let egress = self.egress(rules, self.ways_out.access(&mut reading, proxy.as_deref()).await?);
         let (mut login, mut ca, mut ssh) = (Login::default(), None, None);
         if let Some((name, repository)) = &covering {
             let referrer = format!("Repository `{name}`");
@@ -193,6 +218,8 @@ impl AccessBuilder {
             ssh,
             ca,
             timeouts,
+            limits: fetch_limits(spec),
+            store_limits: store_limits(spec),
             plain_http,
             transfer_limit,
             max_age: spec.and_then(|spec| spec.max_age.as_deref()).and_then(parse_duration),
@@ -212,7 +239,7 @@ impl AccessBuilder {
         let mut reading = Reading::new(&self.secrets, String::new());
         let proxies = self.ways_out.access_or_failure(&mut reading).await;
         let usable = |(name, one): (&String, &Result<_, _>)| Some((name.clone(), one.as_ref().ok().cloned()?));
-        let egress = Egress::new(rules, proxies.iter().filter_map(usable).collect(), self.system.clone());
+        let egress = self.egress(rules, proxies.iter().filter_map(usable).collect());
         Ok(Outward { egress, proxies })
     }
 
@@ -275,6 +302,25 @@ fn timeouts(spec: Option<&RepositorySpec>) -> Timeouts {
     timeouts
 }
 
+fn fetch_limits(spec: Option<&RepositorySpec>) -> FetchLimits {
+    let limits = spec.and_then(|spec| spec.limits.as_ref());
+    let default = FetchLimits::default();
+    FetchLimits {
+        bytes: limits.and_then(|limits| limits.transfer_mebibytes).map_or(default.bytes, mebibytes),
+        objects: limits.and_then(|limits| limits.objects).unwrap_or(default.objects),
+        ..default
+    }
+}
+
+fn store_limits(spec: Option<&RepositorySpec>) -> StoreLimits {
+    let kept = spec.and_then(|spec| spec.limits.as_ref()).and_then(|limits| limits.store_mebibytes);
+    kept.map_or_else(StoreLimits::default, |kept| StoreLimits { bytes: mebibytes(kept) })
+}
+
+fn mebibytes(count: u64) -> u64 {
+    count.saturating_mul(1 << 20)
+}
+
 /// The Repository that covers a URL: one with this very `url`, else the longest `urlPrefix`. None is no mistake: the URL
 /// is then read without credentials, by the EgressProxies' rules.
 fn covering(
@@ -303,6 +349,7 @@ fn covering(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::api::RepositoryLimits;
 
     fn repository(url: Option<&str>, prefix: Option<&str>) -> Arc<Repository> {
         let spec = RepositorySpec {
@@ -332,6 +379,22 @@ mod tests {
         assert_eq!(chosen("https://git.corp.test/teams/other.git", &all), Ok(Some("host".into())));
         assert_eq!(chosen("https://elsewhere.test/team/app.git", &all), Ok(None));
         assert_eq!(chosen("http://git.corp.test/team/app.git", &all), Ok(None));
+    }
+
+    #[test]
+    fn limits_are_taken_from_the_spec_where_it_sets_them() {
+        let limits = RepositoryLimits { transfer_mebibytes: Some(2), objects: Some(7), store_mebibytes: None };
+        let spec = RepositorySpec { limits: Some(limits), ..RepositorySpec::default() };
+        assert_eq!(
+            fetch_limits(Some(&spec)),
+            FetchLimits { bytes: 2 << 20, objects: 7, ..FetchLimits::default() }
+        );
+        assert_eq!(store_limits(Some(&spec)), StoreLimits::default());
+        let kept = RepositoryLimits { store_mebibytes: Some(3), ..RepositoryLimits::default() };
+        let spec = RepositorySpec { limits: Some(kept), ..RepositorySpec::default() };
+        assert_eq!(fetch_limits(Some(&spec)), FetchLimits::default());
+        assert_eq!(store_limits(Some(&spec)), StoreLimits { bytes: 3 << 20 });
+        assert_eq!((fetch_limits(None), store_limits(None)), (FetchLimits::default(), StoreLimits::default()));
     }
 
     #[test]

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use super::chart_dependencies::ChartWants;
 use super::driver::Driver;
 use super::location::SourceLocation;
 use super::memory::{Held, Refused, TreeInputs};
@@ -16,7 +17,7 @@ use crate::git::{LfsMode, Mount, Mounted, SnapshotLimits, Store};
 use crate::metrics::{RenderResult, RenderTool};
 use crate::model::{ApiSurface, Hash64, Manifest, Owner, Reason, Revision};
 use crate::plan::Policy;
-use crate::render::{References, RenderRequest, Rendered, Renderer, Tool};
+use crate::render::{ChartArchives, References, RenderRequest, Rendered, Renderer, Tool};
 use crate::status::Failure;
 
 /// What a desired set is made from, revisions aside.
@@ -80,6 +81,8 @@ impl From<Failure> for Stopped {
 enum Unrendered {
     /// It asked for what has to be brought first.
     Lacking(Wants),
+    /// The same for charts that other charts depend on.
+    LackingCharts(ChartWants),
     Failed(Failure),
 }
 
@@ -96,6 +99,8 @@ struct RenderJob {
     several: bool,
     pinned: Vec<Pinned>,
     trees: Trees,
+    /// The archives that each source was given.
+    charts: Vec<ChartArchives>,
     /// What is known already, of the same parameters and served kinds.
     known: Option<Held>,
     name: String,
@@ -228,6 +233,7 @@ impl Driver {
         known: Option<&Held>,
         surface: &Arc<ApiSurface>,
     ) -> Result<Files, Stopped> {
+        let mut charts: Vec<ChartArchives> = pinned.iter().map(|_| ChartArchives::default()).collect();
         for _ in 0..MOST_ROUNDS {
             let job = RenderJob {
                 renderer: Arc::clone(&self.renderer),
@@ -235,6 +241,7 @@ impl Driver {
                 several: wanted.several,
                 pinned: pinned.clone(),
                 trees: trees.clone(),
+                charts: charts.clone(),
                 known: known.cloned(),
                 name: wanted.owner.name.clone(),
                 namespace: wanted.application.spec.destination.namespace.clone().unwrap_or_default(),
@@ -260,9 +267,22 @@ impl Driver {
                     .bring(&mut trees, wants, wanted.project)
                     .await
                     .map_err(|failure| Stopped { failure, lasts: false })?,
+                Err(Unrendered::LackingCharts(wants)) => {
+                    for (index, lacking) in wants {
+                        let (Some(archives), Some(source)) = (charts.get_mut(index), pinned.get(index)) else { continue };
+                        let helm = wanted.sources.get(index).and_then(|source| source.helm.as_ref());
+                        let pass_credentials = helm.is_some_and(|helm| helm.pass_credentials);
+                        let label = source_label(wanted.sources, wanted.several, index);
+                        let brought = self.sources.bring_charts(archives, lacking, &source.revision, pass_credentials).await;
+                        brought.map_err(|failure| Stopped {
+                            failure: Failure { message: about_source(&label, &failure.message), ..failure },
+                            lasts: false,
+                        })?;
+                    }
+                }
             }
         }
-        let message = format!("the files still refer to submodules or LFS files after {MOST_ROUNDS} rounds of fetching");
+        let message = format!("the files still refer to submodules, LFS files or charts after {MOST_ROUNDS} rounds of fetching");
         Err(Failure { reason: Reason::InputTooLarge, message }.into())
     }
 
@@ -344,6 +364,11 @@ impl RenderJob {
             .collect::<Result<Vec<_>, Failure>>();
         // Of what was made without something that was asked for, not even the failure counts.
         self.complete(&snapshots)?;
+        let lacking = self.charts.iter().map(ChartArchives::take_lacking).enumerate();
+        let lacking: ChartWants = lacking.filter(|(_, lacking)| !lacking.is_empty()).collect();
+        if !lacking.is_empty() {
+            return Err(Unrendered::LackingCharts(lacking));
+        }
         let parts = parts?;
         let unchanged = places
             .map(|source| {
@@ -421,6 +446,9 @@ impl RenderJob {
             if let Some(name) = lender.reference.as_deref().filter(|name| self.several && !name.is_empty()) {
                 references.insert(name, &**snapshot);
             }
+        }
+        if let Some(charts) = self.charts.get(index) {
+            references.with_charts(charts);
         }
         let revision = pinned.revision.to_string();
         let request = RenderRequest {

@@ -10,6 +10,7 @@ use tracing::{Instrument as _, info_span};
 use super::access::AccessBuilder;
 use super::connections::Connections;
 use super::location::{SourceLocation, SourceLocationError, SourceTarget};
+use super::host_limit::HostLimit;
 use super::queue::Queue;
 use super::store_key::StoreKey;
 use super::trees::Beside;
@@ -60,6 +61,7 @@ pub struct Sources {
     pub(super) connections: Connections,
     pub(super) store_key: StoreKey,
     pub(super) beside: Beside,
+    pub(super) hosts: HostLimit,
     directory: PathBuf,
     pub(super) metrics: Arc<Metrics>,
     pub(super) queue: Arc<Queue>,
@@ -91,6 +93,7 @@ impl Sources {
             connections,
             store_key,
             beside: Beside::default(),
+            hosts: HostLimit::default(),
             directory,
             metrics,
             queue,
@@ -244,7 +247,11 @@ impl Sources {
     pub fn poll_covered<'a>(&self, by: impl IntoIterator<Item = &'a RepositorySpec> + Clone) {
         for tracker in lock(&self.inner).trackers.values() {
             if by.clone().into_iter().any(|spec| tracker.url.coverage(spec).is_some()) {
-                tracker.poll();
+                let number = tracker.poll();
+                // What it says about submodules and LFS changes the files of a commit that is where it was.
+                let mut state = lock(&tracker.state);
+                let applications: Vec<String> = state.wanted.values().flat_map(BTreeMap::keys).cloned().collect();
+                state.asked.extend(applications.into_iter().map(|application| (application, number)));
             }
         }
     }

@@ -11,14 +11,12 @@ use tokio::time::Instant;
 
 use super::location::{SourceLocation, SourceTarget};
 use super::poll_artifacts::ArtifactSide;
+use super::pace::{Ended, pause};
 use super::sources::{DEFAULT_INTERVAL, Sources};
 use super::verified::VerifiedIndex;
 use crate::git::{Remote, Store};
 use crate::model::{Hash64, Revision};
 use crate::status::Failure;
-
-/// First pause after a failure that may pass by itself; doubles up to the interval.
-const FIRST_RETRY: Duration = Duration::from_secs(2);
 
 /// One repository.
 pub(super) struct Tracker {
@@ -157,14 +155,7 @@ pub(super) async fn run(sources: Weak<Sources>, tracker: Arc<Tracker>) {
         sources.publish(&tracker, number, found);
         sources.report_freshness(&tracker).await;
         drop(sources);
-        // Jitter keeps the repositories of one host, and the operators of one fleet, from asking in step.
-        let jittered = interval.mul_f64(0.9 + 0.2 * fastrand::f64());
-        let pause = if passing {
-            let backoff = FIRST_RETRY.saturating_mul(1 << failures.min(10).saturating_sub(1));
-            retry_after.unwrap_or(backoff).min(jittered.max(FIRST_RETRY))
-        } else {
-            jittered
-        };
+        let pause = pause(interval, Ended { failures, passing, retry_after }, fastrand::f64());
         let due = Instant::now() + pause;
         tokio::select! {
             () = tokio::time::sleep_until(due) => {}

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use serde_json::{Value, json};
 
 use super::memory::MemoryFiles;
-use super::{References, RenderError, RenderLimits, RenderRequest, Rendered, Renderer, Tools};
+use super::{ChartArchives, References, RenderError, RenderLimits, RenderRequest, Rendered, Renderer, Tools};
 use crate::api::ApplicationSource;
 
 /// The tools that the test run points to.
@@ -43,8 +43,32 @@ pub(super) fn render_with_references(
     for (name, files) in lent {
         references.insert(*name, *files);
     }
+    render_as(files, &source, limits, references, revision)
+}
+
+/// Renders `source` with archives of charts at hand.
+pub(super) fn render_with_charts(
+    files: &MemoryFiles,
+    source: &Value,
+    charts: &ChartArchives,
+) -> Result<Rendered, RenderError> {
+    let mut source = source.clone();
+    source["repoURL"] = json!("https://git.example.com/team/app.git");
+    let source: ApplicationSource = serde_json::from_value(source).expect("a source");
+    let mut references = References::default();
+    references.with_charts(charts);
+    render_as(files, &source, RenderLimits::default(), references, "")
+}
+
+fn render_as(
+    files: &MemoryFiles,
+    source: &ApplicationSource,
+    limits: RenderLimits,
+    references: References<'_>,
+    revision: &str,
+) -> Result<Rendered, RenderError> {
     let request = RenderRequest {
-        source: &source,
+        source,
         application_name: "payments",
         destination_namespace: "pay",
         project: "bank",

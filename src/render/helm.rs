@@ -7,6 +7,7 @@ use serde_json::Value;
 
 use super::bench::{Bench, Failure, Workplace, read_output};
 use super::complaint::Canaries;
+use super::helm_dependencies::vendor;
 use super::material::Material;
 use super::tree::{Located, join, locate};
 use super::value_files::{Named, ValueFiles};
@@ -17,8 +18,6 @@ use crate::model::{EntryKind, Files, Manifest, Origin, Reason};
 
 const FAILURE: Failure = Failure { command: "helm template", reason: Reason::HelmFailed };
 const SOURCE_COMMENT: &str = "# Source: ";
-/// Charts nested in charts; real ones have three levels.
-const DEEPEST_CHART: usize = 16;
 
 /// Renders the chart at a place of the tree.
 pub(super) fn render(
@@ -31,7 +30,7 @@ pub(super) fn render(
     let mut material = Material::new(bench.files, &request.limits);
     material.add(at)?;
     let chart = read_chart(bench.files, &at.path)?;
-    vendor(bench.files, &mut material, &at.path, &at.path, &chart, DEEPEST_CHART)?;
+    vendor(bench, &mut material, &at.path, &chart)?;
     let chart_name = chart.get("name").and_then(Value::as_str).unwrap_or_default().to_owned();
 
     let mut canaries = Canaries::default();
@@ -124,7 +123,7 @@ pub(super) fn render(
     })
 }
 
-fn has_extension(path: &str, extension: &str) -> bool {
+pub(super) fn has_extension(path: &str, extension: &str) -> bool {
     path.rsplit_once('.').is_some_and(|(_, found)| found == extension)
 }
 
@@ -234,7 +233,7 @@ fn learn(files: &RecordingFiles<'_>, material: &Material<'_>, canaries: &mut Can
     Ok(())
 }
 
-fn read_chart(files: &RecordingFiles<'_>, folder: &str) -> Result<Value, RenderError> {
+pub(super) fn read_chart(files: &RecordingFiles<'_>, folder: &str) -> Result<Value, RenderError> {
     let found = locate(files, folder, "Chart.yaml")?.filter(|found| found.entry.kind == EntryKind::File);
     let Some(found) = found else {
         let message =
@@ -245,68 +244,6 @@ fn read_chart(files: &RecordingFiles<'_>, folder: &str) -> Result<Value, RenderE
     let decoded = yaml::decode(&content, &yaml::YamlLimits::default(), DuplicateKeys::Warn)
         .map_err(|error| RenderError::yaml(&found.path, error))?;
     Ok(decoded.documents.into_iter().next().map_or(Value::Null, |document| document.value))
-}
-
-/// Makes sure that every dependency lies in `charts/`. One that is a folder of the same repository is put there;
-/// nothing is ever fetched.
-fn vendor(
-    files: &RecordingFiles<'_>,
-    material: &mut Material<'_>,
-    folder: &str,
-    under: &str,
-    chart: &Value,
-    levels: usize,
-) -> Result<(), RenderError> {
-    let Some(levels) = levels.checked_sub(1) else {
-        let message = format!("charts depend on each other deeper than {DEEPEST_CHART} levels, or in a circle");
-        return Err(RenderError::in_file(Reason::HelmFailed, &join(folder, "Chart.yaml"), message));
-    };
-    for dependency in chart.get("dependencies").and_then(Value::as_array).into_iter().flatten() {
-        let text = |field: &str| dependency.get(field).and_then(Value::as_str).unwrap_or_default();
-        let (name, repository) = (text("name"), text("repository"));
-        if name.is_empty() || name.contains('/') || is_vendored(material, under, name) {
-            continue;
-        }
-        let chart_file = join(folder, "Chart.yaml");
-        let local = match repository.strip_prefix("file://") {
-            Some(path) => locate(files, folder, path)?.filter(|found| found.entry.kind == EntryKind::Directory),
-            None => None,
-        };
-        let Some(local) = local else {
-            let message = format!(
-                "the dependency `{name}` is not in charts/, and charts are not downloaded: run `helm dependency update` \
-                 and commit charts/"
-            );
-            return Err(RenderError::in_file(Reason::HelmFailed, &chart_file, message));
-        };
-        let place = join(&join(under, "charts"), name);
-        material.graft(&local.path, &place)?;
-        let inner = read_chart(files, &local.path)?;
-        vendor(files, material, &local.path, &place, &inner, levels)?;
-    }
-    Ok(())
-}
-
-/// A vendored chart is a folder of its name or an archive whose name starts with it.
-fn is_vendored(material: &Material<'_>, under: &str, name: &str) -> bool {
-    let charts = join(under, "charts");
-    let folder = format!("{charts}/{name}/Chart.yaml");
-    let archive = format!("{charts}/{name}-");
-    material.source_of(&folder).is_some()
-        || material.paths().any(|(path, _)| path.starts_with(&archive) && has_extension(path, "tgz"))
-        || vendored_under_another_name(material, &charts, name)
-}
-
-/// The folder's name does not matter to Helm, only the name in its Chart.yaml.
-fn vendored_under_another_name(material: &Material<'_>, charts: &str, name: &str) -> bool {
-    material.paths().any(|(path, source)| {
-        let is_chart = path
-            .strip_prefix(charts)
-            .and_then(|rest| rest.strip_prefix('/'))
-            .and_then(|rest| rest.strip_suffix("/Chart.yaml"))
-            .is_some_and(|folder| !folder.contains('/'));
-        is_chart && material.names_chart(source, name)
-    })
 }
 
 #[cfg(test)]

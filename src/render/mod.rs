@@ -4,12 +4,14 @@
 //! none of it needs no render. Kustomize and Helm are the real tools, run as jailed children.
 
 mod bench;
+mod chart_archives;
 mod complaint;
 mod directory;
 mod environment;
 mod error;
 mod exec;
 mod helm;
+mod helm_dependencies;
 pub mod inputs;
 mod jail;
 mod kustomization;
@@ -30,6 +32,7 @@ mod fixture;
 #[cfg(test)]
 mod memory;
 
+pub use chart_archives::{ChartArchive, ChartArchives, ChartDependency};
 pub use error::RenderError;
 pub use inputs::{RecordingFiles, RenderInputs};
 pub use jail::Isolation;

@@ -5,16 +5,29 @@ use std::fmt;
 
 use crate::model::Files;
 
-/// Trees by the `ref` of their source.
+use super::chart_archives::ChartArchives;
+
+/// What a render may take from outside its own tree: trees by the `ref` of their source, and archives of charts.
 #[derive(Clone, Default)]
 pub struct References<'a> {
     trees: BTreeMap<String, &'a dyn Files>,
+    charts: Option<&'a ChartArchives>,
 }
 
 impl<'a> References<'a> {
     /// Lends a tree under a name. A name that is taken gets the new tree.
     pub fn insert(&mut self, name: impl Into<String>, files: &'a dyn Files) {
         self.trees.insert(name.into(), files);
+    }
+
+    /// Gives the archives of charts that others depend on. Without them a dependency that does not lie beside its chart is
+    /// a failure; with them it is noted as lacking.
+    pub fn with_charts(&mut self, charts: &'a ChartArchives) {
+        self.charts = Some(charts);
+    }
+
+    pub(super) fn charts(&self) -> Option<&'a ChartArchives> {
+        self.charts
     }
 
     /// Names and trees, by name.

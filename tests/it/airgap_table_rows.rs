@@ -182,14 +182,14 @@ fn refusals(table: &mut Table) {
     table.mode("says-402", "status:402").fails(FORBIDDEN, &["402"]).once();
     table.mode("says-403", "status:403").fails(FORBIDDEN, &["403", "git.corp.test:443"]).once();
     table.mode("says-404", "status:404").fails(FORBIDDEN, &["404"]).once();
-    table.mode("says-405", "status:405").fails(FORBIDDEN, &["405"]).once();
+    table.mode("says-405", "status:405").fails(FORBIDDEN, &["405", "opens no tunnels"]).once();
     table.mode("says-408", "status:408").fails("ProxyForbidden|ProxyUpstreamFailed|ProxyUnreachable", &["408"]);
     table.mode("says-411", "status:411").fails(FORBIDDEN, &["411"]).once();
     table.mode("says-413", "status:413").fails(FORBIDDEN, &["413"]).once();
     table.mode("says-429", "status:429:20").fails("ProxyForbidden|ProxyUpstreamFailed", &["429"]).backing_off();
     table.mode("says-451", "status:451").fails(FORBIDDEN, &["451"]).once();
     table.mode("says-500", "status:500").fails(UPSTREAM, &["500"]).backing_off();
-    table.mode("says-501", "status:501").fails(UPSTREAM, &["501"]).backing_off();
+    table.mode("says-501", "status:501").fails(FORBIDDEN, &["501", "opens no tunnels"]).once();
     table.mode("says-502", "status:502").fails(UPSTREAM, &["502"]).backing_off();
     table.mode("says-503", "status:503").fails(UPSTREAM, &["503"]).backing_off();
     table.mode("says-503-later", "status:503:20").fails(UPSTREAM, &["503"]).backing_off();

@@ -1,10 +1,10 @@
 use serde_json::{Value, json};
 
 use crate::model::Reason;
-use crate::render::fixture::{render, summary};
+use crate::render::fixture::{render, render_with_charts, summary};
 use crate::render::memory::MemoryFiles;
 use crate::render::yaml::{DuplicateKeys, YamlLimits, decode};
-use crate::render::{RenderError, Tool};
+use crate::render::{ChartArchive, ChartArchives, ChartDependency, RenderError, Tool};
 
 fn chart() -> MemoryFiles {
     MemoryFiles::new()
@@ -142,6 +142,41 @@ fn dependencies_are_vendored_or_of_the_same_repository_and_never_fetched() {
         "apiVersion: v2\nname: lib\nversion: 1.2.0\ndependencies:\n- {name: lib, version: 1.x.x, repository: \"file://.\"}\n",
     );
     assert_eq!(failure(&circle, &json!({})).reason, Reason::HelmFailed);
+}
+
+#[test]
+fn a_dependency_that_lies_elsewhere_is_asked_for_by_its_locked_version_and_rendered_when_it_was_brought() {
+    let stated = "apiVersion: v2\nname: pay\nversion: 1.0.0\ndependencies:\n\
+        - {name: lib, version: 1.x.x, repository: \"https://charts.example.com\"}\n\
+        - {name: web, version: ^2, repository: \"oci://reg.example.com/charts\"}\n";
+    let locked = "dependencies:\n- {name: lib, version: 1.2.0, repository: \"https://charts.example.com/\"}\n";
+    let files = chart().file("apps/pay/Chart.yaml", stated).file("apps/pay/Chart.lock", locked);
+    let dependency = |repository: &str, name: &str, version: &str| ChartDependency {
+        repository: repository.to_owned(),
+        name: name.to_owned(),
+        version: version.to_owned(),
+        file: "apps/pay/Chart.yaml".to_owned(),
+    };
+    let lib = dependency("https://charts.example.com", "lib", "1.2.0");
+    let web = dependency("oci://reg.example.com/charts", "web", "^2");
+    let mut archives = ChartArchives::default();
+    let error = render_with_charts(&files, &json!({"path": "apps/pay"}), &archives).unwrap_err();
+    assert!(error.message.contains("have to be fetched first: `lib` 1.2.0 of https://charts.example.com, `web` ^2"), "{error}");
+    assert_eq!(archives.take_lacking().into_iter().collect::<Vec<_>>(), [lib.clone(), web.clone()]);
+    for (wanted, name, version) in [(lib, "lib", "1.2.0"), (web, "web", "2.1.0")] {
+        let bytes = crate::artifacts::testing::chart(name, version).into();
+        archives.insert(wanted, ChartArchive { version: version.to_owned(), bytes });
+    }
+    let rendered = render_with_charts(&files, &json!({"path": "apps/pay"}), &archives).unwrap();
+    let names: Vec<&str> = rendered.manifests.iter().map(|manifest| manifest.name()).collect();
+    assert!(names.contains(&"payments-1.2.0") && names.contains(&"payments-2.1.0"), "{names:?}");
+    assert!(archives.take_lacking().is_empty());
+    let alias = chart().file(
+        "apps/pay/Chart.yaml",
+        "apiVersion: v2\nname: pay\nversion: 1.0.0\ndependencies:\n- {name: lib, version: 1.x.x, repository: \"@corp\"}\n",
+    );
+    let error = render_with_charts(&alias, &json!({"path": "apps/pay"}), &archives).unwrap_err();
+    assert!(error.message.contains("write the URL in its place"), "{error}");
 }
 
 #[test]

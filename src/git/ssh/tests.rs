@@ -342,6 +342,7 @@ async fn cutting_relay(destination: SocketAddr) -> (SocketAddr, tokio::sync::wat
         let mut told = told.clone();
         told.mark_unchanged();
         async move {
+            #[expect(clippy::disallowed_methods, reason = "a server of the test")]
             let mut onward = TcpStream::connect(destination).await.unwrap();
             tokio::select! {
                 _ = tokio::io::copy_bidirectional(&mut stream, &mut onward) => {}

@@ -95,6 +95,8 @@ const RULES: &[Rule] = &[
     rule(PURE, "git::lfs::pointer", &[]),
     rule(PURE, "git::lfs::batch", &["model", "git::lfs::pointer"]),
     rule(PURE, "git::version", &[]),
+    rule(PURE, "git::ssh::known_hosts", &[]),
+    rule(PURE, "git::ssh::trust", &["git::ssh::known_hosts"]),
     rule(PURE, "git::packet_line", &[]),
     rule(PURE, "git::pack_scan", &[]),
     rule(PURE, "git::protocol", &["model", "git::packet_line", "git::old_protocol"]),
@@ -211,6 +213,7 @@ const WALLS: &[Wall] = &[
         why: "who has no client can't do I/O on the cluster",
     },
     Wall { path: "axum", allowed: &["server"], why: "one HTTP server" },
+    Wall { path: "russh::client", allowed: &["git::ssh"], why: "SSH is spoken in one place, over the egress layer" },
     Wall { path: "hyper", allowed: &["egress"], why: "every outgoing connection takes the egress layer" },
     Wall {
         path: "hyper_util",

@@ -41,49 +41,19 @@ impl Authority {
         CaBundle::parse(self.pem.as_bytes()).unwrap()
     }
 
-    /// TLS for a server of these names, which lets only clients of an authority in if one is given.
-    pub fn acceptor_for(&self, hosts: &[&str], clients: Option<&Self>) -> TlsAcceptor {
-        let params = CertificateParams::new(hosts.iter().map(|host| (*host).to_owned()).collect::<Vec<_>>()).unwrap();
-        let key = KeyPair::generate().unwrap();
-        let leaf = params.signed_by(&key, &self.issuer).unwrap();
-        let provider = Arc::new(rustls::crypto::ring::default_provider());
-        let builder = ServerConfig::builder_with_provider(Arc::clone(&provider)).with_safe_default_protocol_versions().unwrap();
-        let builder = match clients {
-            None => builder.with_no_client_auth(),
-            Some(clients) => {
-                use rustls::pki_types::pem::PemObject as _;
-                let mut roots = rustls::RootCertStore::empty();
-                roots.add(rustls::pki_types::CertificateDer::from_pem_slice(clients.pem.as_bytes()).unwrap()).unwrap();
-                let verifier =
-                    rustls::server::WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider).build().unwrap();
-                builder.with_client_cert_verifier(verifier)
-            }
-        };
-        let key = PrivateKeyDer::Pkcs8(key.serialize_der().into());
-        TlsAcceptor::from(Arc::new(builder.with_single_cert(vec![leaf.der().clone()], key).unwrap()))
-    }
-
-    /// A client certificate of this authority.
-    pub fn identity(&self, name: &str) -> super::ClientIdentity {
-        let mut params = CertificateParams::new(vec![name.to_owned()]).unwrap();
-        params.extended_key_usages.push(rcgen::ExtendedKeyUsagePurpose::ClientAuth);
-        let key = KeyPair::generate().unwrap();
-        let leaf = params.signed_by(&key, &self.issuer).unwrap();
-        super::ClientIdentity::parse(leaf.pem().as_bytes(), key.serialize_pem().as_bytes()).unwrap()
-    }
-
     /// TLS for a server of this name.
     pub fn acceptor(&self, host: &str) -> TlsAcceptor {
-        self.acceptor_with(host, None)
+        self.acceptor_for(&[host], None)
     }
 
     /// TLS for a server of this name that wants a client certificate of an authority.
     pub fn acceptor_wanting(&self, host: &str, clients: &Self) -> TlsAcceptor {
-        self.acceptor_with(host, Some(clients))
+        self.acceptor_for(&[host], Some(clients))
     }
 
-    fn acceptor_with(&self, host: &str, clients: Option<&Self>) -> TlsAcceptor {
-        let (leaf, key) = self.sign(host);
+    /// TLS for a server of these names, which may want a client certificate of an authority.
+    pub fn acceptor_for(&self, hosts: &[&str], clients: Option<&Self>) -> TlsAcceptor {
+        let (leaf, key) = self.sign(hosts);
         let provider = Arc::new(rustls::crypto::ring::default_provider());
         let builder =
             ServerConfig::builder_with_provider(Arc::clone(&provider)).with_safe_default_protocol_versions().unwrap();
@@ -106,13 +76,13 @@ impl Authority {
 
     /// A client certificate.
     pub fn identity(&self, name: &str) -> ClientIdentity {
-        let (leaf, key) = self.sign(name);
+        let (leaf, key) = self.sign(&[name]);
         ClientIdentity::parse(leaf.pem().as_bytes(), key.serialize_pem().as_bytes()).unwrap()
     }
 
-    fn sign(&self, name: &str) -> (Certificate, KeyPair) {
-        let mut params = CertificateParams::new(vec![name.to_owned()]).unwrap();
-        params.distinguished_name.push(DnType::CommonName, name);
+    fn sign(&self, names: &[&str]) -> (Certificate, KeyPair) {
+        let mut params = CertificateParams::new(names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>()).unwrap();
+        params.distinguished_name.push(DnType::CommonName, names[0]);
         let key = KeyPair::generate().unwrap();
         let leaf = params.signed_by(&key, &self.issuer).unwrap();
         (leaf, key)

@@ -137,7 +137,22 @@ const RULES: &[Rule] = &[
             "apply",
         ],
     ),
-    rule(PURE, "reconcile::location", &["api", "git::RepositoryUrl", "git::RepositoryUrlError", "git::Target", "git::UrlPrefix", "artifacts::HelmRepositoryUrl", "artifacts::LocationError", "artifacts::RegistryReference", "artifacts::covers"]),
+    rule(
+        PURE,
+        "reconcile::location",
+        &[
+            "api",
+            "egress::Destination",
+            "git::RepositoryUrl",
+            "git::RepositoryUrlError",
+            "git::Target",
+            "git::UrlPrefix",
+            "artifacts::HelmRepositoryUrl",
+            "artifacts::LocationError",
+            "artifacts::RegistryReference",
+            "artifacts::covers",
+        ],
+    ),
     rule(
         PURE,
         "reconcile::overriding",

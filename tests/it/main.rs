@@ -17,6 +17,7 @@
 
 mod support;
 
+mod airgap_47_charts;
 mod airgap_table;
 mod airgap_table_fleet;
 mod airgap_table_proxies;

@@ -13,6 +13,7 @@ use tidelock::telemetry::Telemetry;
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
 fn main() -> ExitCode {
+    tidelock::git::bound_memory();
     if cli::plugin::is_plugin(std::env::args_os().next().as_deref()) {
         return match cli::plugin::run(PluginArguments::parse()) {
             Ok(never) => match never {},

@@ -18,15 +18,16 @@ use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::{Registry, Unit};
 
 use labels::{
-    ApplicationInfoLabels, ApplicationLabels, GitLabels, HealthLabels, HostLabels, ReconcileLabels, RenderLabels,
-    RenderToolLabels, RepositoryLabels, TipLabels, WriteLabels,
+    ApplicationInfoLabels, ApplicationLabels, EgressLabels, GitLabels, HealthLabels, HostLabels, ReconcileLabels,
+    RenderLabels, RenderToolLabels, RepositoryLabels, TipLabels, WriteLabels,
 };
 pub use labels::{GitOperation, ReconcileResult, RenderResult, RenderTool, WriteOutcome, WriteVerb};
 
 use crate::api::SyncState;
 use crate::model::{HealthStatus, Reason};
 
-/// Hosts that get a label of their own; the rest are counted together as `other`. A controller talks to a handful.
+/// Hosts that get a label of their own; the rest are counted together as `other`. A controller talks to a handful. The same
+/// goes for routes.
 const MAXIMUM_HOSTS: usize = 100;
 
 /// Repositories that get labels of their own.
@@ -39,6 +40,7 @@ pub struct Metrics {
     reconcile_duration: Histogram,
     git_requests: Family<GitLabels, Counter>,
     git_received: Family<HostLabels, Counter>,
+    egress_connections: Family<EgressLabels, Counter>,
     renders: Family<RenderLabels, Counter>,
     render_duration: Family<RenderToolLabels, Histogram, fn() -> Histogram>,
     writes: Family<WriteLabels, Counter>,
@@ -58,6 +60,7 @@ pub struct Metrics {
 #[derive(Debug, Default)]
 struct Known {
     hosts: BTreeSet<String>,
+    routes: BTreeSet<String>,
     applications: BTreeMap<(String, String), (SyncState, HealthStatus)>,
     /// Repositories with the targets that have labels of their own.
     repositories: BTreeMap<String, BTreeSet<String>>,
@@ -80,6 +83,7 @@ impl Metrics {
         let reconcile_duration = Histogram::new(RECONCILE_BUCKETS);
         let git_requests = Family::default();
         let git_received = Family::default();
+        let egress_connections = Family::default();
         let renders = Family::default();
         let render_duration = Family::new_with_constructor(render_histogram as fn() -> Histogram);
         let writes = Family::default();
@@ -112,6 +116,11 @@ impl Metrics {
             "Bytes received from git servers",
             Unit::Bytes,
             git_received.clone(),
+        );
+        registry.register(
+            "egress_connections",
+            "Outgoing connections by route; outcome is ok, or why it could not be opened as conditions name it",
+            egress_connections.clone(),
         );
         registry.register("polls", "Polls of a repository's refs", polls.clone());
         registry.register_with_unit(
@@ -154,6 +163,7 @@ impl Metrics {
             reconcile_duration,
             git_requests,
             git_received,
+            egress_connections,
             renders,
             render_duration,
             writes,
@@ -186,6 +196,14 @@ impl Metrics {
     /// Bytes came from a git server.
     pub fn git_received(&self, host: &str, bytes: u64) {
         self.git_received.get_or_create(&HostLabels { host: self.bounded_host(host) }).inc_by(bytes);
+    }
+
+    /// An outgoing connection was opened by a route (`direct`, `proxy:NAME`, or `none` where no rule let it leave), or `failure`
+    /// says why not.
+    pub fn egress_connected(&self, route: &str, failure: Option<Reason>) {
+        let route = bounded(&mut self.known().routes, route);
+        let outcome = failure.map_or("ok", Reason::as_str);
+        self.egress_connections.get_or_create(&EgressLabels { route, outcome }).inc();
     }
 
     /// The refs of a repository were polled.
@@ -284,15 +302,7 @@ impl Metrics {
     }
 
     fn bounded_host(&self, host: &str) -> String {
-        let mut known = self.known();
-        if known.hosts.contains(host) {
-            return host.to_owned();
-        }
-        if known.hosts.len() < MAXIMUM_HOSTS {
-            known.hosts.insert(host.to_owned());
-            return host.to_owned();
-        }
-        "other".to_owned()
+        bounded(&mut self.known().hosts, host)
     }
 
     fn known(&self) -> MutexGuard<'_, Known> {
@@ -305,6 +315,18 @@ impl Metrics {
         text::encode(&mut output, &self.registry)?;
         Ok(output)
     }
+}
+
+/// The value as a label, or `other` when there are too many already.
+fn bounded(known: &mut BTreeSet<String>, value: &str) -> String {
+    if known.contains(value) {
+        return value.to_owned();
+    }
+    if known.len() < MAXIMUM_HOSTS {
+        known.insert(value.to_owned());
+        return value.to_owned();
+    }
+    "other".to_owned()
 }
 
 impl fmt::Debug for Metrics {

@@ -223,6 +223,9 @@ func (s *server) runBackendOrRefuse(writer http.ResponseWriter, request *http.Re
 		http.Error(writer, "a user and password are required", http.StatusUnauthorized)
 		return
 	}
+	if s.serveLFS(writer, request) {
+		return
+	}
 	s.runBackend(writer, request, userOK)
 }
 

@@ -45,6 +45,7 @@ pub(super) fn advice(reason: Reason) -> Option<&'static str> {
         }
         Reason::ServerError => "look at the logs of the server",
         Reason::ProtocolError => "check that the URL is that of a repository and not of its web page",
+        Reason::ObjectFormatUnsupported => "use a repository with SHA-1 objects",
         Reason::RefNotFound => "correct `targetRevision` of the Application",
         Reason::ServerSilent => "look at the server, or raise `timeouts.firstByte` of the Repository",
         Reason::Stalled => "look at what lies between, or raise `timeouts.idle` of the Repository",

@@ -35,7 +35,7 @@ impl UriConnector {
     }
 
     /// Where a URI leads. Requests above are not in absolute form, so that a plain-text server is reached by a tunnel too.
-    fn destination(uri: &Uri) -> Option<Destination> {
+    pub(super) fn destination(uri: &Uri) -> Option<Destination> {
         let tls = uri.scheme_str() == Some("https");
         let mut destination = Destination::tcp(uri.host()?, uri.port_u16().unwrap_or(if tls { 443 } else { 80 }));
         if tls {

@@ -170,7 +170,7 @@ impl HttpClient {
         self.send(Method::POST, url, headers, body, with_credentials).await
     }
 
-    fn place(&self, url: &Url) -> Result<Place, EgressError> {
+    pub(super) fn place(&self, url: &Url) -> Result<Place, EgressError> {
         let target = Destination::of_url(url).map_err(|error| EgressError::no_route(authority(url), &error))?;
         self.egress.place(&target, &self.config.route)
     }

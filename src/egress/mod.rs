@@ -155,3 +155,6 @@ impl Egress {
         &self.inner.system
     }
 }
+
+#[cfg(test)]
+mod bypass_table_tests;

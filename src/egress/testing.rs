@@ -51,7 +51,7 @@ impl Authority {
         self.acceptor_for(&[host], Some(clients))
     }
 
-    /// TLS for a server of these names, which may want a client certificate of an authority.
+    /// TLS for a server of these names, which lets only clients of an authority in if one is given.
     pub fn acceptor_for(&self, hosts: &[&str], clients: Option<&Self>) -> TlsAcceptor {
         let (leaf, key) = self.sign(hosts);
         let provider = Arc::new(rustls::crypto::ring::default_provider());
@@ -61,27 +61,24 @@ impl Authority {
             None => builder.with_no_client_auth(),
             Some(clients) => {
                 let mut roots = RootCertStore::empty();
-                roots.add_parsable_certificates(
-                    CertificateDer::pem_slice_iter(clients.pem.as_bytes()).map(Result::unwrap),
-                );
+                roots.add(CertificateDer::from_pem_slice(clients.pem.as_bytes()).unwrap()).unwrap();
                 let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider).build().unwrap();
                 builder.with_client_cert_verifier(verifier)
             }
         };
-        let config = builder
-            .with_single_cert(vec![leaf.der().clone()], PrivateKeyDer::Pkcs8(key.serialize_der().into()))
-            .unwrap();
-        TlsAcceptor::from(Arc::new(config))
+        let key = PrivateKeyDer::Pkcs8(key.serialize_der().into());
+        TlsAcceptor::from(Arc::new(builder.with_single_cert(vec![leaf.der().clone()], key).unwrap()))
     }
 
-    /// A client certificate.
+    /// A client certificate of this authority.
     pub fn identity(&self, name: &str) -> ClientIdentity {
         let (leaf, key) = self.sign(&[name]);
         ClientIdentity::parse(leaf.pem().as_bytes(), key.serialize_pem().as_bytes()).unwrap()
     }
 
     fn sign(&self, names: &[&str]) -> (Certificate, KeyPair) {
-        let mut params = CertificateParams::new(names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>()).unwrap();
+        let mut params =
+            CertificateParams::new(names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>()).unwrap();
         params.distinguished_name.push(DnType::CommonName, names[0]);
         let key = KeyPair::generate().unwrap();
         let leaf = params.signed_by(&key, &self.issuer).unwrap();

@@ -7,7 +7,7 @@ use crate::model::{Reason, Revision};
 
 use super::advertisement::{AdvertisementReader, Server};
 use super::error::GitError;
-use super::ingest::{PackEnd, PackLimits, PackSink};
+use super::ingest::{PackEnd, PackSink};
 use super::old_protocol::OldFetchParser;
 use super::packet_line::Packet;
 use super::protocol::{FetchEvent, FetchParser, FetchRequest, ProtocolError};
@@ -25,12 +25,14 @@ pub struct FetchLimits {
     pub bytes: u64,
     /// Objects in the pack.
     pub objects: u32,
+    /// Bytes of one object, unpacked: objects that are sent as differences are put together in memory.
+    pub object_bytes: u64,
 }
 
 impl Default for FetchLimits {
-    /// 1 GiB and a million objects.
+    /// 1 GiB, a million objects, and 256 MiB of one object.
     fn default() -> Self {
-        Self { bytes: 1 << 30, objects: 1_000_000 }
+        Self { bytes: 1 << 30, objects: 1_000_000, object_bytes: 256 << 20 }
     }
 }
 
@@ -172,7 +174,7 @@ impl Remote {
         mut end: PackEnd,
     ) -> Result<FetchStats, GitError> {
         let (mut parser, mut answer) = self.ask_for_pack(request).await?;
-        let sink = PackSink::open(store, PackLimits { bytes: limits.bytes, objects: limits.objects }).await;
+        let sink = PackSink::open(store, limits).await;
         let mut received = receive(&mut answer, &mut parser, &sink, &mut end).await;
         let so_far = answer.received();
         if let Ok(true) = received {

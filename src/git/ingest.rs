@@ -13,7 +13,9 @@ use tokio::task::JoinHandle;
 use crate::model::{Reason, Revision};
 
 use super::error::GitError;
+use super::fetch::FetchLimits;
 use super::layout::{CommitList, FETCHED};
+use super::pack_scan::{PackScanner, ScanError};
 use super::store::{Store, find_tree};
 
 /// Pieces that may wait for the writer. A piece is at most one packet (64 KiB), so this bounds memory to 2 MiB.
@@ -21,13 +23,6 @@ const WAITING: usize = 32;
 
 /// With more packs than this a fetch repacks first: whoever should have called `Store::compact` has not.
 const NEGLECTED_PACKS: usize = 80;
-
-/// What a pack must not exceed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct PackLimits {
-    pub bytes: u64,
-    pub objects: u32,
-}
 
 /// How much came.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -59,7 +54,7 @@ pub(super) struct PackSink {
 
 impl PackSink {
     /// Waits for its turn to write into the store.
-    pub(super) async fn open(store: &Store, limits: PackLimits) -> Self {
+    pub(super) async fn open(store: &Store, limits: FetchLimits) -> Self {
         let alone = store.writing().lock_owned().await;
         let (pieces, mut incoming) = mpsc::channel(WAITING);
         let store = store.clone();
@@ -93,7 +88,7 @@ impl PackSink {
     }
 }
 
-fn write(store: &Store, limits: PackLimits, incoming: &mut mpsc::Receiver<Piece>) -> Result<Ingested, GitError> {
+fn write(store: &Store, limits: FetchLimits, incoming: &mut mpsc::Receiver<Piece>) -> Result<Ingested, GitError> {
     let failed = |error: git2::Error| GitError::store("opening the object database", &error);
     let mut room = store.limits().bytes.saturating_sub(store.size());
     if room < limits.bytes && store.pack_count()? > 1 {
@@ -108,7 +103,7 @@ fn write(store: &Store, limits: PackLimits, incoming: &mut mpsc::Receiver<Piece>
     let repository = Repository::open_bare(store.dir()).map_err(failed)?;
     let odb = repository.odb().map_err(failed)?;
     let mut writer = odb.packwriter().map_err(failed)?;
-    let mut header = Vec::with_capacity(12);
+    let mut scanner = PackScanner::new(limits.object_bytes);
     let mut came = Ingested::default();
     let end = loop {
         match incoming.blocking_recv() {
@@ -117,12 +112,14 @@ fn write(store: &Store, limits: PackLimits, incoming: &mut mpsc::Receiver<Piece>
             Some(Piece::End(end)) => break end,
             Some(Piece::Data(data)) => {
                 came.bytes += data.len() as u64;
-                if header.len() < 12 {
-                    header.extend_from_slice(&data[..data.len().min(12 - header.len())]);
-                    if header.len() == 12 {
-                        came.objects = object_count(&header)?;
-                    }
-                }
+                scanner.feed(&data).map_err(|error| {
+                    let reason = match error {
+                        ScanError::TooLarge { .. } => Reason::PackTooLarge,
+                        ScanError::Broken(_) => Reason::ProtocolError,
+                    };
+                    GitError::new(reason, error.to_string())
+                })?;
+                came.objects = scanner.objects();
                 check(came, limits, room)?;
                 writer.write_all(&data).map_err(|error| {
                     GitError::new(Reason::StoreFailed, format!("the pack cannot be written or is broken: {error}"))
@@ -130,8 +127,8 @@ fn write(store: &Store, limits: PackLimits, incoming: &mut mpsc::Receiver<Piece>
             }
         }
     };
-    if header.len() < 12 {
-        return Err(GitError::new(Reason::ProtocolError, "the pack ends within its header"));
+    if !scanner.is_complete() {
+        return Err(GitError::new(Reason::ProtocolError, "the pack ends before its last object"));
     }
     // First the shallow file: naming commits that never come is harmless, lacking one that came is not.
     let mut shallow = CommitList::Shallow.read(store.dir())?;
@@ -178,7 +175,7 @@ fn write(store: &Store, limits: PackLimits, incoming: &mut mpsc::Receiver<Piece>
     Ok(came)
 }
 
-fn check(came: Ingested, limits: PackLimits, room: u64) -> Result<(), GitError> {
+fn check(came: Ingested, limits: FetchLimits, room: u64) -> Result<(), GitError> {
     let too_large = |message: String| Err(GitError::new(Reason::PackTooLarge, message));
     if came.objects > limits.objects {
         return too_large(format!("the pack has {} objects, the limit is {}", came.objects, limits.objects));
@@ -190,16 +187,4 @@ fn check(came: Ingested, limits: PackLimits, room: u64) -> Result<(), GitError> 
         return too_large(format!("the pack does not fit into the object store: {room} bytes are left of its limit"));
     }
     Ok(())
-}
-
-/// The number of objects, from a pack's first 12 bytes.
-fn object_count(header: &[u8]) -> Result<u32, GitError> {
-    let broken = || GitError::new(Reason::ProtocolError, "what the server sent is not a pack of version 2 or 3");
-    let (magic, rest) = header.split_first_chunk::<4>().ok_or_else(broken)?;
-    let (version, rest) = rest.split_first_chunk::<4>().ok_or_else(broken)?;
-    let count = rest.first_chunk::<4>().ok_or_else(broken)?;
-    if magic != b"PACK" || !matches!(u32::from_be_bytes(*version), 2 | 3) {
-        return Err(broken());
-    }
-    Ok(u32::from_be_bytes(*count))
 }

@@ -154,6 +154,7 @@ impl Remote {
         let left = FetchLimits {
             bytes: limits.bytes.saturating_sub(stats.bytes),
             objects: limits.objects.saturating_sub(stats.objects),
+            ..limits
         };
         let came = self.fetch_pack(store, request, left, PackEnd::default()).await?;
         stats.bytes += came.bytes;

@@ -56,7 +56,7 @@ pub struct Store {
 
 struct Inner {
     dir: PathBuf,
-    limits: StoreLimits,
+    limits: Mutex<StoreLimits>,
     repository: Mutex<Repository>,
     /// Held for writing while packs are dropped, for reading while a snapshot is pinned.
     layout: RwLock<()>,
@@ -84,7 +84,7 @@ impl Store {
         Ok(Self {
             inner: Arc::new(Inner {
                 dir: dir.to_owned(),
-                limits,
+                limits: Mutex::new(limits),
                 repository: Mutex::new(repository),
                 layout: RwLock::default(),
                 writing: Arc::default(),
@@ -108,7 +108,12 @@ impl Store {
     }
 
     pub(super) fn limits(&self) -> StoreLimits {
-        self.inner.limits
+        *self.inner.limits.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Changes the bounds, for fetches that begin after this.
+    pub fn set_limits(&self, limits: StoreLimits) {
+        *self.inner.limits.lock().unwrap_or_else(PoisonError::into_inner) = limits;
     }
 
     pub(super) fn writing(&self) -> Arc<tokio::sync::Mutex<()>> {
@@ -220,7 +225,7 @@ impl Store {
 
     /// The contents of LFS files of this repository, bounded as the store itself is.
     pub fn lfs(&self) -> LfsStore {
-        LfsStore::new(self.dir().join("lfs"), self.inner.limits.bytes)
+        LfsStore::new(self.dir().join("lfs"), self.limits().bytes)
     }
 
     /// How many packs there are.

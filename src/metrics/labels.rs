@@ -129,6 +129,12 @@ pub(super) struct GitLabels {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(super) struct EgressLabels {
+    pub(super) route: String,
+    pub(super) outcome: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub(super) struct HostLabels {
     pub(super) host: String,
 }

@@ -39,6 +39,8 @@ fn names_carry_their_units() {
     metrics.git_requested("git.example.com", GitOperation::ListRefs, None);
     metrics.git_requested("git.example.com", GitOperation::Fetch, Some(Reason::ProxyForbidden));
     metrics.git_received("git.example.com", 1_000);
+    metrics.egress_connected("proxy:corporate", None);
+    metrics.egress_connected("none", Some(Reason::EgressDenied));
     metrics.rendered(RenderTool::Helm, RenderResult::Done, Some(Duration::from_millis(70)));
     metrics.rendered(RenderTool::Helm, RenderResult::Cached, None);
     metrics.wrote(WriteVerb::Apply, WriteOutcome::Created);
@@ -49,6 +51,8 @@ fn names_carry_their_units() {
         r#"tidelock_git_requests_total{host="git.example.com",operation="list_refs",reason="ok"} 1"#,
         r#"tidelock_git_requests_total{host="git.example.com",operation="fetch",reason="ProxyForbidden"} 1"#,
         r#"tidelock_git_received_bytes_total{host="git.example.com"} 1000"#,
+        r#"tidelock_egress_connections_total{route="proxy:corporate",outcome="ok"} 1"#,
+        r#"tidelock_egress_connections_total{route="none",outcome="EgressDenied"} 1"#,
         r#"tidelock_renders_total{tool="helm",result="cached"} 1"#,
         r#"tidelock_render_duration_seconds_count{tool="helm"} 1"#,
         r#"tidelock_writes_total{verb="apply",outcome="created"} 1"#,

@@ -19,7 +19,7 @@ use crate::clock::Clock;
 use crate::egress::{
     Authorization, CaBundle, ClientIdentity, Egress, HttpClient, HttpConfig, Override, SystemRoots, Timeouts,
 };
-use crate::git::{GitHubApp, RemoteConfig, SshConfig, RepositoryUrl};
+use crate::git::{FetchLimits, GitHubApp, RemoteConfig, RepositoryUrl, SshConfig, StoreLimits};
 use crate::model::{Hash64, Reason, parse_duration};
 use crate::status::Failure;
 
@@ -42,6 +42,10 @@ pub struct Access {
     pub ca: Option<CaBundle>,
     /// Timers.
     pub timeouts: Timeouts,
+    /// What one fetch may bring.
+    pub limits: FetchLimits,
+    /// What may be kept.
+    pub store_limits: StoreLimits,
     /// Whether a registry speaks plain HTTP.
     pub plain_http: bool,
     /// Bytes of one transfer, where the Repository says so.
@@ -193,6 +197,8 @@ impl AccessBuilder {
             ssh,
             ca,
             timeouts,
+            limits: fetch_limits(spec),
+            store_limits: store_limits(spec),
             plain_http,
             transfer_limit,
             max_age: spec.and_then(|spec| spec.max_age.as_deref()).and_then(parse_duration),
@@ -275,6 +281,25 @@ fn timeouts(spec: Option<&RepositorySpec>) -> Timeouts {
     timeouts
 }
 
+fn fetch_limits(spec: Option<&RepositorySpec>) -> FetchLimits {
+    let limits = spec.and_then(|spec| spec.limits.as_ref());
+    let default = FetchLimits::default();
+    FetchLimits {
+        bytes: limits.and_then(|limits| limits.transfer_mebibytes).map_or(default.bytes, mebibytes),
+        objects: limits.and_then(|limits| limits.objects).unwrap_or(default.objects),
+        ..default
+    }
+}
+
+fn store_limits(spec: Option<&RepositorySpec>) -> StoreLimits {
+    let kept = spec.and_then(|spec| spec.limits.as_ref()).and_then(|limits| limits.store_mebibytes);
+    kept.map_or_else(StoreLimits::default, |kept| StoreLimits { bytes: mebibytes(kept) })
+}
+
+fn mebibytes(count: u64) -> u64 {
+    count.saturating_mul(1 << 20)
+}
+
 /// The Repository that covers a URL: one with this very `url`, else the longest `urlPrefix`. None is no mistake: the URL
 /// is then read without credentials, by the EgressProxies' rules.
 fn covering(
@@ -303,6 +328,7 @@ fn covering(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::api::RepositoryLimits;
 
     fn repository(url: Option<&str>, prefix: Option<&str>) -> Arc<Repository> {
         let spec = RepositorySpec {
@@ -332,6 +358,22 @@ mod tests {
         assert_eq!(chosen("https://git.corp.test/teams/other.git", &all), Ok(Some("host".into())));
         assert_eq!(chosen("https://elsewhere.test/team/app.git", &all), Ok(None));
         assert_eq!(chosen("http://git.corp.test/team/app.git", &all), Ok(None));
+    }
+
+    #[test]
+    fn limits_are_taken_from_the_spec_where_it_sets_them() {
+        let limits = RepositoryLimits { transfer_mebibytes: Some(2), objects: Some(7), store_mebibytes: None };
+        let spec = RepositorySpec { limits: Some(limits), ..RepositorySpec::default() };
+        assert_eq!(
+            fetch_limits(Some(&spec)),
+            FetchLimits { bytes: 2 << 20, objects: 7, ..FetchLimits::default() }
+        );
+        assert_eq!(store_limits(Some(&spec)), StoreLimits::default());
+        let kept = RepositoryLimits { store_mebibytes: Some(3), ..RepositoryLimits::default() };
+        let spec = RepositorySpec { limits: Some(kept), ..RepositorySpec::default() };
+        assert_eq!(fetch_limits(Some(&spec)), FetchLimits::default());
+        assert_eq!(store_limits(Some(&spec)), StoreLimits { bytes: 3 << 20 });
+        assert_eq!((fetch_limits(None), store_limits(None)), (FetchLimits::default(), StoreLimits::default()));
     }
 
     #[test]

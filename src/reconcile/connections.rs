@@ -17,6 +17,9 @@ use crate::model::Reason;
 use crate::model::shorten;
 use crate::status::{FRESH, Failure, READY, STALE, rfc3339};
 
+/// The condition that says that commits are fetched in pieces.
+const PIECED: &str = "Pieced";
+
 /// Longest message of a condition, in bytes.
 const MESSAGE_BYTES: usize = 1024;
 
@@ -25,6 +28,8 @@ pub struct Connections {
     repositories: Api<Repository>,
     proxies: Api<EgressProxy>,
     clock: Clock,
+    /// Why commits come in pieces, by Repository and URL.
+    pieced: Mutex<HashMap<String, Pieced>>,
     /// What was last reported, by kind and name.
     reported: Mutex<HashMap<(bool, String), Reported>>,
     freshness: tokio::sync::Mutex<FreshnessReports>,
@@ -64,6 +69,14 @@ impl FreshnessReports {
     }
 }
 
+#[derive(Default)]
+struct Pieced {
+    /// One Repository may cover many URLs.
+    why: BTreeMap<String, String>,
+    /// The URL and message that its status tells; `None` before it was first looked at.
+    reported: Option<Option<String>>,
+}
+
 #[derive(Clone, PartialEq, Eq)]
 struct Reported {
     status: ConditionStatus,
@@ -93,6 +106,7 @@ impl Connections {
             repositories: Api::namespaced(client.clone(), namespace),
             proxies: Api::namespaced(client.clone(), namespace),
             clock,
+            pieced: Mutex::default(),
             reported: Mutex::default(),
             freshness: tokio::sync::Mutex::default(),
         }
@@ -166,6 +180,48 @@ impl Connections {
         }
     }
 
+    /// Reports whether commits of a URL that a Repository covers come in pieces, and why.
+    pub async fn report_pieced(&self, repository: Option<&str>, url: &str, why: Option<String>) {
+        let Some(name) = repository else { return };
+        let told = {
+            let mut all = self.pieced.lock().unwrap_or_else(PoisonError::into_inner);
+            let one = all.entry(name.to_owned()).or_default();
+            match why {
+                Some(why) => drop(one.why.insert(url.to_owned(), why)),
+                None => drop(one.why.remove(url)),
+            }
+            let told = one.why.iter().next().map(|(url, why)| format!("{url}: {why}"));
+            if one.reported.as_ref() == Some(&told) {
+                return;
+            }
+            told
+        };
+        let (status, reason, message) = match &told {
+            Some(why) => (ConditionStatus::True, Reason::FetchedInPieces, shorten(why, MESSAGE_BYTES)),
+            None => (ConditionStatus::False, Reason::Connected, "commits come whole".to_owned()),
+        };
+        let written = async {
+            let object = self.repositories.get_status(name).await?;
+            let generation = object.metadata.generation;
+            let mut conditions = object.status.unwrap_or_default().conditions;
+            let before = conditions.clone();
+            // Whoever has never been fetched in pieces needs no condition that says so.
+            if told.is_some() || before.iter().any(|condition| condition.type_ == PIECED) {
+                set_condition(&mut conditions, self.condition(PIECED, generation, status, reason, &message));
+            }
+            let body = (conditions != before).then(|| json!({ "status": { "conditions": conditions } }));
+            patch(&self.repositories, name, body).await
+        };
+        match tokio::time::timeout(DEFAULT_DEADLINE, written).await {
+            Ok(Ok(())) => {
+                let mut all = self.pieced.lock().unwrap_or_else(PoisonError::into_inner);
+                all.entry(name.to_owned()).or_default().reported = Some(told);
+            }
+            Ok(Err(error)) => warn!(%name, %error, "the status of a connection could not be written"),
+            Err(_) => warn!(%name, "the status of a connection could not be written in time"),
+        }
+    }
+
     async fn write(&self, is_proxy: bool, name: &str, status: ConditionStatus, reason: Reason, message: &str) {
         let message = shorten(message, MESSAGE_BYTES);
         let key = (is_proxy, name.to_owned());
@@ -213,19 +269,27 @@ impl Connections {
         message: &str,
     ) -> Option<serde_json::Value> {
         let mut conditions = current.to_vec();
-        set_condition(
-            &mut conditions,
-            Condition {
-                type_: READY.to_owned(),
-                status,
-                reason: reason.to_string(),
-                message: message.to_owned(),
-                last_transition_time: rfc3339(self.clock.now()),
-                observed_generation: generation,
-            },
-        );
+        set_condition(&mut conditions, self.condition(READY, generation, status, reason, message));
         (conditions != current)
             .then(|| json!({ "status": { "observedGeneration": generation, "conditions": conditions } }))
+    }
+
+    fn condition(
+        &self,
+        type_: &str,
+        generation: Option<i64>,
+        status: ConditionStatus,
+        reason: Reason,
+        message: &str,
+    ) -> Condition {
+        Condition {
+            type_: type_.to_owned(),
+            status,
+            reason: reason.to_string(),
+            message: message.to_owned(),
+            last_transition_time: rfc3339(self.clock.now()),
+            observed_generation: generation,
+        }
     }
 
     /// Forgets what was reported about an object, because its spec has changed.

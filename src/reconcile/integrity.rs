@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use tracing::{info, warn};
 
 use super::driver::Driver;
+use super::location::SourceLocation;
 use super::produce::{Pinned, project_name};
 use super::trust::TrustedKeys;
 use crate::api::{AppProjectSpec, Application, ApplicationSource};
@@ -70,6 +71,7 @@ impl Driver {
                 message: about_source(&source_label(sources, several, index), &found.message),
                 ..found
             };
+            let SourceLocation::Git(_) = &pinned.url else { continue };
             let Some(requirement) = demand(&project.spec, source, pinned).map_err(&labelled)? else { continue };
             let record = record_name(name, source);
             let last = self.last_verified(pinned, &record).await;
@@ -224,9 +226,13 @@ fn look(
 
 /// Projects don't share what was verified: what one accepts, another may not.
 fn record_name(project: &str, source: &ApplicationSource) -> String {
-    let target = source.target_revision.as_deref().unwrap_or_default();
-    let prefix = source.tag_prefix.as_deref().unwrap_or_default();
-    format!("verified-{}", Hash64::of_bytes(format!("{project}\n{prefix}\n{target}").as_bytes()))
+    let wanted = format!(
+        "{project}\n{}\n{}\n{}",
+        source.target_revision.as_deref().unwrap_or_default(),
+        source.tag_prefix.as_deref().unwrap_or_default(),
+        source.chart.as_deref().unwrap_or_default()
+    );
+    format!("verified-{}", Hash64::of_bytes(wanted.as_bytes()))
 }
 
 fn failure_of(error: &SignatureError) -> Failure {

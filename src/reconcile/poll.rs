@@ -127,7 +127,10 @@ impl Sources {
                 }
             }
         };
-        match self.resolve_and_fetch(tracker, url, &remote, targets).await {
+        tracker.store.set_limits(access.store_limits);
+        let asked = self.resolve_and_fetch(tracker, url, &remote, targets, access.limits).await;
+        self.connections.report_pieced(access.repository.as_deref(), url.as_str(), remote.pieced()).await;
+        match asked {
             Ok(found) => Ok((access, found)),
             Err(error) => Err((failure_of(&error), error.retry_after, Some(access))),
         }
@@ -139,6 +142,7 @@ impl Sources {
         url: &RepositoryUrl,
         remote: &Remote,
         targets: &[SourceTarget],
+        limits: FetchLimits,
     ) -> Result<BTreeMap<SourceTarget, TargetState>, GitError> {
         let host = &tracker.url.host();
         let targets = targets.iter().filter_map(|target| match target {
@@ -174,10 +178,10 @@ impl Sources {
             };
             found.insert(SourceTarget::Git(target.clone()), state);
         }
-        self.fetch(tracker, remote, seen, tags).await?;
+        self.fetch(tracker, remote, seen, tags, limits).await?;
         for (target, state) in &mut found {
             let SourceTarget::Git(Target::Commit(commit)) = target else { continue };
-            match self.fetch(tracker, remote, BTreeSet::from([commit.clone()]), BTreeSet::new()).await {
+            match self.fetch(tracker, remote, BTreeSet::from([commit.clone()]), BTreeSet::new(), limits).await {
                 Ok(()) => {}
                 Err(error) if matches!(error.reason, Reason::RefNotFound | Reason::ServerError) => {
                     *state = TargetState { failure: Some(failure_of(&error)), ..TargetState::default() };
@@ -196,6 +200,7 @@ impl Sources {
         remote: &Remote,
         commits: BTreeSet<Revision>,
         tags: BTreeSet<Revision>,
+        limits: FetchLimits,
     ) -> Result<(), GitError> {
         let store = Arc::clone(&tracker.store);
         let (wants, tags): (Vec<Revision>, Vec<Revision>) = tokio::task::spawn_blocking(move || {
@@ -208,7 +213,7 @@ impl Sources {
             return Ok(());
         }
         let host = &tracker.url.host();
-        let fetched = remote.fetch_with_tags(&tracker.store, &wants, &tags, FetchLimits::default()).await;
+        let fetched = remote.fetch_with_tags(&tracker.store, &wants, &tags, limits).await;
         self.metrics.git_requested(host, GitOperation::Fetch, fetched.as_ref().err().map(|error| error.reason));
         let statistics = fetched?;
         self.metrics.git_received(host, statistics.bytes);

@@ -247,7 +247,11 @@ impl Sources {
     pub fn poll_covered<'a>(&self, by: impl IntoIterator<Item = &'a RepositorySpec> + Clone) {
         for tracker in lock(&self.inner).trackers.values() {
             if by.clone().into_iter().any(|spec| tracker.url.coverage(spec).is_some()) {
-                tracker.poll();
+                let number = tracker.poll();
+                // What it says about submodules and LFS changes the files of a commit that is where it was.
+                let mut state = lock(&tracker.state);
+                let applications: Vec<String> = state.wanted.values().flat_map(BTreeMap::keys).cloned().collect();
+                state.asked.extend(applications.into_iter().map(|application| (application, number)));
             }
         }
     }

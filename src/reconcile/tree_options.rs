@@ -55,9 +55,9 @@ impl TreeOptions {
 
     /// Whether a submodule may lie at `url`, when the repository that enabled submodules lies at `root`.
     pub(super) fn allows(&self, url: &RepositoryUrl, root: &RepositoryUrl) -> bool {
-        let (host, port) = place(url);
-        let own = host == place(root).0;
-        own || self.submodules.iter().flatten().any(|pattern| pattern.matches(&host, port))
+        let place = url.destination();
+        let own = place.host == root.destination().host;
+        own || self.submodules.iter().flatten().any(|pattern| pattern.matches(&place.host, place.port))
     }
 
     /// Bounds of fetching from this repository.
@@ -66,6 +66,7 @@ impl TreeOptions {
         FetchLimits {
             bytes: self.transfer_mebibytes.map_or(usual.bytes, |mebibytes| mebibytes.saturating_mul(1 << 20)),
             objects: self.objects.unwrap_or(usual.objects),
+            ..usual
         }
     }
 
@@ -73,14 +74,6 @@ impl TreeOptions {
     pub(super) fn lfs_limits(&self) -> LfsLimits {
         LfsLimits { bytes: self.fetch_limits().bytes }
     }
-}
-
-/// Host and port as patterns compare them.
-fn place(url: &RepositoryUrl) -> (String, u16) {
-    let base = url.base();
-    let host = base.host_str().unwrap_or_default().trim_matches(['[', ']']).trim_end_matches('.').to_ascii_lowercase();
-    let port = base.port_or_known_default().unwrap_or(if base.scheme() == "ssh" { 22 } else { 0 });
-    (host, port)
 }
 
 #[cfg(test)]

@@ -169,3 +169,49 @@ pub(super) async fn blocking<T: Send + 'static>(
         Err(Failure { reason: Reason::InternalError, message: format!("reading a tree ended early: {error}") })
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use futures::FutureExt as _;
+
+    use super::*;
+
+    fn failure(reason: Reason) -> Failure {
+        Failure { reason, message: "no".to_owned() }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn refused_credentials_are_not_shown_again_until_they_change_or_somebody_asks() {
+        let (beside, url) = (Beside::default(), RepositoryUrl::parse("https://h/x").unwrap());
+        let (access, changed) = (Hash64(1), Hash64(2));
+        let holds = |access| beside.refusal(&url, access).map(|failure| failure.reason);
+        beside.answered(&url, access, Some(&failure(Reason::AuthFailed)));
+        assert_eq!((holds(access), holds(changed)), (Some(Reason::AuthFailed), None));
+        tokio::time::advance(REFUSAL_HOLDS - Duration::from_secs(1)).await;
+        assert_eq!(holds(access), Some(Reason::AuthFailed));
+        tokio::time::advance(Duration::from_secs(1)).await;
+        assert_eq!(holds(access), None);
+        beside.answered(&url, access, Some(&failure(Reason::AuthFailed)));
+        beside.forget_refusals();
+        assert_eq!(holds(access), None);
+        beside.answered(&url, access, Some(&failure(Reason::AuthFailed)));
+        beside.answered(&url, access, None);
+        assert_eq!(holds(access), None);
+        // What may pass by itself is tried at the pace of whoever asks.
+        beside.answered(&url, access, Some(&failure(Reason::ConnectTimeout)));
+        assert_eq!(holds(access), None);
+    }
+
+    #[tokio::test]
+    async fn one_at_a_time_asks_a_repository_and_others_are_not_held_up() {
+        let beside = Beside::default();
+        let (one, two) = (RepositoryUrl::parse("https://h/x").unwrap(), RepositoryUrl::parse("https://h/y").unwrap());
+        let turn = beside.turn(&one).await;
+        let _other = beside.turn(&two).await;
+        let second = beside.turn(&one);
+        tokio::pin!(second);
+        assert!(second.as_mut().now_or_never().is_none());
+        drop(turn);
+        second.await;
+    }
+}

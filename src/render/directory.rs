@@ -95,7 +95,7 @@ impl Walk<'_> {
                 EntryKind::Symlink => self.link(folder, &entry.name, &relative, &path)?,
                 EntryKind::Submodule => {
                     if self.source.recurse {
-                        self.warnings.push(format!("{path}: a submodule; its files are not read"));
+                        self.warnings.push(format!("{path}: a submodule; its files are not read, since submodules.enabled is not set in the Repository"));
                     }
                 }
             }

@@ -159,8 +159,9 @@ impl<'a> Material<'a> {
 }
 
 fn submodule(path: &str) -> RenderError {
-    let message = "a submodule: its files belong to another repository and are not available here";
-    RenderError::in_file(Reason::RenderUnsupported, path, message)
+    let message = "a submodule: its files belong to another repository; set submodules.enabled: true in the Repository that \
+                   covers this one";
+    RenderError::in_file(Reason::SubmoduleFailed, path, message)
 }
 
 fn failed(path: &str, error: &io::Error) -> RenderError {

@@ -17,6 +17,7 @@
 
 mod support;
 
+mod airgap_30_submodules;
 mod airgap_47_charts;
 mod airgap_table;
 mod airgap_table_fleet;

@@ -116,7 +116,8 @@ async fn every_kind_of_key_logs_in_and_every_kind_of_host_key_is_checked() {
         &["-t", "ecdsa", "-b", "521"],
         &["-t", "rsa", "-b", "3072"],
     ];
-    let setup = ServerSetup { host_keys: kinds.iter().map(|kind| kind.to_vec()).collect(), options: Vec::new() };
+    let options = vec!["PubkeyAcceptedAlgorithms -ssh-rsa".to_owned(), "HostKeyAlgorithms -ssh-rsa".to_owned()];
+    let setup = ServerSetup { host_keys: kinds.iter().map(|kind| kind.to_vec()).collect(), options };
     let server = SshServer::start_with(&setup).await;
     let mut authorized = String::new();
     for (index, kind) in kinds.iter().enumerate() {
@@ -132,7 +133,6 @@ async fn every_kind_of_key_logs_in_and_every_kind_of_host_key_is_checked() {
         let transport = server.transport(config, &server.url(&fixture));
         assert!(list_refs(&transport).await.contains("refs/heads/main"), "{:?}", kinds[index]);
     }
-    assert!(server.log().contains("rsa-sha2-512"), "{}", server.log());
 }
 
 #[tokio::test]

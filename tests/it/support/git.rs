@@ -5,6 +5,8 @@ use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
+use sha2::{Digest as _, Sha256};
+
 use super::testbed::{Testbed, run};
 
 /// What a commit does to a path.
@@ -14,6 +16,8 @@ pub enum Change {
     File(Vec<u8>),
     /// A symbolic link to this target.
     Link(String),
+    /// A commit of another repository.
+    Submodule(String),
     /// Nothing at this path any more, be it a file or a directory.
     Gone,
 }
@@ -76,6 +80,7 @@ impl GitRepository {
                 Change::Link(target) => {
                     line(format!("M 120000 inline {path}\ndata {}\n{target}", target.len()).as_bytes())
                 }
+                Change::Submodule(commit) => line(format!("M 160000 {commit} {path}").as_bytes()),
                 Change::Gone => line(format!("D {path}").as_bytes()),
             }
         }
@@ -87,6 +92,20 @@ impl GitRepository {
         let output = child.wait_with_output().expect("git ends");
         assert!(output.status.success(), "git refuses a commit: {}", String::from_utf8_lossy(&output.stderr));
         self.tip(branch).expect("the branch that was committed to")
+    }
+
+    /// Keeps a content for git LFS beside the repository; the pointer file that stands for it.
+    pub fn keep_lfs(&self, content: &str) -> Change {
+        let oid: String = Sha256::digest(content).iter().map(|byte| format!("{byte:02x}")).collect();
+        fs::create_dir_all(self.directory.join("lfs")).expect("the git server's root is writable");
+        fs::write(self.directory.join("lfs").join(&oid), content).expect("the git server's root is writable");
+        let size = content.len();
+        file(format!("version https://git-lfs.github.com/spec/v1\noid sha256:{oid}\nsize {size}\n"))
+    }
+
+    /// Has the git server grant downloads of LFS contents at another host.
+    pub fn lfs_downloads_at(&self, host: &str) {
+        fs::write(self.directory.join("lfs/host"), host).expect("the git server's root is writable");
     }
 
     /// Tags a commit.

@@ -10,7 +10,7 @@ use url::Url;
 use super::destinations::{Place, Wanted};
 use super::report::{Certificate, Examined, Kind, Outcome, Step, StepName};
 use crate::egress::{
-    CaBundle, ClientIdentity, Destination, Egress, HttpClient, HttpConfig, Override, Peer, Phase, ProbeStep, ProxyScheme,
+    CaBundle, ClientIdentity, Destination, Egress, HttpClient, HttpConfig, Override, Peer, Phase, ProbeDetails, ProbeStep, ProxyScheme,
     Timeouts,
 };
 use crate::git::{GitError, Remote, RemoteRef, RepositoryUrl, Target, ref_prefixes, resolve};
@@ -97,6 +97,9 @@ fn step_of(taken: ProbeStep) -> Step {
     };
     let milliseconds = Some(milliseconds(took));
     let step = match outcome {
+        Ok(ProbeDetails::Addresses { host, addresses }) if addresses.iter().all(|one| one.to_string() == host) => {
+            Step::ok(name, milliseconds, format!("{host} is an address"))
+        }
         Ok(details) => Step::ok(name, milliseconds, details.to_string()),
         Err(error) => Step::failed(name, milliseconds, error.reason, error.message),
     };

@@ -49,6 +49,7 @@ mod report;
 mod requests;
 mod resume;
 mod secrets;
+mod signatures;
 mod sources;
 mod store_key;
 mod submodules;

@@ -73,8 +73,29 @@ func (s *session) meet() string {
 			return err.Error()
 		}
 		s.entry.Acting = acting.spec
+		ended := make(chan struct{})
+		defer close(ended)
+		go s.leaveWhenChanged(acting.spec, ended)
 	}
 	return acting.behaviour(s)
+}
+
+// leaveWhenChanged ends a slot's connection when the slot becomes something else: a client that keeps connections must
+// meet the new mode too.
+func (s *session) leaveWhenChanged(spec string, ended <-chan struct{}) {
+	ticker := time.NewTicker(50 * time.Millisecond)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-ended:
+			return
+		case <-ticker.C:
+			if now, err := s.proxy.slotMode(s.chosen.spec); err == nil && now.spec != spec {
+				_ = s.raw.Close()
+				return
+			}
+		}
+	}
 }
 
 // read takes the request's head; a text says why there is none.

@@ -18,7 +18,7 @@ use super::schema::{free_form_list, free_form_object};
 #[x_kube(
     validation = Rule::new("!(has(self.path) && self.path != '' && has(self.chart) && self.chart != '')").message("path and chart can't be set together: use path for a folder of a git repository or an artifact, chart for a chart of a Helm repository or registry"),
     // Stated on the whole, not on the field: a refusal shows the value of the field that it is about.
-    validation = Rule::new("!self.repoURL.matches('^[a-zA-Z][a-zA-Z0-9+.-]*://[^/]*@')").message("repoURL must not contain a user or password: put them into the Secret that the Repository's credentialsSecretRef names"),
+    validation = Rule::new("!self.repoURL.matches('^[a-zA-Z][a-zA-Z0-9+.-]*://[^/]*@') || self.repoURL.matches('^ssh://[^/:@]+@')").message("repoURL must not contain a user or password: put them into the Secret that the Repository's credentialsSecretRef names"),
     validation = Rule::new("[has(self.helm), has(self.kustomize), has(self.directory), has(self.plugin)].filter(x, x).size() <= 1").message("only one of helm, kustomize, directory and plugin can be set")
 )]
 pub struct ApplicationSource {

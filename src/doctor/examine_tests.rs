@@ -6,6 +6,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use super::*;
 use crate::egress::testing::{Authority, ProxyBehaviour, TestProxy, read_head, serve};
 use crate::egress::{Authorization, BasicCredentials, EgressRules, ProxyAccess, ProxyRule, ProxyUrl, SystemRoots};
+use crate::git::{FetchLimits, StoreLimits};
 use crate::model::Hash64;
 
 const COMMIT: &str = "0123456789abcdef0123456789abcdef01234567";
@@ -59,8 +60,13 @@ fn access(egress: Egress, login: &str, ca: Option<CaBundle>) -> Access {
         route: Override::None,
         authorization: Some(Authorization::from(credentials)),
         identity: None,
+        ssh: None,
         ca,
         timeouts: Timeouts::default(),
+        limits: FetchLimits::default(),
+        store_limits: StoreLimits::default(),
+        plain_http: false,
+        transfer_limit: None,
         max_age: None,
         repository: Some("corp".to_owned()),
         proxy: Some("corporate".to_owned()),

@@ -17,7 +17,7 @@ use super::probe::{Peer, ProbeDetails, Trace};
 use super::proxy_url::{ProxyScheme, ProxyUrl, setting};
 use super::route::Route;
 use super::secure::Trust;
-use super::stream::Stream;
+use super::stream::{Arrivals, Stream};
 use super::tls::Setup;
 use super::trust::CaBundle;
 use super::{ClientIdentity, Egress, ProxyAccess, socks, tunnel};
@@ -51,10 +51,15 @@ impl Connector {
         self.egress.access(name)
     }
 
-    /// A connection on which HTTP/1.1 requests for `target` can be sent.
-    pub(super) async fn open(&self, target: &Destination, place: &Place) -> Result<Stream, EgressError> {
+    /// A connection on which HTTP/1.1 requests for `target` can be sent. What comes on it is counted in `arrivals`.
+    pub(super) async fn open(
+        &self,
+        target: &Destination,
+        place: &Place,
+        arrivals: &Arrivals,
+    ) -> Result<Stream, EgressError> {
         let opened = async {
-            let stream = self.carry(target, place).await?;
+            let stream = self.carry(target, place, arrivals).await?;
             if target.protocol != Protocol::Https {
                 return Ok(stream);
             }
@@ -71,7 +76,7 @@ impl Connector {
 
     /// A connection to `target`, without TLS to it. For a forwarded request it ends at the proxy.
     pub(super) async fn open_raw(&self, target: &Destination, place: &Place) -> Result<Stream, EgressError> {
-        self.counted(place, self.carry(target, place).await)
+        self.counted(place, self.carry(target, place, &Arrivals::default()).await)
     }
 
     fn counted(&self, place: &Place, result: Result<Stream, EgressError>) -> Result<Stream, EgressError> {
@@ -79,12 +84,12 @@ impl Connector {
         result
     }
 
-    async fn carry(&self, target: &Destination, place: &Place) -> Result<Stream, EgressError> {
+    async fn carry(&self, target: &Destination, place: &Place, arrivals: &Arrivals) -> Result<Stream, EgressError> {
         match &place.decision.route {
-            Route::Direct => self.dial_target(&target.host, target.port, place).await,
-            Route::HttpForward { name, url } => self.dial_proxy(name, url, place).await,
+            Route::Direct => self.dial_target(&target.host, target.port, place, arrivals).await,
+            Route::HttpForward { name, url } => self.dial_proxy(name, url, place, arrivals).await,
             Route::Connect { name, url } => {
-                let stream = self.dial_proxy(name, url, place).await?;
+                let stream = self.dial_proxy(name, url, place, arrivals).await?;
                 let credentials = self.egress.access(name).and_then(|access| access.credentials.as_ref());
                 let asked = async {
                     let opening = tunnel::open(stream, target, credentials, name, place);
@@ -100,7 +105,7 @@ impl Connector {
                 self.tunnelled(asked).await
             }
             Route::Socks5 { name, url } => {
-                let stream = self.dial_proxy(name, url, place).await?;
+                let stream = self.dial_proxy(name, url, place, arrivals).await?;
                 let credentials = self.egress.access(name).and_then(|access| access.credentials.as_ref());
                 let asked = async {
                     let opening = socks::open(stream, target, credentials, name, place);
@@ -136,7 +141,13 @@ impl Connector {
         }
     }
 
-    async fn dial_target(&self, host: &str, port: u16, place: &Place) -> Result<Stream, EgressError> {
+    async fn dial_target(
+        &self,
+        host: &str,
+        port: u16,
+        place: &Place,
+        arrivals: &Arrivals,
+    ) -> Result<Stream, EgressError> {
         let explain = |error| match error {
             DialError::ResolveTimeout => {
                 let message = format!("the name was not resolved within {}", seconds(self.timeouts.dns));
@@ -160,10 +171,16 @@ impl Connector {
                 place.error(Reason::ConnectFailed, Phase::Dial, message)
             }
         };
-        self.dial(host, port, Peer::Server, explain).await
+        self.dial(host, port, Peer::Server, arrivals, explain).await
     }
 
-    async fn dial_proxy(&self, name: &str, url: &ProxyUrl, place: &Place) -> Result<Stream, EgressError> {
+    async fn dial_proxy(
+        &self,
+        name: &str,
+        url: &ProxyUrl,
+        place: &Place,
+        arrivals: &Arrivals,
+    ) -> Result<Stream, EgressError> {
         let unreachable = |phase, message: String| place.error(Reason::ProxyUnreachable, phase, message);
         let explain = |error| match error {
             DialError::ResolveTimeout => {
@@ -184,7 +201,7 @@ impl Connector {
                 format!("the proxy at {} refused the connection ({problem}); is it running?", list(&addresses)),
             ),
         };
-        let stream = self.dial(&url.host, url.port, Peer::Proxy, explain).await?;
+        let stream = self.dial(&url.host, url.port, Peer::Proxy, arrivals, explain).await?;
         match url.scheme {
             ProxyScheme::Http | ProxyScheme::Socks5h => Ok(stream),
             ProxyScheme::Https => self.secure(stream, &url.host, Trust::Proxy(name.to_owned()), place).await,
@@ -196,6 +213,7 @@ impl Connector {
         host: &str,
         port: u16,
         peer: Peer,
+        arrivals: &Arrivals,
         explain: impl Fn(DialError) -> EgressError,
     ) -> Result<Stream, EgressError> {
         let since = Instant::now();
@@ -211,7 +229,7 @@ impl Connector {
         let dialled = dial(&addresses, self.timeouts.dial).await.map_err(&explain);
         let at = dialled.as_ref().map(|stream| ProbeDetails::Connected { address: stream.peer_addr().ok() });
         self.note(Phase::Dial, peer, since, at);
-        Ok(Box::new(dialled?))
+        Ok(arrivals.of(dialled?))
     }
 }
 

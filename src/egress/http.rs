@@ -19,6 +19,7 @@ use super::pool::{Key, Pool, Sender};
 use super::response::{HttpResponse, root_cause};
 use super::route::Route;
 use super::rules::Override;
+use super::stream::Arrivals;
 use super::tls::Rejected;
 use super::trust::CaBundle;
 use super::tunnel::{distinct, proxy_auth_message, schemes};
@@ -199,9 +200,10 @@ impl HttpClient {
             }
         }
         let target = Destination::of_url(url).map_err(|error| EgressError::no_route(place.host.clone(), &error))?;
-        let stream = self.connector.open(&target, &place).await?;
+        let arrivals = Arrivals::default();
+        let stream = self.connector.open(&target, &place, &arrivals).await?;
         let broken = |error: &hyper::Error| broken_head(error, &place);
-        let mut sender = Sender::on(stream).await.map_err(|error| broken(&error))?;
+        let mut sender = Sender::on(stream, arrivals).await.map_err(|error| broken(&error))?;
         let request = self.request(&method, url, headers, body, with_credentials, &place)?;
         match timeout(self.config.timeouts.first_byte, sender.send(request)).await {
             Ok(Ok(answer)) => self.judge(url, answer, place, key, sender).await,

@@ -12,7 +12,7 @@ use hyper_util::rt::TokioIo;
 use tokio::time::Instant;
 use tokio_util::task::AbortOnDropHandle;
 
-use super::stream::Stream;
+use super::stream::{Arrivals, Stream};
 
 /// How long an unused connection is kept: longer than the usual poll interval of 60 s with its jitter, shorter than
 /// what most proxies and load balancers allow. One that was closed meanwhile costs nothing but a new dial.
@@ -32,18 +32,19 @@ pub(super) struct Key {
 /// when the other side pleases.
 pub(super) struct Sender {
     requests: SendRequest<Full<Bytes>>,
+    arrivals: Arrivals,
     _task: AbortOnDropHandle<()>,
 }
 
 impl Sender {
-    /// Speaks HTTP/1.1 on a stream.
-    pub(super) async fn on(stream: Stream) -> hyper::Result<Self> {
+    /// Speaks HTTP/1.1 on a stream whose bytes are counted in `arrivals`.
+    pub(super) async fn on(stream: Stream, arrivals: Arrivals) -> hyper::Result<Self> {
         let (requests, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
         let task = tokio::spawn(async move {
             // What goes wrong on the connection reaches whoever waits for an answer on it.
             let _ = connection.await;
         });
-        Ok(Self { requests, _task: AbortOnDropHandle::new(task) })
+        Ok(Self { requests, arrivals, _task: AbortOnDropHandle::new(task) })
     }
 
     pub(super) async fn ready(&mut self) -> hyper::Result<()> {
@@ -52,6 +53,11 @@ impl Sender {
 
     pub(super) async fn send(&mut self, request: Request<Full<Bytes>>) -> hyper::Result<Response<Incoming>> {
         self.requests.send_request(request).await
+    }
+
+    /// Bytes that have come from the network.
+    pub(super) fn arrived(&self) -> u64 {
+        self.arrivals.bytes()
     }
 
     fn is_closed(&self) -> bool {

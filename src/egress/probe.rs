@@ -11,6 +11,7 @@ use tokio::time::Instant;
 use super::connect::Connector;
 use super::error::{EgressError, Phase};
 use super::http::Timeouts;
+use super::stream::Arrivals;
 use super::tls::{Presented, certificate};
 use super::{CaBundle, ClientIdentity, Destination, Egress, Override};
 
@@ -170,7 +171,7 @@ impl Egress {
         let mut connector = Connector::new(self.clone(), ca, identity, timeouts.clone());
         connector.trace = Some(trace);
         // A failure is the last step of the trace.
-        let _ = connector.open(target, &place).await;
+        let _ = connector.open(target, &place, &Arrivals::default()).await;
         connector.trace.unwrap_or_default().into_steps()
     }
 }

@@ -37,11 +37,14 @@ pub struct HttpResponse {
 }
 
 impl HttpResponse {
-    /// The next piece of the body, `None` at its end. Fails with `Stalled` when nothing comes for the idle time, with
+    /// The next piece of the body, `None` at its end. Fails with `Stalled` when nothing comes from the network for the idle time, with
     /// `ConnectionCut` when the connection ends before the body does.
     pub async fn next_chunk(&mut self) -> Result<Option<Bytes>, EgressError> {
+        let mut before = self.arrived();
         loop {
             match timeout(self.idle, self.body.frame()).await {
+                // Something came, and is not yet whole.
+                Err(_) if self.arrived() != before => before = self.arrived(),
                 Err(_) => {
                     self.home = None;
                     let message = format!("no byte came for {}, after {} bytes", seconds(self.idle), self.received);
@@ -67,6 +70,10 @@ impl HttpResponse {
                 }
             }
         }
+    }
+
+    fn arrived(&self) -> u64 {
+        self.home.as_ref().map_or(0, |(_, _, sender)| sender.arrived())
     }
 
     /// The whole body, or `None` when it has more than `limit` bytes.

@@ -1,6 +1,7 @@
 //! The Ready condition of Repositories and EgressProxies. Written when its meaning changes, not at each poll.
 
 use std::collections::{BTreeMap, HashMap};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use jiff::Timestamp;
@@ -32,6 +33,8 @@ pub struct Connections {
     pieced: Mutex<HashMap<String, Pieced>>,
     /// What was last reported, by kind and name.
     reported: Mutex<HashMap<(bool, String), Reported>>,
+    /// How often something was forgotten: what was read before must not be remembered after.
+    forgotten: AtomicU64,
     freshness: tokio::sync::Mutex<FreshnessReports>,
 }
 
@@ -108,6 +111,7 @@ impl Connections {
             clock,
             pieced: Mutex::default(),
             reported: Mutex::default(),
+            forgotten: AtomicU64::default(),
             freshness: tokio::sync::Mutex::default(),
         }
     }
@@ -225,6 +229,7 @@ impl Connections {
     async fn write(&self, is_proxy: bool, name: &str, status: ConditionStatus, reason: Reason, message: &str) {
         let message = shorten(message, MESSAGE_BYTES);
         let key = (is_proxy, name.to_owned());
+        let forgotten = self.forgotten.load(Ordering::Acquire);
         let known = self.reported.lock().unwrap_or_else(PoisonError::into_inner).get(&key).cloned();
         let same = |known: &Reported| known.status == status && known.reason == reason && known.message == message;
         if known.as_ref().is_some_and(same) {
@@ -252,7 +257,10 @@ impl Connections {
         match tokio::time::timeout(DEFAULT_DEADLINE, written).await {
             Ok(Ok(())) => {
                 let reported = Reported { status, reason, message };
-                self.reported.lock().unwrap_or_else(PoisonError::into_inner).insert(key, reported);
+                let mut known = self.reported.lock().unwrap_or_else(PoisonError::into_inner);
+                if self.forgotten.load(Ordering::Acquire) == forgotten {
+                    known.insert(key, reported);
+                }
             }
             Ok(Err(error)) => warn!(%name, %error, "the status of a connection could not be written"),
             Err(_) => warn!(%name, "the status of a connection could not be written in time"),
@@ -294,7 +302,9 @@ impl Connections {
 
     /// Forgets what was reported about an object, because its spec has changed.
     pub fn forget(&self, is_proxy: bool, name: &str) {
-        self.reported.lock().unwrap_or_else(PoisonError::into_inner).remove(&(is_proxy, name.to_owned()));
+        let mut reported = self.reported.lock().unwrap_or_else(PoisonError::into_inner);
+        reported.remove(&(is_proxy, name.to_owned()));
+        self.forgotten.fetch_add(1, Ordering::AcqRel);
     }
 }
 

@@ -216,6 +216,7 @@ impl Sources {
     ) -> Result<TargetState, ArtifactError> {
         let SourceTarget::Artifact { version, is_chart } = target else { return Ok(TargetState::default()) };
         let (digest, tag) = resolve(registry, version, *is_chart).await?;
+        let signed = self.bring_signatures(tracker, registry, &digest).await?;
         let name = match &tag {
             Some(tag) if *is_chart => version_of_tag(tag),
             _ => digest.to_string(),
@@ -224,7 +225,7 @@ impl Sources {
         let origin = format!("{kind} {name} {digest}");
         let reference = tag.map(|tag| format!("refs/tags/{tag}"));
         if let Some(revision) = held.get(&origin) {
-            return Ok(TargetState { revision: Some(revision.clone()), reference, ..TargetState::default() });
+            return Ok(TargetState { revision: Some(revision.clone()), reference, signed, ..TargetState::default() });
         }
         let fetched = fetch_artifact(registry, &digest, *is_chart).await?;
         info!(%digest, bytes = fetched.bytes.len(), "fetched");
@@ -232,7 +233,7 @@ impl Sources {
         let about = format!("{}: {digest}", registry.reference());
         let taken = take_in(&tracker.store, fetched.bytes, fetched.layout, note).await;
         let revision = taken.map_err(|error| error.about(&about))?;
-        Ok(TargetState { revision: Some(revision), reference, ..TargetState::default() })
+        Ok(TargetState { revision: Some(revision), reference, signed, ..TargetState::default() })
     }
 }
 

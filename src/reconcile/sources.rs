@@ -9,12 +9,13 @@ use tracing::{Instrument as _, info_span};
 
 use super::access::AccessBuilder;
 use super::connections::Connections;
-use super::location::{SourceLocation, SourceLocationError, SourceTarget};
 use super::host_limit::HostLimit;
+use super::location::{SourceLocation, SourceLocationError, SourceTarget};
 use super::queue::Queue;
+use super::signatures::Demanded;
 use super::store_key::StoreKey;
-use super::trees::Beside;
 use super::tracker::{Tracker, lock, run};
+use super::trees::Beside;
 use crate::api::{ApplicationSource, RepositorySpec};
 use crate::git::{GitError, Store, StoreLimits};
 use crate::metrics::Metrics;
@@ -61,6 +62,7 @@ pub struct Sources {
     pub(super) connections: Connections,
     pub(super) store_key: StoreKey,
     pub(super) beside: Beside,
+    pub(super) demanded: Demanded,
     pub(super) hosts: HostLimit,
     directory: PathBuf,
     pub(super) metrics: Arc<Metrics>,
@@ -93,6 +95,7 @@ impl Sources {
             connections,
             store_key,
             beside: Beside::default(),
+            demanded: Demanded::default(),
             hosts: HostLimit::default(),
             directory,
             metrics,
@@ -103,10 +106,7 @@ impl Sources {
     }
 
     /// Where a source lies and what is wanted of it.
-    pub fn locate(
-        &self,
-        source: &ApplicationSource,
-    ) -> Result<(SourceLocation, SourceTarget), SourceLocationError> {
+    pub fn locate(&self, source: &ApplicationSource) -> Result<(SourceLocation, SourceTarget), SourceLocationError> {
         SourceLocation::of(source, |reference| self.access.knows_registry(reference))
     }
 
@@ -153,19 +153,19 @@ impl Sources {
         }
         for (url, targets) in wanted {
             let identity = url.as_str().to_owned();
-            let tracker = match (inner.trackers.get(&identity), opened.remove(&identity)) {
-                (Some(tracker), _) => Arc::clone(tracker),
-                (None, Some(store)) => {
-                    let tracker = Arc::new(Tracker::new(url, store));
-                    inner.trackers.insert(identity.clone(), Arc::clone(&tracker));
-                    let span = info_span!("repository", url = %tracker.url);
-                    tokio::spawn(run(Arc::downgrade(self), Arc::clone(&tracker)).instrument(span));
-                    tracker
-                }
+            let (tracker, is_new) = match (inner.trackers.get(&identity), opened.remove(&identity)) {
+                (Some(tracker), _) => (Arc::clone(tracker), false),
+                (None, Some(store)) => (Arc::new(Tracker::new(url, store)), true),
                 (None, None) => continue,
             };
-            if tracker.want(application, &targets) {
+            let nothing_wanted = tracker.want(application, &targets);
+            if nothing_wanted {
                 inner.trackers.remove(&identity);
+            } else if is_new {
+                // Not before it knows what is wanted: its first poll answers that, and no second one is due.
+                let span = info_span!("repository", url = %tracker.url);
+                inner.trackers.insert(identity, Arc::clone(&tracker));
+                tokio::spawn(run(Arc::downgrade(self), tracker).instrument(span));
             }
         }
         if !interests.is_empty() {
@@ -254,6 +254,12 @@ impl Sources {
                 state.asked.extend(applications.into_iter().map(|application| (application, number)));
             }
         }
+    }
+
+    /// Whether polls report on a Repository. One that covers only submodules is reported on by those who fetch them.
+    pub(super) fn is_polled(&self, repository: &str) -> bool {
+        let inner = lock(&self.inner);
+        inner.trackers.values().any(|tracker| lock(&tracker.state).repository.as_deref() == Some(repository))
     }
 
     /// Polls every repository now: the ways out, or the objects that say how to reach them, have changed.

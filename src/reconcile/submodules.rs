@@ -45,10 +45,9 @@ impl Sources {
             )));
         }
         let (parent, store, at) = match around {
-            Some(around) => (around.url, around.store, Revision::parse(around.snapshot.revision().as_str())),
-            None => (root.clone(), Arc::clone(&tree.store), Revision::parse(revision.as_str())),
+            Some(around) => (around.url, around.store, around.snapshot.revision().clone()),
+            None => (root.clone(), Arc::clone(&tree.store), revision.clone()),
         };
-        let at = at.map_err(|error| failed(error.to_string()))?;
         let listed = blocking(move || {
             let snapshot = store.snapshot(&at, SnapshotLimits::default()).map_err(|error| failure_of(&error))?;
             snapshot.read(GITMODULES).map_err(|error| Failure {
@@ -116,12 +115,17 @@ impl Sources {
         Ok(store)
     }
 
-    /// Takes note of how a repository answered.
+    /// Takes note of how a repository answered, and reports on it where no poll does.
     pub(super) async fn after(&self, url: &RepositoryUrl, access: &Access, failure: Option<&Failure>) {
         self.beside.answered(url, access.fingerprint, failure);
         if failure.is_some_and(|failure| super::poll::may_be_rotated(failure.reason)) {
             // The next attempt reads them anew.
             self.access.forget_secrets(&access.secrets).await;
+        }
+        if let Some(repository) = access.repository.as_deref()
+            && !self.is_polled(repository)
+        {
+            self.connections.report(Some(repository), None, failure).await;
         }
     }
 }

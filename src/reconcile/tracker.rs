@@ -5,13 +5,14 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
+use futures::FutureExt as _;
 use jiff::Timestamp;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use super::location::{SourceLocation, SourceTarget};
-use super::poll_artifacts::ArtifactSide;
 use super::pace::{Ended, pause};
+use super::poll_artifacts::ArtifactSide;
 use super::sources::{DEFAULT_INTERVAL, Sources};
 use super::verified::VerifiedIndex;
 use crate::git::{Remote, Store};
@@ -76,6 +77,8 @@ pub(super) struct TargetState {
     pub(super) max_age: Option<Duration>,
     /// That the revision is older than that, as a sentence.
     pub(super) stale: Option<String>,
+    /// Hash of the signatures that came with the last poll.
+    pub(super) signed: Option<Hash64>,
     /// Why the last poll failed.
     pub(super) failure: Option<Failure>,
 }
@@ -138,6 +141,8 @@ impl Tracker {
 pub(super) async fn run(sources: Weak<Sources>, tracker: Arc<Tracker>) {
     let mut failures: u32 = 0;
     loop {
+        // Whoever poked up to here is answered by this poll.
+        let _ = tracker.poke.notified().now_or_never();
         let number = tracker.started.fetch_add(1, Ordering::AcqRel) + 1;
         let Some(sources) = sources.upgrade() else { return };
         let (stopped, targets, interval) = {

@@ -439,7 +439,7 @@ async fn apply_ssh_login(installation: &Installation, name: &str, key: &str) {
     let read = |file: &std::path::Path| crate::support::testbed::read(file);
     installation
         .apply(json!({
-            "apiVersion": "v1", "kind": "Secret", "metadata": {"name": name},
+            "apiVersion": "v1", "kind": "Secret", "metadata": {"name": name.replace('_', "-")},
             "stringData": {"sshPrivateKey": read(&bed.ssh_directory.join(key)), "known_hosts": read(&bed.ssh_known_hosts)},
         }))
         .await;
@@ -448,7 +448,7 @@ async fn apply_ssh_login(installation: &Installation, name: &str, key: &str) {
 /// A way to a repository over SSH.
 fn ssh(name: &str, proxy: &str, host: &str, git: &GitRepository, login: &str) -> Way {
     let url = format!("ssh://git@{host}{}", git.path);
-    Way::by(name, proxy, &url).unset("caSecretRef").set("credentialsSecretRef", json!({"name": login}))
+    Way::by(name, proxy, &url).unset("caSecretRef").set("credentialsSecretRef", json!({"name": login.replace('_', "-")}))
 }
 
 #[tokio::test]

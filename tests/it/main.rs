@@ -19,6 +19,7 @@ mod support;
 
 mod airgap_30_submodules;
 mod airgap_51_git_dark_at_start;
+mod airgap_55_signatures;
 mod airgap_57_max_age;
 mod airgap_59_doctor;
 mod airgap_table;

@@ -385,6 +385,21 @@ async fn a_transport_that_is_dropped_closes_its_connection() {
 }
 
 #[tokio::test]
+async fn a_connection_that_nobody_uses_is_closed() {
+    let (fixture, server) = (Fixture::new(), SshServer::start().await);
+    let transport = server.transport(server.config(), &server.url(&fixture));
+    list_refs(&transport).await;
+    // The keeper's timer begins before time is moved.
+    tokio::task::yield_now().await;
+    tokio::time::pause();
+    tokio::time::advance(Duration::from_secs(301)).await;
+    tokio::time::resume();
+    server.wait_for_log("Connection closed by").await;
+    list_refs(&transport).await;
+    assert_eq!(server.logins(), 2);
+}
+
+#[tokio::test]
 async fn no_secret_is_shown_by_any_error_or_debug_form() {
     let server = SshServer::start().await;
     let config = server.config();

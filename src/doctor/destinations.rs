@@ -139,12 +139,14 @@ fn http(kind: Kind, text: &str, chart: Option<&str>) -> Option<Place> {
     ask.set_fragment(None);
     let (location, shown) = match kind {
         Kind::Oci => {
-            let shown = format!("oci://{}", address.split_once("://").map_or("", |(_, rest)| rest).trim_end_matches('/'));
+            let shown =
+                format!("oci://{}", address.split_once("://").map_or("", |(_, rest)| rest).trim_end_matches('/'));
             (RegistryReference::parse(&shown, chart).ok().map(SourceLocation::registry), shown)
         }
-        Kind::Helm | Kind::Git | Kind::Proxy | Kind::ApiServer | Kind::Address => {
-            (HelmRepositoryUrl::parse(&address).ok().map(SourceLocation::helm), address.trim_end_matches('/').to_owned())
-        }
+        Kind::Helm | Kind::Git | Kind::Proxy | Kind::ApiServer | Kind::Address => (
+            HelmRepositoryUrl::parse(&address).ok().map(SourceLocation::helm),
+            address.trim_end_matches('/').to_owned(),
+        ),
     };
     let shown = match &location {
         Some(SourceLocation::Registry { identity, .. }) => identity.clone(),

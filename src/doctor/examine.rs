@@ -13,8 +13,8 @@ use crate::artifacts::{
     ArtifactError, DEFAULT_LIMIT, Registry, RegistryConfig, RegistryReference, is_range, tag_of_version,
 };
 use crate::egress::{
-    CaBundle, ClientIdentity, Destination, Egress, HttpClient, HttpConfig, Override, Peer, Phase, ProbeDetails, ProbeStep, ProxyScheme,
-    Timeouts,
+    CaBundle, ClientIdentity, Destination, Egress, HttpClient, HttpConfig, Override, Peer, Phase, ProbeDetails,
+    ProbeStep, ProxyScheme, Timeouts,
 };
 use crate::git::{GitError, Remote, RemoteRef, RepositoryUrl, Target, ref_prefixes, resolve};
 use crate::model::Reason;
@@ -452,7 +452,9 @@ async fn proxy(
 fn reason_at_proxy(reason: Reason) -> Reason {
     match reason {
         Reason::TlsUntrusted => Reason::ProxyTlsUntrusted,
-        Reason::DnsFailed | Reason::ConnectTimeout | Reason::ConnectFailed | Reason::TlsFailed => Reason::ProxyUnreachable,
+        Reason::DnsFailed | Reason::ConnectTimeout | Reason::ConnectFailed | Reason::TlsFailed => {
+            Reason::ProxyUnreachable
+        }
         other => other,
     }
 }

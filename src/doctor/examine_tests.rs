@@ -35,12 +35,15 @@ async fn git_server(authority: &Authority, login: &'static str) -> SocketAddr {
                     let start = format!("{}0000", packet("# service=git-upload-pack"));
                     ("200 OK", "application/x-git-upload-pack-advertisement", format!("{start}{lines}0000"))
                 } else {
-                    let refs = [format!("{COMMIT} HEAD symref-target:refs/heads/main"), format!("{COMMIT} refs/heads/main")];
+                    let refs =
+                        [format!("{COMMIT} HEAD symref-target:refs/heads/main"), format!("{COMMIT} refs/heads/main")];
                     let lines: String = refs.iter().map(|line| packet(line)).collect();
                     ("200 OK", "application/x-git-upload-pack-result", format!("{lines}0000"))
                 };
-                let answer =
-                    format!("HTTP/1.1 {status}\r\nContent-Type: {kind}\r\nContent-Length: {}\r\n\r\n{body}", body.len());
+                let answer = format!(
+                    "HTTP/1.1 {status}\r\nContent-Type: {kind}\r\nContent-Length: {}\r\n\r\n{body}",
+                    body.len()
+                );
                 if stream.write_all(answer.as_bytes()).await.is_err() {
                     return;
                 }
@@ -174,11 +177,9 @@ async fn the_first_hop_that_fails_is_the_last_that_is_tried() {
 
 #[tokio::test]
 async fn a_silent_destination_is_told_when_the_time_is_over() {
-    let proxy = TestProxy::start(
-        "127.0.0.1:1".parse().unwrap(),
-        ProxyBehaviour { silent: true, ..ProxyBehaviour::default() },
-    )
-    .await;
+    let proxy =
+        TestProxy::start("127.0.0.1:1".parse().unwrap(), ProxyBehaviour { silent: true, ..ProxyBehaviour::default() })
+            .await;
     let out = Outward { egress: proxy.egress(None, None), proxies: BTreeMap::new() };
     let mut steps = Vec::new();
     let work = async {
@@ -202,11 +203,8 @@ async fn a_proxy_that_speaks_tls_is_judged_by_its_own_authority() {
     let rules = EgressRules { proxies: vec![rule], ..EgressRules::default() };
     let out = |ca: Option<CaBundle>| {
         let access = ProxyAccess { ca, ..ProxyAccess::default() };
-        let egress = Egress::new(
-            rules.clone(),
-            BTreeMap::from([("corporate".to_owned(), access.clone())]),
-            SystemRoots::none(),
-        );
+        let egress =
+            Egress::new(rules.clone(), BTreeMap::from([("corporate".to_owned(), access.clone())]), SystemRoots::none());
         Ok(Outward { egress, proxies: BTreeMap::from([("corporate".to_owned(), Ok(access))]) })
     };
     let mut steps = Vec::new();

@@ -50,9 +50,7 @@ async fn airgap_57_a_tip_older_than_max_age_raises_stale_and_syncing_goes_on() {
     let git = installation.repository("stale");
     let commit = git.commit([("app/one.yaml", file(config_map("one", "1")))]);
     installation.apply(repository(&git.url, Some("720h"))).await;
-    installation
-        .declare(Application::named("app", &git.url, "app", &target).polled_every("2s").retrying_soon())
-        .await;
+    installation.declare(Application::named("app", &git.url, "app", &target).polled_every("2s").retrying_soon()).await;
     let object = installation.synced("app", &commit).await;
     assert_eq!((sync_state(&object), ready_reason(&object)), ("Synced", "Succeeded"));
     let message = both_say(&installation, Some(("True", "Stale")), "the source answers and has nothing newer").await;

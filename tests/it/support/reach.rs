@@ -117,6 +117,13 @@ impl Installation {
         .await;
     }
 
+    /// Opens ways.
+    pub async fn open(&self, ways: &[Way]) {
+        for object in ways.iter().flat_map(Way::objects) {
+            self.apply(object).await;
+        }
+    }
+
     /// Opens a way, and lets an Application of its name want what is there.
     pub async fn take(&self, way: &Way, target: &str) {
         for object in way.objects() {

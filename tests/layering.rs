@@ -155,8 +155,6 @@ const RULES: &[Rule] = &[
             "model",
             "api",
             "egress::HostPattern",
-            "git::FetchLimits",
-            "git::LfsLimits",
             "git::RepositoryUrl",
             "status",
         ],

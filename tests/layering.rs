@@ -170,8 +170,6 @@ const RULES: &[Rule] = &[
             "model",
             "api",
             "egress::HostPattern",
-            "git::FetchLimits",
-            "git::LfsLimits",
             "git::RepositoryUrl",
             "status",
         ],

@@ -6,7 +6,6 @@ use tracing::info;
 
 use super::access::Access;
 use super::sources::{Sources, failure_of};
-use super::tree_options::TreeOptions;
 use super::trees::{Mounting, Tree, blocking};
 use crate::desired::ProjectRules;
 use crate::git::{GITMODULES, Remote, RepositoryUrl, SnapshotLimits, Store, Submodules};
@@ -72,7 +71,7 @@ impl Sources {
             message: format!("{root}: submodule `{path}`: {denied}"),
         })?;
         let options = self.access.tree_options(&url)?;
-        let store = self.fetch_commit(&url, commit, &options).await.map_err(|failure| about(failure, root, path))?;
+        let store = self.fetch_commit(&url, commit).await.map_err(|failure| about(failure, root, path))?;
         let (opened, commit) = (Arc::clone(&store), commit.clone());
         let snapshot =
             blocking(move || opened.snapshot(&commit, SnapshotLimits::default()).map_err(|error| failure_of(&error)));
@@ -82,12 +81,7 @@ impl Sources {
     }
 
     /// A repository's store with a commit in it.
-    async fn fetch_commit(
-        &self,
-        url: &RepositoryUrl,
-        commit: &Revision,
-        options: &TreeOptions,
-    ) -> Result<Arc<Store>, Failure> {
+    async fn fetch_commit(&self, url: &RepositoryUrl, commit: &Revision) -> Result<Arc<Store>, Failure> {
         let _turn = self.beside.turn(url).await;
         let store = self.open(&url.into()).await?;
         let (held, wanted) = (Arc::clone(&store), commit.clone());
@@ -99,7 +93,7 @@ impl Sources {
             return Err(refusal);
         }
         let remote = Remote::new(access.remote(url));
-        let fetched = remote.fetch(&store, std::slice::from_ref(commit), options.fetch_limits()).await;
+        let fetched = remote.fetch(&store, std::slice::from_ref(commit), access.limits).await;
         self.metrics.git_requested(&url.host(), GitOperation::Fetch, fetched.as_ref().err().map(|error| error.reason));
         let failure = fetched.as_ref().err().map(failure_of);
         self.after(url, &access, failure.as_ref()).await;
@@ -133,4 +127,3 @@ impl Sources {
 fn about(failure: Failure, root: &RepositoryUrl, path: &str) -> Failure {
     Failure { message: format!("{root}: submodule `{path}`: {}", failure.message), ..failure }
 }
-

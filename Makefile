@@ -59,7 +59,7 @@ generated: ## fail when crds/ differs from what the Rust types say
 	diff -r crds "$$fresh" || { echo "crds/ is not what the types say: run make crds and commit" >&2; exit 1; }
 
 unit: tools ## unit tests, golden files and the layering test: no cluster
-	TIDELOCK_TOOLS=$(TOOLS) cargo test --locked --lib --bins --test layering --test golden --test golden_render --test golden_status --test generated
+	TIDELOCK_TOOLS=$(TOOLS) cargo test --locked --lib --bins --test layering --test leaks --test golden --test golden_render --test golden_status --test generated
 
 integration: tools ## integration tests on a real API server, proxy and git server
 	cargo test --locked --no-run

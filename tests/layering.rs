@@ -95,6 +95,13 @@ const RULES: &[Rule] = &[
     rule(PURE, "git::lfs::pointer", &[]),
     rule(PURE, "git::lfs::batch", &["model", "git::lfs::pointer"]),
     rule(PURE, "git::version", &[]),
+    rule(PURE, "git::ssh::known_hosts", &[]),
+    rule(PURE, "git::ssh::trust", &["git::ssh::known_hosts"]),
+    rule(PURE, "git::packet_line", &[]),
+    rule(PURE, "git::pack_scan", &[]),
+    rule(PURE, "git::protocol", &["model", "git::packet_line", "git::old_protocol"]),
+    rule(PURE, "git::advertisement", &["model", "git::packet_line", "git::protocol"]),
+    rule(PURE, "git::old_protocol", &["model", "git::packet_line", "git::protocol", "git::advertisement"]),
     rule(ACTING, "git", &["model", "api", "clock", "metrics", "egress"]),
     rule(ACTING, "artifacts", &["model", "egress", "git"]),
     rule(PURE, "artifacts::challenge", &[]),
@@ -140,7 +147,22 @@ const RULES: &[Rule] = &[
             "apply",
         ],
     ),
-    rule(PURE, "reconcile::location", &["api", "git::RepositoryUrl", "git::RepositoryUrlError", "git::Target", "git::UrlPrefix", "artifacts::HelmRepositoryUrl", "artifacts::LocationError", "artifacts::RegistryReference", "artifacts::covers"]),
+    rule(
+        PURE,
+        "reconcile::location",
+        &[
+            "api",
+            "git::RepositoryUrl",
+            "git::RepositoryUrlError",
+            "git::Target",
+            "git::UrlPrefix",
+            "artifacts::HelmRepositoryUrl",
+            "artifacts::LocationError",
+            "artifacts::RegistryReference",
+            "artifacts::covers",
+            "egress::Destination",
+        ],
+    ),
     rule(
         PURE,
         "reconcile::tree_options",
@@ -148,8 +170,6 @@ const RULES: &[Rule] = &[
             "model",
             "api",
             "egress::HostPattern",
-            "git::FetchLimits",
-            "git::LfsLimits",
             "git::RepositoryUrl",
             "status",
         ],
@@ -168,14 +188,23 @@ const RULES: &[Rule] = &[
             "reconcile::memory",
         ],
     ),
-    rule(TOP, "doctor", &["model", "api", "clock", "settings", "status", "egress", "git", "live::client", "reconcile"]),
+    rule(TOP, "doctor", &["model", "api", "clock", "settings", "status", "egress", "git", "artifacts", "live::client", "reconcile"]),
     rule(PURE, "doctor::report", &["model", "doctor::advice"]),
     rule(PURE, "doctor::text", &["doctor::report"]),
     rule(PURE, "doctor::advice", &["model"]),
     rule(
         PURE,
         "doctor::destinations",
-        &["api", "doctor::report", "egress::Destination", "egress::ProxyScheme", "egress::ProxyUrl", "git"],
+        &[
+            "api",
+            "doctor::report",
+            "egress::Destination",
+            "egress::ProxyScheme",
+            "egress::ProxyUrl",
+            "git",
+            "artifacts",
+            "reconcile::SourceLocation",
+        ],
     ),
     rule(TOP, "server", &["model", "api", "clock", "metrics", "reconcile"]),
     rule(TOP, "cli", &["*"]),
@@ -206,6 +235,7 @@ const WALLS: &[Wall] = &[
         why: "who has no client can't do I/O on the cluster",
     },
     Wall { path: "axum", allowed: &["server"], why: "one HTTP server" },
+    Wall { path: "russh::client", allowed: &["git::ssh"], why: "SSH is spoken in one place, over the egress layer" },
     Wall { path: "hyper", allowed: &["egress"], why: "every outgoing connection takes the egress layer" },
     Wall {
         path: "hyper_util",
@@ -221,6 +251,46 @@ const WALLS: &[Wall] = &[
     },
     Wall { path: "jiff::Timestamp::now", allowed: &["clock"], why: "time comes from a Clock, so tests can turn it" },
     Wall { path: "jiff::Zoned::now", allowed: &["clock"], why: "time comes from a Clock, so tests can turn it" },
+];
+
+/// Names by which a connection leaves, or a name is resolved, past the egress layer; whatever crate they come from.
+const WAYS_OUT: &[&str] = &[
+    "TcpStream",
+    "TcpSocket",
+    "UdpSocket",
+    "ToSocketAddrs",
+    "lookup_host",
+    "HttpConnector",
+    "RemoteCallbacks",
+    "FetchOptions",
+    "RepoBuilder",
+];
+
+/// Who may name them: the egress layer, which dials, and the server, which accepts.
+const MAY_NAME_WAYS_OUT: &[&str] = &["egress", "server"];
+
+/// Crates that connect by themselves, read the proxy variables by themselves, or bring another TLS along.
+const UNWANTED_CRATES: &[&str] = &[
+    "attohttpc",
+    "awc",
+    "aws-lc-rs",
+    "aws-lc-sys",
+    "curl",
+    "curl-sys",
+    "gix-transport",
+    "hickory-resolver",
+    "hyper-tls",
+    "isahc",
+    "libssh2-sys",
+    "minreq",
+    "native-tls",
+    "openssl",
+    "openssl-sys",
+    "quinn",
+    "reqwest",
+    "ssh2",
+    "surf",
+    "ureq",
 ];
 
 /// What pure modules may not name at all.
@@ -273,6 +343,13 @@ fn complaints(file: &str, module: &str, source: &str) -> Vec<String> {
                 ));
             }
         }
+        let way_out = path.split("::").find(|part| WAYS_OUT.contains(part));
+        if let Some(way_out) = way_out
+            && !MAY_NAME_WAYS_OUT.iter().any(|allowed| within(module, allowed))
+        {
+            found
+                .push(format!("{at} names `{path}`, but every outgoing connection takes the egress layer ({way_out})"));
+        }
         if own.layer == PURE && IMPURE.iter().any(|impure| within(&path, impure)) {
             found.push(format!("{at} names `{path}`, but `{}` is {PURE}", own.module));
         }
@@ -323,6 +400,20 @@ fn imports_go_downwards_only() {
     assert!(found.is_empty(), "\n{}\n", found.join("\n"));
 }
 
+#[test]
+fn no_crate_that_connects_by_itself_is_built_in() {
+    let lock = Path::new(env!("CARGO_MANIFEST_DIR")).join("Cargo.lock");
+    let lock = fs::read_to_string(lock).expect("Cargo.lock");
+    let names: BTreeSet<&str> =
+        lock.lines().filter_map(|line| line.strip_prefix("name = \"")?.strip_suffix('"')).collect();
+    assert!(names.contains("tidelock") && names.contains("rustls"), "Cargo.lock has another form than this test reads");
+    let found: Vec<&&str> = UNWANTED_CRATES.iter().filter(|unwanted| names.contains(**unwanted)).collect();
+    assert!(
+        found.is_empty(),
+        "Cargo.lock holds {found:?}: find out by `cargo tree -i NAME` what brings it, and do without"
+    );
+}
+
 /// Modules in files of their own that exist for tests only.
 fn test_modules(root: &Path, file: &Path) -> Vec<String> {
     let source = fs::read_to_string(file).expect("a source file in UTF-8");
@@ -332,7 +423,7 @@ fn test_modules(root: &Path, file: &Path) -> Vec<String> {
 
 #[test]
 fn violations_are_caught_with_their_place() {
-    let cases: [(&str, &str, &[&str]); 12] = [
+    let cases: [(&str, &str, &[&str]); 15] = [
         ("health", "use crate::live::LiveView;", &["1: `health` uses `crate::live::LiveView`"]),
         ("model::key", "\n\nuse crate::{api, model::Hash64};", &["3: `model::key` uses `crate::api`"]),
         ("git::store", "use crate::render::yaml::decode;", &["1: `git::store` uses `crate::render::yaml::decode`"]),
@@ -352,6 +443,17 @@ fn violations_are_caught_with_their_place() {
             &["1: `egress` names `std::env`", "2: `egress` names `std::env::var`"],
         ),
         ("status", "async fn f() { tokio::time::sleep(x).await; }", &["1: `status` names `tokio::time::sleep`"]),
+        (
+            "git::ssh",
+            "use tokio::net::TcpStream;",
+            &["1: `git::ssh` names `tokio::net::TcpStream`, but every outgoing"],
+        ),
+        (
+            "reconcile",
+            "use tokio::net;\nfn f() { net::lookup_host(\"x\"); }",
+            &["2: `reconcile` names `tokio::net::lookup_host`"],
+        ),
+        ("git", "use git2::{FetchOptions, Oid};", &["1: `git` names `git2::FetchOptions`"]),
         ("novel", "", &["module `novel` has no rule"]),
     ];
     for (module, source, expected) in cases {

@@ -77,7 +77,7 @@ pub enum IntegrityMode {
 /// OpenPGP signatures that are demanded.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
 #[x_kube(
-    validation = Rule::new("self.keys.all(key, key.matches('^(0[xX])?([0-9a-fA-F]{16}|[0-9a-fA-F]{40}|[0-9a-fA-F]{64})$'))")
+    validation = Rule::new("!has(self.keys) || self.keys.all(key, key.matches('^(0[xX])?([0-9a-fA-F]{16}|[0-9a-fA-F]{40}|[0-9a-fA-F]{64})$'))")
         .message("keys must be long key ids (16 hexadecimal digits) or fingerprints (40 or 64)")
 )]
 pub struct GpgIntegrity {

@@ -1,6 +1,9 @@
 //! Whole bodies over the egress layer, bounded and verified.
 
+use std::time::Duration;
+
 use http::HeaderMap;
+use tokio::time::timeout;
 use url::Url;
 
 use crate::egress::{HttpClient, HttpResponse};
@@ -20,11 +23,30 @@ pub async fn archive(
     digest: Option<&Digest>,
     limit: usize,
 ) -> Result<Vec<u8>, ArtifactError> {
-    let mut answer = client.get(url, &HeaderMap::new()).await?;
-    judge(&mut answer, Reason::ChartNotFound).await?;
-    let whole = read(&mut answer, limit).await?;
-    verify(&whole, digest, &answer)?;
-    Ok(whole)
+    let work = async {
+        let mut answer = client.get(url, &HeaderMap::new()).await?;
+        judge(&mut answer, Reason::ChartNotFound).await?;
+        let whole = read(&mut answer, limit).await?;
+        verify(&whole, digest, &answer)?;
+        Ok(whole)
+    };
+    within(client.timeouts().total, "the archive", work).await
+}
+
+/// Limits an operation as a whole.
+pub(super) async fn within<T>(
+    total: Option<Duration>,
+    what: &str,
+    work: impl Future<Output = Result<T, ArtifactError>>,
+) -> Result<T, ArtifactError> {
+    let Some(total) = total else { return work.await };
+    timeout(total, work).await.unwrap_or_else(|_| {
+        let message = format!(
+            "{what} did not come within {} s, the limit of one operation (timeouts.total of the Repository)",
+            total.as_secs()
+        );
+        Err(ArtifactError::new(Reason::Stalled, message))
+    })
 }
 
 /// Takes an answer that is no success for what it is. `missing` is the reason for a 404.

@@ -5,13 +5,12 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use http::header::{ETAG, IF_MODIFIED_SINCE, IF_NONE_MATCH, LAST_MODIFIED};
 use http::{HeaderMap, HeaderValue};
-use tokio::time::timeout;
 use url::Url;
 
 use crate::egress::{Authorization, CaBundle, ClientIdentity, Egress, HttpClient, HttpConfig, Override, Timeouts};
 use crate::model::Reason;
 
-use super::download::{self, judge, read};
+use super::download::{self, judge, read, within};
 use super::error::ArtifactError;
 use super::index::{self, ChartEntry, Index};
 use super::location::HelmRepositoryUrl;
@@ -76,13 +75,7 @@ impl HelmRepository {
 
     /// What the index says now about these charts.
     pub async fn index(&self, charts: &BTreeSet<String>) -> Result<Arc<Index>, ArtifactError> {
-        let work = self.try_index(charts);
-        let done = match self.client.timeouts().total {
-            Some(total) => timeout(total, work).await.unwrap_or_else(|_| {
-                Err(ArtifactError::new(Reason::Stalled, format!("the index did not come within {} s", total.as_secs())))
-            }),
-            None => work.await,
-        };
+        let done = within(self.client.timeouts().total, "the index", self.try_index(charts)).await;
         done.map_err(|error| error.about(self.url.as_str()))
     }
 

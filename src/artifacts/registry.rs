@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use http::header::{ACCEPT, AUTHORIZATION, LINK, WWW_AUTHENTICATE};
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
-use tokio::time::{Instant, timeout};
+use tokio::time::Instant;
 use url::Url;
 
 use crate::egress::{
@@ -15,7 +15,7 @@ use crate::model::Reason;
 
 use super::challenge::{self, Challenge};
 use super::digest::Digest;
-use super::download::{judge, read, verify};
+use super::download::{judge, read, verify, within};
 use super::error::ArtifactError;
 use super::location::RegistryReference;
 use super::manifest::{self, ACCEPTED, Content, Descriptor, Document, Manifest};
@@ -159,15 +159,7 @@ impl Registry {
     }
 
     async fn limited<T>(&self, work: impl Future<Output = Result<T, ArtifactError>>) -> Result<T, ArtifactError> {
-        let done = match self.client.timeouts().total {
-            Some(total) => timeout(total, work).await.unwrap_or_else(|_| {
-                Err(ArtifactError::new(
-                    Reason::Stalled,
-                    format!("the registry did not finish within {} s", total.as_secs()),
-                ))
-            }),
-            None => work.await,
-        };
+        let done = within(self.client.timeouts().total, "the registry's answer", work).await;
         done.map_err(|error| error.about(&self.reference.to_string()))
     }
 

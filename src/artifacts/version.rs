@@ -22,7 +22,7 @@ pub fn is_range(text: &str) -> bool {
 
 /// Nothing, or what stands for the newest, is meant.
 fn is_newest(text: &str) -> bool {
-    matches!(text, "" | "HEAD" | "latest")
+    matches!(text, "" | "HEAD")
 }
 
 /// The name that is meant, of the versions that there are. The exact text wins; then an equal version (`v1.2.3` for `1.2.3`);

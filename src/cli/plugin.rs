@@ -160,7 +160,8 @@ mod tests {
 
     #[test]
     fn the_leader_is_chosen_then_a_ready_pod_then_any_that_runs() {
-        let pods = json!({"items": [pod("c", "Pending", false), pod("b", "Running", false), pod("a", "Running", true)]});
+        let pods =
+            json!({"items": [pod("c", "Pending", false), pod("b", "Running", false), pod("a", "Running", true)]});
         assert_eq!(choose(&pods, Some("b_0123456789abcdef")), Ok("b".to_owned()));
         assert_eq!(choose(&pods, Some("gone_0123456789abcdef")), Ok("a".to_owned()));
         assert_eq!(choose(&pods, Some("")), Ok("a".to_owned()));
@@ -192,6 +193,9 @@ mod tests {
         assert_eq!(arguments.arguments, ["--output", "json", "h:22"]);
         let PluginVerb::Doctor(arguments) =
             PluginArguments::try_parse_from(["kubectl-tidelock", "doctor", "h:22", "--only"]).unwrap().verb;
-        assert_eq!((arguments.namespace.as_str(), arguments.arguments), ("tidelock", vec!["h:22".into(), "--only".into()]));
+        assert_eq!(
+            (arguments.namespace.as_str(), arguments.arguments),
+            ("tidelock", vec!["h:22".into(), "--only".into()])
+        );
     }
 }

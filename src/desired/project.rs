@@ -122,19 +122,12 @@ impl ProjectRules {
         }
     }
 
-    /// Whether a repository may be used.
-    pub fn permits_source(&self, url: &str) -> Result<(), SourceDenied> {
-        let allowed = self.sources.allow.iter().any(|pattern| pattern.is_match(url))
-            && !self.sources.deny.iter().any(|pattern| pattern.is_match(url));
-        if allowed { Ok(()) } else { Err(SourceDenied { project: self.name.clone(), url: url.to_owned() }) }
-    }
-
-    /// Whether a repository may be used that nobody wrote as a source: patterns may be about either of its spellings,
-    /// with `.git` at the end and without.
-    pub fn permits_repository(&self, url: &str) -> Result<(), SourceDenied> {
-        let spellings = [url.to_owned(), format!("{url}.git")];
+    /// Whether a repository may be used. A source has several spellings (letter case of the host, `.git` at the end, the
+    /// short form of SSH); a pattern may be about any of them, and one that denies one of them denies all.
+    pub fn permits_source<S: AsRef<str>>(&self, url: &str, spellings: &[S]) -> Result<(), SourceDenied> {
         let matched = |patterns: &[GlobMatcher]| {
-            patterns.iter().any(|pattern| spellings.iter().any(|spelling| pattern.is_match(spelling)))
+            let all = || std::iter::once(url).chain(spellings.iter().map(AsRef::as_ref));
+            patterns.iter().any(|pattern| all().any(|spelling| pattern.is_match(spelling)))
         };
         let allowed = matched(&self.sources.allow) && !matched(&self.sources.deny);
         if allowed { Ok(()) } else { Err(SourceDenied { project: self.name.clone(), url: url.to_owned() }) }
@@ -238,7 +231,7 @@ mod tests {
     #[test]
     fn empty_project_denies_everything_but_namespaced_kinds() {
         let rules = rules(&AppProjectSpec::default());
-        assert!(rules.permits_source("https://git.corp.test/a.git").is_err());
+        assert!(rules.permits_source::<&str>("https://git.corp.test/a.git", &[]).is_err());
         assert!(rules.permits_namespace(&Destination::default(), "shop").is_err());
         assert!(rules.permits_kind(&ObjectKey::new("", "Namespace", "", "shop"), false).is_err());
         assert_eq!(rules.permits_kind(&ObjectKey::new("apps", "Deployment", "shop", "cart"), true), Ok(()));
@@ -255,8 +248,12 @@ mod tests {
             ..AppProjectSpec::default()
         };
         let rules = rules(&spec);
-        assert_eq!(rules.permits_source("https://git.corp.test/team/a.git"), Ok(()));
-        assert!(rules.permits_source("https://git.corp.test/secret/a.git").is_err());
+        assert_eq!(rules.permits_source::<&str>("https://git.corp.test/team/a.git", &[]), Ok(()));
+        assert!(rules.permits_source::<&str>("https://git.corp.test/secret/a.git", &[]).is_err());
+        assert!(
+            rules.permits_source("https://GIT.corp.test/secret/a", &["https://git.corp.test/secret/a"]).is_err(),
+            "a denial is about the repository, however it is written"
+        );
         assert_eq!(rules.permits_namespace(&Destination::default(), "shop-dev"), Ok(()));
         assert!(rules.permits_namespace(&Destination::default(), "shop-prod").is_err());
         assert!(rules.permits_kind(&ObjectKey::new("", "Namespace", "", "x"), false).is_err());

@@ -69,7 +69,7 @@ pub(super) fn advice(reason: Reason) -> Option<&'static str> {
         Reason::SecretNotFound => "create the Secret, with the keys that the message names",
         Reason::ReferenceNotFound => "create the EgressProxy, or correct the name in the Repository",
         Reason::Forbidden => "grant the operator's ServiceAccount what the message names",
-        Reason::ClusterUnreachable => "check that the API server can be reached from here",
+        Reason::ClusterUnreachable => "look at the API server and try again",
         Reason::InvalidSpec => "correct the field that the message names",
         _ => return None,
     };

@@ -109,6 +109,13 @@ fn readable<K>(kind: &str, objects: &Objects<K>, problems: &mut Vec<String>) -> 
     readable
 }
 
+fn reason_of(error: &SurveyError) -> Reason {
+    match error {
+        SurveyError::Refused { code: 401 | 403, .. } => Reason::Forbidden,
+        SurveyError::Refused { .. } | SurveyError::List { .. } | SurveyError::Slow { .. } => Reason::ClusterUnreachable,
+    }
+}
+
 /// Where the API server is and what its certificate is judged by.
 struct ApiServer {
     shown: String,
@@ -138,7 +145,7 @@ impl ApiServer {
             shown: url.to_string().trim_end_matches('/').to_owned(),
             destination,
             ca: CaBundle::parse(pem.as_bytes()).ok(),
-            judges_certificate: !configuration.accept_invalid_certs,
+            judges_certificate: !configuration.accept_invalid_certs && configuration.tls_server_name.is_none(),
         }
     }
 
@@ -149,7 +156,8 @@ impl ApiServer {
                 let mut destination = destination.clone();
                 if !self.judges_certificate {
                     destination.protocol = Protocol::Tcp;
-                    steps.push(Step::skipped(StepName::Tls, "the kubeconfig says not to judge its certificate"));
+                    let why = "the kubeconfig says not to judge the certificate, or by another name; see the answer";
+                    steps.push(Step::skipped(StepName::Tls, why));
                 }
                 let (egress, timers) = (Egress::direct(SystemRoots::new()), Timeouts::default());
                 let opened =
@@ -172,7 +180,7 @@ impl ApiServer {
             });
             steps.push(match listing {
                 None => Step::ok(StepName::Auth, None, "Applications, Repositories and EgressProxies can be listed"),
-                Some(error) => Step::failed(StepName::Auth, None, Reason::Forbidden, error.to_string()),
+                Some(error) => Step::failed(StepName::Auth, None, reason_of(error), error.to_string()),
             });
         };
         if tokio::time::timeout_at(deadline, work).await.is_err() {

@@ -9,8 +9,10 @@ use url::Url;
 
 use super::report::Kind;
 use crate::api::{Application, ApplicationSource, EgressProxy, Repository, RepositoryType};
+use crate::artifacts::{HelmRepositoryUrl, RegistryReference};
 use crate::egress::{Destination, ProxyScheme, ProxyUrl};
-use crate::git::{RepositoryUrl, Target, UrlPrefix};
+use crate::git::{RepositoryUrl, Target};
+use crate::reconcile::SourceLocation;
 
 /// A destination to look at, and who wants it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -20,6 +22,8 @@ pub(super) struct Wanted {
     pub(super) used_by: BTreeSet<String>,
     /// What of a git repository is tracked.
     pub(super) targets: BTreeSet<Target>,
+    /// Versions, tags, digests or ranges of an artifact that are tracked.
+    pub(super) versions: BTreeSet<String>,
 }
 
 /// Where it is.
@@ -27,8 +31,9 @@ pub(super) struct Wanted {
 pub(super) enum Place {
     /// A git repository.
     Git(RepositoryUrl),
-    /// A Helm repository or an OCI registry: a file or path of it that answers, and its address as it was written.
-    Http { kind: Kind, shown: String, ask: Url, covered: Option<RepositoryUrl> },
+    /// A Helm repository or an OCI registry: a file or path of it that answers, and where that lies for the rules; without
+    /// a location it is a registry as a whole.
+    Http { kind: Kind, shown: String, ask: Url, location: Option<SourceLocation> },
     /// An EgressProxy.
     Proxy { name: String, url: ProxyUrl },
     /// A host and port, without more knowledge of it.
@@ -90,7 +95,7 @@ impl FromStr for Argument {
             Some((_, rest)) if rest.split('/').next().is_some_and(|host| host.contains('@')) && !is_ssh(text) => {
                 return Err(ArgumentError::HoldsCredentials);
             }
-            Some(("oci", _)) => http(Kind::Oci, text).ok_or(ArgumentError::Unreadable)?,
+            Some(("oci", _)) => http(Kind::Oci, text, None).ok_or(ArgumentError::Unreadable)?,
             Some(_) => match RepositoryUrl::parse(text) {
                 Ok(url) => Place::Git(url),
                 Err(_) => {
@@ -120,7 +125,7 @@ fn host_and_port(text: &str) -> Result<Destination, ArgumentError> {
 }
 
 /// A Helm repository or registry, with what of it answers.
-fn http(kind: Kind, text: &str) -> Option<Place> {
+fn http(kind: Kind, text: &str, chart: Option<&str>) -> Option<Place> {
     let text = text.trim();
     let address = match text.strip_prefix("oci://") {
         Some(rest) => format!("https://{rest}"),
@@ -132,12 +137,20 @@ fn http(kind: Kind, text: &str) -> Option<Place> {
     let mut ask = base.clone();
     ask.set_query(None);
     ask.set_fragment(None);
-    let covered = RepositoryUrl::parse(&address).ok();
-    let shown = match kind {
-        Kind::Oci => format!("oci://{}", address.split_once("://").map_or("", |(_, rest)| rest).trim_end_matches('/')),
-        Kind::Helm | Kind::Git | Kind::Proxy | Kind::ApiServer | Kind::Address => {
-            address.trim_end_matches('/').to_owned()
+    let (location, shown) = match kind {
+        Kind::Oci => {
+            let shown =
+                format!("oci://{}", address.split_once("://").map_or("", |(_, rest)| rest).trim_end_matches('/'));
+            (RegistryReference::parse(&shown, chart).ok().map(SourceLocation::registry), shown)
         }
+        Kind::Helm | Kind::Git | Kind::Proxy | Kind::ApiServer | Kind::Address => (
+            HelmRepositoryUrl::parse(&address).ok().map(SourceLocation::helm),
+            address.trim_end_matches('/').to_owned(),
+        ),
+    };
+    let shown = match &location {
+        Some(SourceLocation::Registry { identity, .. }) => identity.clone(),
+        Some(SourceLocation::Git(_) | SourceLocation::Helm { .. }) | None => shown,
     };
     match kind {
         Kind::Oci => ask.set_path("/v2/"),
@@ -146,7 +159,7 @@ fn http(kind: Kind, text: &str) -> Option<Place> {
             ask.set_path(&path);
         }
     }
-    Some(Place::Http { kind, shown, ask, covered })
+    Some(Place::Http { kind, shown, ask, location })
 }
 
 /// The objects that destinations follow from. What can't be read is told by whoever read them.
@@ -175,7 +188,7 @@ pub(super) fn wanted(declared: &Declared, arguments: &[Argument], only_arguments
         for (name, repository) in &declared.repositories {
             let Some(url) = repository.spec.url.as_deref().filter(|url| !url.is_empty()) else { continue };
             let user = format!("Repository {name}");
-            match place_of_type(type_of(&repository.spec.type_, url), url) {
+            match place_of_type(type_of(repository.spec.type_, url), url, None) {
                 Ok(place) => found.add(place, user, None),
                 Err(problem) => found.problems.push(format!("{user}: spec.url: {problem}")),
             }
@@ -204,50 +217,56 @@ impl Found {
             place,
             used_by: BTreeSet::new(),
             targets: BTreeSet::new(),
+            versions: BTreeSet::new(),
         });
         wanted.used_by.insert(user);
-        wanted.targets.extend(source.map(|source| {
-            let revision = source.target_revision.as_deref().unwrap_or_default();
-            Target::parse_with_prefix(revision, source.tag_prefix.as_deref().unwrap_or_default())
-        }));
+        let Some(source) = source else { return };
+        let revision = source.target_revision.as_deref().unwrap_or_default();
+        match wanted.place {
+            Place::Git(_) => {
+                let prefix = source.tag_prefix.as_deref().unwrap_or_default();
+                wanted.targets.insert(Target::parse_with_prefix(revision, prefix));
+            }
+            Place::Http { .. } => {
+                wanted.versions.insert(revision.trim().to_owned());
+            }
+            Place::Proxy { .. } | Place::Address { .. } => {}
+        }
     }
 }
 
 /// What a source is, by its Repository's `type`, its URL and whether it names a chart.
 fn place_of(source: &ApplicationSource, repositories: &[(String, Arc<Repository>)]) -> Result<Place, String> {
     let url = source.repo_url.trim();
-    let has_chart = source.chart.as_deref().is_some_and(|chart| !chart.is_empty());
-    if url.starts_with("oci://") || (has_chart && !url.contains("://")) {
-        return place_of_type(RepositoryType::Oci, url);
+    let chart = source.chart.as_deref().filter(|chart| !chart.is_empty());
+    if url.starts_with("oci://") || (chart.is_some() && !url.contains("://")) {
+        return place_of_type(RepositoryType::Oci, url, chart);
     }
-    if has_chart {
-        return place_of_type(RepositoryType::Helm, url);
+    if chart.is_some() {
+        return place_of_type(RepositoryType::Helm, url, chart);
     }
     let declared = RepositoryUrl::parse(url).ok().and_then(|wanted| {
-        let covers = |repository: &Repository| {
-            let exact = repository.spec.url.as_deref().and_then(|text| RepositoryUrl::parse(text).ok());
-            let prefix = repository.spec.url_prefix.as_deref().and_then(|text| UrlPrefix::parse(text).ok());
-            exact.is_some_and(|exact| exact == wanted) || prefix.is_some_and(|prefix| prefix.covers(&wanted))
-        };
-        repositories.iter().find(|(_, repository)| covers(repository)).and_then(|(_, one)| one.spec.type_)
+        let location = SourceLocation::Git(wanted);
+        let covering = repositories.iter().filter_map(|(_, one)| Some((location.coverage(&one.spec)?, one.spec.type_)));
+        covering.max_by_key(|(weight, _)| *weight).and_then(|(_, declared)| declared)
     });
-    place_of_type(type_of(&declared, url), url)
+    place_of_type(type_of(declared, url), url, chart)
 }
 
-fn type_of(declared: &Option<RepositoryType>, url: &str) -> RepositoryType {
+fn type_of(declared: Option<RepositoryType>, url: &str) -> RepositoryType {
     match declared {
-        Some(declared) => *declared,
+        Some(declared) => declared,
         None if url.starts_with("oci://") => RepositoryType::Oci,
         None => RepositoryType::Git,
     }
 }
 
-fn place_of_type(type_: RepositoryType, url: &str) -> Result<Place, String> {
+fn place_of_type(type_: RepositoryType, url: &str, chart: Option<&str>) -> Result<Place, String> {
     let unreadable = || "it can't be read as a URL; write `https://HOST/PATH` or `oci://HOST/NAME`".to_owned();
     match type_ {
         RepositoryType::Git => RepositoryUrl::parse(url).map(Place::Git).map_err(|error| error.to_string()),
-        RepositoryType::Helm => http(Kind::Helm, url).ok_or_else(unreadable),
-        RepositoryType::Oci => http(Kind::Oci, url).ok_or_else(unreadable),
+        RepositoryType::Helm => http(Kind::Helm, url, chart).ok_or_else(unreadable),
+        RepositoryType::Oci => http(Kind::Oci, url, chart).ok_or_else(unreadable),
     }
 }
 
@@ -300,7 +319,8 @@ mod tests {
             .iter()
             .map(|wanted| {
                 let users: Vec<&str> = wanted.used_by.iter().map(String::as_str).collect();
-                let targets: Vec<String> = wanted.targets.iter().map(ToString::to_string).collect();
+                let targets = wanted.targets.iter().map(ToString::to_string);
+                let targets: Vec<String> = targets.chain(wanted.versions.iter().cloned()).collect();
                 format!("{} {} {users:?} {targets:?}", wanted.place.kind().as_str(), wanted.place.shown())
             })
             .collect()
@@ -316,7 +336,8 @@ mod tests {
                 "git https://git.corp.test/alone [\"Repository alone\"] []",
                 "git https://git.corp.test/team/shop [\"Application cart\", \"Application shop\"] [\"main\", \"v1\"]",
                 "Helm repository https://charts.corp.test [\"Application chart\", \"Repository helm\"] [\"1.x\"]",
-                "OCI registry oci://registry.corp.test/charts [\"Application image\", \"Repository oci\"] [\"1.2.3\"]",
+                "OCI registry oci://registry.corp.test/charts [\"Repository oci\"] []",
+                "OCI registry oci://registry.corp.test/charts/web [\"Application image\"] [\"1.2.3\"]",
             ]
         );
         assert_eq!(problems.len(), 2, "{problems:?}");
@@ -338,7 +359,7 @@ mod tests {
         let (found, _) = wanted(&declared(), &arguments, false);
         let alone = "git https://git.corp.test/alone [\"Repository alone\", \"argument\"] []";
         assert!(told(&found).contains(&alone.to_owned()));
-        assert_eq!(found.len(), 6);
+        assert_eq!(found.len(), 7);
     }
 
     #[test]
@@ -369,7 +390,7 @@ mod tests {
 
     #[test]
     fn what_is_asked_of_charts_and_registries_is_what_every_one_of_them_has() {
-        let asked = |kind, text| match http(kind, text) {
+        let asked = |kind, text| match http(kind, text, None) {
             Some(Place::Http { ask, .. }) => ask.to_string(),
             other => panic!("{other:?}"),
         };

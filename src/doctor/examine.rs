@@ -9,13 +9,16 @@ use url::Url;
 
 use super::destinations::{Place, Wanted};
 use super::report::{Certificate, Examined, Kind, Outcome, Step, StepName};
+use crate::artifacts::{
+    ArtifactError, DEFAULT_LIMIT, Registry, RegistryConfig, RegistryReference, is_range, tag_of_version,
+};
 use crate::egress::{
-    CaBundle, ClientIdentity, Destination, Egress, HttpClient, HttpConfig, Override, Peer, Phase, ProbeStep, ProxyScheme,
-    Timeouts,
+    CaBundle, ClientIdentity, Destination, Egress, HttpClient, HttpConfig, Override, Peer, Phase, ProbeDetails,
+    ProbeStep, ProxyScheme, Timeouts,
 };
 use crate::git::{GitError, Remote, RemoteRef, RepositoryUrl, Target, ref_prefixes, resolve};
 use crate::model::Reason;
-use crate::reconcile::{Access, AccessBuilder, Outward};
+use crate::reconcile::{Access, AccessBuilder, Outward, SourceLocation};
 use crate::status::{Failure, rfc3339};
 
 /// What a step says that was not taken because an earlier one failed.
@@ -28,13 +31,18 @@ pub(super) async fn examine(
     ways_out: &Result<Outward, Failure>,
     deadline: Instant,
 ) -> Examined {
-    let Wanted { place, used_by, targets } = wanted;
+    let Wanted { place, used_by, targets, versions } = wanted;
     let (shown, kind) = (place.shown(), place.kind());
     let mut steps = Vec::new();
     let work = async {
         match &place {
             Place::Git(url) => git(url, &targets, access, &mut steps).await,
-            Place::Http { kind, ask, covered, .. } => http(*kind, ask, covered.as_ref(), access, ways_out, &mut steps).await,
+            Place::Http { location: Some(SourceLocation::Registry { reference, .. }), .. } => {
+                registry(reference, &versions, access, &mut steps).await;
+            }
+            Place::Http { kind, ask, location, .. } => {
+                http(*kind, ask, location.as_ref(), access, ways_out, &mut steps).await;
+            }
             Place::Proxy { name, url } => {
                 let protocol_is_tls = url.scheme == ProxyScheme::Https;
                 proxy(name, &url.host, url.port, protocol_is_tls, ways_out, &mut steps).await;
@@ -97,6 +105,9 @@ fn step_of(taken: ProbeStep) -> Step {
     };
     let milliseconds = Some(milliseconds(took));
     let step = match outcome {
+        Ok(ProbeDetails::Addresses { host, addresses }) if addresses.iter().all(|one| one.to_string() == host) => {
+            Step::ok(name, milliseconds, format!("{host} is an address"))
+        }
         Ok(details) => Step::ok(name, milliseconds, details.to_string()),
         Err(error) => Step::failed(name, milliseconds, error.reason, error.message),
     };
@@ -216,14 +227,14 @@ fn refs_steps(
 async fn http(
     kind: Kind,
     ask: &Url,
-    covered: Option<&RepositoryUrl>,
+    location: Option<&SourceLocation>,
     access: &AccessBuilder,
     ways_out: &Result<Outward, Failure>,
     steps: &mut Vec<Step>,
 ) {
     let last = if kind == Kind::Helm { StepName::Index } else { StepName::Answer };
-    let access = match covered {
-        Some(url) => access.access(url).await.map(Some),
+    let access = match location {
+        Some(location) => access.access(location).await.map(Some),
         None => Ok(None),
     };
     let (egress, config, login) = match (access, ways_out) {
@@ -269,6 +280,85 @@ async fn http(
             let shown = Shown { status: answer.status, is_html: answer.is_html(), quote, path: ask.path().to_owned() };
             steps.extend(answer_steps(kind, last, &shown, &login, took));
         }
+    }
+}
+
+/// An artifact in a registry: whether what is tracked of it is there. The login is made as a pull makes it.
+async fn registry(
+    reference: &RegistryReference,
+    versions: &BTreeSet<String>,
+    access: &AccessBuilder,
+    steps: &mut Vec<Step>,
+) {
+    const REST: [StepName; 2] = [StepName::Auth, StepName::Manifest];
+    let location = SourceLocation::registry(reference.clone());
+    let access = match access.access(&location).await {
+        Ok(access) => access,
+        Err(failure) => {
+            steps.push(failed(StepName::Route, &failure));
+            return skip(&REST, steps);
+        }
+    };
+    let destination = match location.destination(access.plain_http) {
+        Ok(destination) => destination,
+        Err(error) => {
+            steps.push(Step::failed(StepName::Route, None, Reason::InvalidSpec, error.to_string()));
+            return skip(&REST, steps);
+        }
+    };
+    let (ca, identity) = (access.ca.clone(), access.identity.clone());
+    if !probe(&access.egress, &destination, &access.route, ca, identity, &access.timeouts, steps).await {
+        return skip(&REST, steps);
+    }
+    let login = login_of(&access);
+    let registry = Registry::new(RegistryConfig {
+        reference: reference.clone(),
+        plain_http: access.plain_http,
+        egress: access.egress,
+        route: access.route,
+        authorization: access.authorization,
+        identity: access.identity,
+        ca: access.ca,
+        timeouts: access.timeouts,
+        limit: DEFAULT_LIMIT,
+    });
+    let since = Instant::now();
+    let asked = match &registry {
+        Ok(registry) => tracked(registry, versions).await,
+        Err(error) => Err(error.clone()),
+    };
+    steps.extend(artifact_steps(asked, &login, milliseconds(since.elapsed())));
+}
+
+/// Asks for each tag that is tracked; for the list of tags where a range or nothing is.
+async fn tracked(registry: &Registry, versions: &BTreeSet<String>) -> Result<String, ArtifactError> {
+    let is_tag = |version: &&String| !version.is_empty() && !version.contains(':') && !is_range(version);
+    let mut found = Vec::new();
+    for version in versions.iter().filter(is_tag) {
+        let digest = registry.digest_of(&tag_of_version(version)).await?;
+        found.push(format!("{version} is {}", digest.as_str()));
+    }
+    if found.is_empty() {
+        let tags = registry.tags().await?;
+        found.push(format!("{} tags", tags.len()));
+    }
+    Ok(found.join(", "))
+}
+
+fn artifact_steps(asked: Result<String, ArtifactError>, login: &str, took: u64) -> [Step; 2] {
+    match asked {
+        Ok(detail) => [
+            Step::ok(StepName::Auth, None, format!("accepted: {login}")),
+            Step::ok(StepName::Manifest, Some(took), detail),
+        ],
+        Err(error) if error.reason == Reason::AuthFailed => [
+            Step::failed(StepName::Auth, Some(took), error.reason, format!("{}; sent: {login}", error.message)),
+            Step::skipped(StepName::Manifest, NOT_REACHED),
+        ],
+        Err(error) => [
+            Step::skipped(StepName::Auth, format!("not told by the answer; sent: {login}")),
+            Step::failed(StepName::Manifest, Some(took), error.reason, error.message),
+        ],
     }
 }
 
@@ -362,7 +452,9 @@ async fn proxy(
 fn reason_at_proxy(reason: Reason) -> Reason {
     match reason {
         Reason::TlsUntrusted => Reason::ProxyTlsUntrusted,
-        Reason::DnsFailed | Reason::ConnectTimeout | Reason::ConnectFailed | Reason::TlsFailed => Reason::ProxyUnreachable,
+        Reason::DnsFailed | Reason::ConnectTimeout | Reason::ConnectFailed | Reason::TlsFailed => {
+            Reason::ProxyUnreachable
+        }
         other => other,
     }
 }

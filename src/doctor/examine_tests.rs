@@ -6,6 +6,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use super::*;
 use crate::egress::testing::{Authority, ProxyBehaviour, TestProxy, read_head, serve};
 use crate::egress::{Authorization, BasicCredentials, EgressRules, ProxyAccess, ProxyRule, ProxyUrl, SystemRoots};
+use crate::git::{FetchLimits, StoreLimits};
 use crate::model::Hash64;
 
 const COMMIT: &str = "0123456789abcdef0123456789abcdef01234567";
@@ -34,12 +35,15 @@ async fn git_server(authority: &Authority, login: &'static str) -> SocketAddr {
                     let start = format!("{}0000", packet("# service=git-upload-pack"));
                     ("200 OK", "application/x-git-upload-pack-advertisement", format!("{start}{lines}0000"))
                 } else {
-                    let refs = [format!("{COMMIT} HEAD symref-target:refs/heads/main"), format!("{COMMIT} refs/heads/main")];
+                    let refs =
+                        [format!("{COMMIT} HEAD symref-target:refs/heads/main"), format!("{COMMIT} refs/heads/main")];
                     let lines: String = refs.iter().map(|line| packet(line)).collect();
                     ("200 OK", "application/x-git-upload-pack-result", format!("{lines}0000"))
                 };
-                let answer =
-                    format!("HTTP/1.1 {status}\r\nContent-Type: {kind}\r\nContent-Length: {}\r\n\r\n{body}", body.len());
+                let answer = format!(
+                    "HTTP/1.1 {status}\r\nContent-Type: {kind}\r\nContent-Length: {}\r\n\r\n{body}",
+                    body.len()
+                );
                 if stream.write_all(answer.as_bytes()).await.is_err() {
                     return;
                 }
@@ -59,8 +63,13 @@ fn access(egress: Egress, login: &str, ca: Option<CaBundle>) -> Access {
         route: Override::None,
         authorization: Some(Authorization::from(credentials)),
         identity: None,
+        ssh: None,
         ca,
         timeouts: Timeouts::default(),
+        limits: FetchLimits::default(),
+        store_limits: StoreLimits::default(),
+        plain_http: false,
+        transfer_limit: None,
         max_age: None,
         repository: Some("corp".to_owned()),
         proxy: Some("corporate".to_owned()),
@@ -168,11 +177,9 @@ async fn the_first_hop_that_fails_is_the_last_that_is_tried() {
 
 #[tokio::test]
 async fn a_silent_destination_is_told_when_the_time_is_over() {
-    let proxy = TestProxy::start(
-        "127.0.0.1:1".parse().unwrap(),
-        ProxyBehaviour { silent: true, ..ProxyBehaviour::default() },
-    )
-    .await;
+    let proxy =
+        TestProxy::start("127.0.0.1:1".parse().unwrap(), ProxyBehaviour { silent: true, ..ProxyBehaviour::default() })
+            .await;
     let out = Outward { egress: proxy.egress(None, None), proxies: BTreeMap::new() };
     let mut steps = Vec::new();
     let work = async {
@@ -196,11 +203,8 @@ async fn a_proxy_that_speaks_tls_is_judged_by_its_own_authority() {
     let rules = EgressRules { proxies: vec![rule], ..EgressRules::default() };
     let out = |ca: Option<CaBundle>| {
         let access = ProxyAccess { ca, ..ProxyAccess::default() };
-        let egress = Egress::new(
-            rules.clone(),
-            BTreeMap::from([("corporate".to_owned(), access.clone())]),
-            SystemRoots::none(),
-        );
+        let egress =
+            Egress::new(rules.clone(), BTreeMap::from([("corporate".to_owned(), access.clone())]), SystemRoots::none());
         Ok(Outward { egress, proxies: BTreeMap::from([("corporate".to_owned(), Ok(access))]) })
     };
     let mut steps = Vec::new();

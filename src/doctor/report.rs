@@ -204,12 +204,7 @@ pub struct Report {
 
 impl Report {
     /// Puts a report together.
-    pub fn new(
-        namespace: &str,
-        problems: Vec<String>,
-        warnings: Vec<String>,
-        mut destinations: Vec<Examined>,
-    ) -> Self {
+    pub fn new(namespace: &str, problems: Vec<String>, warnings: Vec<String>, mut destinations: Vec<Examined>) -> Self {
         destinations.sort_by(|left, right| (left.kind, &left.destination).cmp(&(right.kind, &right.destination)));
         let ok = problems.is_empty() && destinations.iter().all(|examined| examined.ok);
         Self { version: 1, namespace: namespace.to_owned(), ok, problems, warnings, destinations }

@@ -14,6 +14,9 @@ const VARIABLE: &str = "proxy:environment:ALL_PROXY";
 const DIRECT: &str = "direct";
 const NONE: &str = "none";
 
+/// URL, route, rule.
+type Case = (&'static str, &'static str, &'static str);
+
 fn patterns(texts: &[&str]) -> Vec<HostPattern> {
     texts.iter().map(|text| HostPattern::parse(text).unwrap()).collect()
 }
@@ -27,10 +30,10 @@ fn rule(hosts: &[&str], ports: &[u16], action: Action) -> PolicyRule {
     PolicyRule { hosts: patterns(hosts), ports: ports.to_vec(), action }
 }
 
-fn environment(list: &str) -> Option<EnvironmentProxies> {
+fn environment(list: &str) -> EnvironmentProxies {
     let variables = [("ALL_PROXY", "http://user:pw@env.corp.test:3128"), ("no_proxy", list)];
     let variables = variables.map(|(name, value)| (name.to_owned(), SecretString::from(value)));
-    Some(EnvironmentProxies::read(&BTreeMap::from(variables)).proxies)
+    EnvironmentProxies::read(&BTreeMap::from(variables)).proxies
 }
 
 /// An estate with two proxies, one of them the default, and a policy.
@@ -64,9 +67,9 @@ fn estate() -> EgressRules {
 fn variables() -> EgressRules {
     EgressRules {
         policy: Policy { otherwise: Otherwise::Deny, ..Policy::default() },
-        environment: environment(
+        environment: Some(environment(
             "corp.test, .suffix.test *.star.test,UPPER.test,dot.test.,port.test:8443,192.0.2.0/24,[2001:db8::]/32,203.0.113.9",
-        ),
+        )),
         ..EgressRules::default()
     }
 }
@@ -84,7 +87,7 @@ fn closed() -> EgressRules {
 fn doors(egress: &Egress, url: &Url) -> [(&'static str, String, String); 4] {
     let told = |door, place: Result<Place, EgressError>| match place {
         Ok(Place { decision, .. }) => (door, decision.route.label(), decision.rule),
-        Err(error) => (door, error.route_label, error.rule),
+        Err(error) => (door, error.route_label(), error.rule),
     };
     let git = HttpClient::new(egress.clone(), HttpConfig::default());
     let credentials = BasicCredentials::new("me".into(), "pw".into()).unwrap();
@@ -209,7 +212,7 @@ fn airgap_04_a_table_of_bypass_cases_gives_one_answer_for_git_helm_oci_and_kube_
         ("https://sts.eu-west-1.amazonaws.com/", NONE, denied),
         ("https://kubernetes.default.svc/", DIRECT, "built-in: .svc goes direct"),
     ];
-    let tables: [(EgressRules, &[(&str, &str, &str)]); 3] =
+    let tables: [(EgressRules, &[Case]); 3] =
         [(estate(), &in_estate), (variables(), &with_variables), (closed(), &when_closed)];
     for (rules, table) in tables {
         let egress = Egress::new(rules, BTreeMap::new(), SystemRoots::none());
@@ -224,7 +227,7 @@ fn airgap_04_a_table_of_bypass_cases_gives_one_answer_for_git_helm_oci_and_kube_
 #[test]
 fn airgap_06_the_route_that_an_object_names_beats_every_rule_but_the_built_in_ones() {
     let mut rules = estate();
-    rules.environment = environment("");
+    rules.environment = Some(environment(""));
     let way = |url: &str, chosen: &Override| {
         let decision = rules.decide(&Url::parse(url).unwrap(), chosen).unwrap();
         format!("{}: {}", decision.route.label(), decision.rule)
@@ -250,7 +253,7 @@ fn airgap_33_aws_api_hosts_go_direct_unless_a_rule_a_list_or_the_switch_says_oth
     };
     let mut rules = EgressRules {
         proxies: vec![proxy("corporate", &[], &[], true)],
-        environment: environment(""),
+        environment: Some(environment("")),
         ..EgressRules::default()
     };
     let (api, blob) = ("https://api.ecr.eu-west-1.amazonaws.com/", "https://prod-layers.s3.eu-west-1.amazonaws.com/");
@@ -271,7 +274,7 @@ fn airgap_33_aws_api_hosts_go_direct_unless_a_rule_a_list_or_the_switch_says_oth
 fn airgap_02_with_a_proxy_variable_and_no_exceptions_nothing_of_the_cluster_goes_to_the_proxy() {
     let rules = EgressRules {
         cluster_api_hosts: vec!["10.100.0.1".to_owned(), "kubernetes.default".to_owned()],
-        environment: environment(""),
+        environment: Some(environment("")),
         ..EgressRules::default()
     };
     for url in [
@@ -298,7 +301,7 @@ fn airgap_03_link_local_credential_addresses_are_never_proxied() {
             otherwise: Otherwise::Deny,
             ..Policy::default()
         },
-        environment: environment(""),
+        environment: Some(environment("")),
         ..EgressRules::default()
     };
     for url in [

@@ -29,6 +29,7 @@ pub(super) enum DialError {
 }
 
 /// The addresses of `host`.
+#[expect(clippy::disallowed_methods, reason = "the one place that resolves names")]
 pub(super) async fn resolve(host: &str, port: u16, limit: Duration) -> Result<Vec<SocketAddr>, DialError> {
     let addresses: Vec<SocketAddr> = match timeout(limit, tokio::net::lookup_host((host, port))).await {
         Err(_) => return Err(DialError::ResolveTimeout),
@@ -57,6 +58,7 @@ pub(super) async fn dial(addresses: &[SocketAddr], limit: Duration) -> Result<Tc
     }
 }
 
+#[expect(clippy::disallowed_methods, reason = "the one place that dials")]
 async fn first_to_answer(addresses: &[SocketAddr]) -> io::Result<TcpStream> {
     let mut waiting = addresses.iter();
     let mut attempts = FuturesUnordered::new();

@@ -211,33 +211,30 @@ fn decode(text: &str) -> Result<SecretString, &'static str> {
 }
 
 fn host_and_port(address: &str) -> Result<(String, Option<u16>), &'static str> {
-    let (host, port) = match address.strip_prefix('[') {
-        Some(rest) => {
-            let (host, after) = rest.split_once(']').ok_or("a `[` in it is not closed")?;
-            let port = match after {
-                "" => None,
-                after => Some(after.strip_prefix(':').ok_or("something other than a port follows its `]`")?),
-            };
-            let host: std::net::Ipv6Addr = host.parse().map_err(|_| "what stands in its brackets is no address")?;
-            (host.to_string(), port)
+    let (host, port) = if let Some(rest) = address.strip_prefix('[') {
+        let (host, after) = rest.split_once(']').ok_or("a `[` in it is not closed")?;
+        let port = match after {
+            "" => None,
+            after => Some(after.strip_prefix(':').ok_or("something other than a port follows its `]`")?),
+        };
+        let host: std::net::Ipv6Addr = host.parse().map_err(|_| "what stands in its brackets is no address")?;
+        (host.to_string(), port)
+    } else {
+        let (host, port) = match address.split_once(':') {
+            Some((host, port)) => (host, Some(port)),
+            None => (address, None),
+        };
+        if host.is_empty() {
+            return Err("it names no host");
         }
-        None => {
-            let (host, port) = match address.split_once(':') {
-                Some((host, port)) => (host, Some(port)),
-                None => (address, None),
-            };
-            if host.is_empty() {
-                return Err("it names no host");
-            }
-            let allowed = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.') || byte >= 0x80;
-            if !host.bytes().all(allowed) {
-                return Err("its host has characters that no host has");
-            }
-            let host = host.strip_suffix('.').unwrap_or(host);
-            let labels_missing = host.split('.').any(str::is_empty);
-            let host = url::Host::parse(host).ok().filter(|_| !labels_missing).ok_or("its host is no host name")?;
-            (host.to_string(), port)
+        let allowed = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.') || byte >= 0x80;
+        if !host.bytes().all(allowed) {
+            return Err("its host has characters that no host has");
         }
+        let host = host.strip_suffix('.').unwrap_or(host);
+        let labels_missing = host.split('.').any(str::is_empty);
+        let host = url::Host::parse(host).ok().filter(|_| !labels_missing).ok_or("its host is no host name")?;
+        (host.to_string(), port)
     };
     let number = |text: &str| match text.parse::<u16>() {
         Ok(port) if port > 0 && text.bytes().all(|byte| byte.is_ascii_digit()) => Ok(port),

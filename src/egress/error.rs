@@ -59,8 +59,6 @@ pub struct EgressError {
     pub phase: Phase,
     /// `direct`, or `proxy corporate (10.0.0.1:3128)`.
     pub route: String,
-    /// The route as metrics name it: `direct`, `proxy:corporate`, or `none` where the rules gave none.
-    pub route_label: String,
     /// The rule that chose the route.
     pub rule: String,
     /// `host:port` of the destination.
@@ -84,7 +82,6 @@ impl Place {
             reason,
             phase,
             route: self.decision.route.to_string(),
-            route_label: self.decision.route.label(),
             rule: self.decision.rule.clone(),
             host: self.host.clone(),
             message: message.into(),
@@ -105,11 +102,18 @@ impl EgressError {
             reason,
             phase: Phase::Route,
             route: "none".to_owned(),
-            route_label: "none".to_owned(),
             rule: error.rule(),
             host,
             message: error.to_string(),
             retry_after: None,
+        }
+    }
+
+    /// The route as metrics name it: `direct`, `proxy:corporate`, or `none` where the rules gave none.
+    pub fn route_label(&self) -> String {
+        match self.route.strip_prefix("proxy ").and_then(|rest| rest.split(' ').next()) {
+            Some(name) => format!("proxy:{name}"),
+            None => self.route.clone(),
         }
     }
 

@@ -73,6 +73,7 @@ async fn airgap_22_each_refusal_of_a_tunnel_has_its_reason_and_words_and_is_not_
         assert_eq!((error.reason, error.phase), (reason, Phase::Connect), "{head}");
         let text = error.to_string();
         assert!(text.contains(words) && text.contains("\"Not on the list\""), "{head}: {text}");
+        assert_eq!(error.route_label(), "proxy:corporate");
         assert!(text.contains("git.corp.test:443") && text.contains("rule: proxy corporate serves"), "{text}");
         assert!(!text.contains("canary"), "{text}");
         assert_eq!(error.retry_after, Some(Duration::from_secs(7)));
@@ -274,5 +275,8 @@ async fn a_tls_proxy_that_is_none_is_told_with_the_likely_mistake() {
 #[tokio::test]
 async fn a_direct_route_says_what_is_closed() {
     let error = get(Egress::direct(SystemRoots::none()), quick(), &format!("https://{NOWHERE}/")).await.unwrap_err();
-    assert_eq!((error.reason, error.phase, error.route_label.as_str()), (Reason::ConnectFailed, Phase::Dial, "direct"));
+    assert_eq!(
+        (error.reason, error.phase, error.route_label().as_str()),
+        (Reason::ConnectFailed, Phase::Dial, "direct")
+    );
 }

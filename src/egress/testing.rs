@@ -1,6 +1,6 @@
 //! Real servers on loopback for tests: TLS with an authority made on the spot, and a proxy that misbehaves on demand.
 
-#![allow(clippy::unwrap_used, clippy::missing_panics_doc, missing_docs)]
+#![allow(clippy::unwrap_used, clippy::missing_panics_doc, clippy::disallowed_methods, missing_docs)]
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;

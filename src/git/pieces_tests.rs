@@ -6,10 +6,6 @@ use crate::git::testing::{Fixture, GitServer, Harm, Relay, TestStore};
 use crate::git::{SnapshotLimits, StoreLimits};
 use crate::model::Files as _;
 
-fn quick() -> Timeouts {
-    Timeouts { idle: Duration::from_millis(500), ..Timeouts::default() }
-}
-
 /// 40 files of 8 KiB in 4 directories, from a server that knows filters.
 async fn served() -> (Fixture, Revision, GitServer, Relay) {
     let fixture = Fixture::new();
@@ -33,7 +29,7 @@ fn all_files_can_be_read(store: &Store, tip: &Revision) {
 #[tokio::test]
 async fn airgap_21_behind_a_proxy_that_cuts_every_connection_a_commit_comes_in_pieces_and_the_remote_says_so() {
     let (fixture, tip, server, relay) = served().await;
-    let (remote, test) = (relay.remote(&server, quick()), TestStore::new());
+    let (remote, test) = (relay.remote(&server, Timeouts::default()), TestStore::new());
     let wants = std::slice::from_ref(&tip);
     relay.harm(Harm::Close(50_000));
     for attempt in 1..3 {
@@ -74,7 +70,7 @@ async fn pieces_are_kept_over_failures_and_restarts_and_the_commit_counts_only_w
     let test = TestStore::new();
     let wants = std::slice::from_ref(&tip);
     {
-        let remote = relay.remote(&server, quick());
+        let remote = relay.remote(&server, Timeouts::default());
         relay.harm(Harm::Close(50_000));
         for _ in 0..2 {
             remote.fetch(&test.store, wants, FetchLimits::default()).await.unwrap_err();
@@ -104,7 +100,7 @@ async fn pieces_are_kept_over_failures_and_restarts_and_the_commit_counts_only_w
     let lack = lacking(&again, &BTreeSet::from([tip.clone()])).unwrap();
     assert!(lack.commits.is_empty() && !lack.objects.is_empty() && lack.objects.len() < 40, "{}", lack.objects.len());
     relay.harm(Harm::None);
-    let remote = relay.remote(&server, quick());
+    let remote = relay.remote(&server, Timeouts::default());
     remote.fetch(&again, wants, FetchLimits::default()).await.unwrap();
     assert!(again.has(&tip).unwrap());
     all_files_can_be_read(&again, &tip);
@@ -118,7 +114,7 @@ async fn directories_too_come_in_pieces_when_all_of_them_together_are_cut() {
     let tip = fixture.noise(&names.iter().map(|name| (name.as_str(), 10)).collect::<Vec<_>>());
     let server = GitServer::start(&fixture).await;
     let relay = Relay::start(server.address).await;
-    let (remote, test) = (relay.remote(&server, quick()), TestStore::new());
+    let (remote, test) = (relay.remote(&server, Timeouts::default()), TestStore::new());
     relay.harm(Harm::Close(2_000));
     for _ in 0..2 {
         remote.fetch(&test.store, std::slice::from_ref(&tip), FetchLimits::default()).await.unwrap_err();
@@ -150,7 +146,7 @@ async fn stalls_count_as_cuts_and_a_server_without_filters_is_named_as_what_is_i
 #[tokio::test]
 async fn pieces_together_are_bounded_as_one_transfer_is() {
     let (_fixture, tip, server, relay) = served().await;
-    let (remote, test) = (relay.remote(&server, quick()), TestStore::new());
+    let (remote, test) = (relay.remote(&server, Timeouts::default()), TestStore::new());
     relay.harm(Harm::Close(50_000));
     let limits = FetchLimits { bytes: 200_000, ..FetchLimits::default() };
     for _ in 0..2 {

@@ -348,6 +348,7 @@ impl Relay {
 }
 
 async fn relay(mut client: TcpStream, server: SocketAddr, state: Arc<Mutex<RelayState>>) {
+    #[expect(clippy::disallowed_methods, reason = "a server of the test")]
     let mut server = TcpStream::connect(server).await.unwrap();
     let (mut from_server, mut to_server) = server.split();
     let (mut passed, mut up, mut down) = (0, vec![0; 16 * 1024], vec![0; 16 * 1024]);

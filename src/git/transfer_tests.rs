@@ -102,11 +102,9 @@ async fn airgap_19_a_transfer_that_ends_or_stalls_anywhere_moves_no_ref_and_leav
     let fixture = Fixture::new();
     let before_tip = fixture.revision("main");
     let tip = fixture.noise(&[("a", 60_000), ("b/c", 60_000), ("b/d", 40_000)]);
-    // Filters would let it come in pieces.
     let server = GitServer::start(&fixture).await;
     let relay = Relay::start(server.address).await;
-    let timeouts = Timeouts { idle: Duration::from_millis(200), ..Timeouts::default() };
-    let remote = relay.remote(&server, timeouts);
+    let remote = relay.remote(&server, Timeouts::default());
     let test = TestStore::new();
     fetched(&remote, &test.store, &before_tip).await.unwrap();
     test.store.record_tip("refs/heads/main", &before_tip).unwrap();
@@ -118,10 +116,13 @@ async fn airgap_19_a_transfer_that_ends_or_stalls_anywhere_moves_no_ref_and_leav
     for eighth in 1..8 {
         let bytes = whole * eighth / 8;
         for harm in [Harm::Close(bytes), Harm::Reset(bytes), Harm::Hold(bytes)] {
-            let remote = relay.remote(&server, Timeouts { idle: Duration::from_millis(200), ..Timeouts::default() });
+            let (expected, idle) = match harm {
+                Harm::Hold(_) => (Reason::Stalled, Duration::from_millis(200)),
+                _ => (Reason::ConnectionCut, Duration::from_secs(60)),
+            };
+            let remote = relay.remote(&server, Timeouts { idle, ..Timeouts::default() });
             relay.harm(harm);
             let error = fetched(&remote, &test.store, &tip).await.unwrap_err();
-            let expected = if matches!(harm, Harm::Hold(_)) { Reason::Stalled } else { Reason::ConnectionCut };
             assert_eq!(error.reason, expected, "{harm:?} {error}");
             assert!(!error.reason.is_terminal(), "it is tried again");
             assert_eq!(test.object_files(), files, "{harm:?}");
@@ -141,14 +142,13 @@ async fn airgap_20_a_trickle_that_never_pauses_for_the_idle_time_succeeds() {
     let tip = fixture.noise(&[("a", 60_000)]);
     let server = GitServer::start(&fixture).await;
     let relay = Relay::start(server.address).await;
-    // 300 single bytes, each a fifth of the idle time apart, take 60 idle times: 5 B/s for 60 s, 50 times as fast.
-    let timeouts =
-        Timeouts { idle: Duration::from_millis(100), first_byte: Duration::from_secs(10), ..Timeouts::default() };
+    // 300 single bytes, as 5 B/s are in a minute, with pauses that together are longer than the idle time.
+    let timeouts = Timeouts { idle: Duration::from_secs(2), ..Timeouts::default() };
     let remote = relay.remote(&server, timeouts);
     let test = TestStore::new();
     remote.ls_refs(&["HEAD".to_owned()]).await.unwrap();
     let (listed, _) = relay.take();
-    relay.harm(Harm::Trickle { from: listed + 3_000, to: listed + 3_300, pause: 4 });
+    relay.harm(Harm::Trickle { from: listed + 3_000, to: listed + 3_300, pause: 10 });
     fetched(&remote, &test.store, &tip).await.unwrap();
     assert!(relay.take().0 > 60_000);
     assert!(test.store.has(&tip).unwrap());

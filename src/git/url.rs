@@ -89,6 +89,20 @@ impl RepositoryUrl {
         &self.identity
     }
 
+    /// The ways in which people write this repository, the canonical one first: what patterns may be about.
+    pub fn spellings(&self) -> Vec<String> {
+        let mut bare = vec![self.identity.clone()];
+        if let Some(SshPlace { user, .. }) = &self.place.ssh
+            && let Some(rest) = self.identity.strip_prefix("ssh://").map(|rest| rest.split_once('@').map_or(rest, |(_, rest)| rest))
+        {
+            bare.push(format!("ssh://{rest}"));
+            if let Some((host, path)) = rest.split_once('/').filter(|(host, _)| !host.contains(':')) {
+                bare.push(format!("{user}@{host}:{path}"));
+            }
+        }
+        bare.iter().flat_map(|url| [url.clone(), format!("{url}.git")]).collect()
+    }
+
     /// Host, with the port when it is not the scheme's default.
     pub fn host(&self) -> String {
         let host = self.base.host_str().unwrap_or_default();
@@ -331,6 +345,23 @@ fn percent_decoded(text: &str) -> Result<String, RepositoryUrlError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_spellings_of_a_repository_are_all_that_people_write() {
+        let spellings = |text: &str| RepositoryUrl::parse(text).unwrap().spellings();
+        assert_eq!(spellings("https://GIT.corp.test:443/a.git"), ["https://git.corp.test/a", "https://git.corp.test/a.git"]);
+        let ssh = [
+            "ssh://git@git.corp.test/team/a",
+            "ssh://git@git.corp.test/team/a.git",
+            "ssh://git.corp.test/team/a",
+            "ssh://git.corp.test/team/a.git",
+            "git@git.corp.test:team/a",
+            "git@git.corp.test:team/a.git",
+        ];
+        assert_eq!(spellings("git@git.corp.test:team/a.git"), ssh);
+        assert_eq!(spellings("ssh://git.corp.test:22/team/a"), ssh);
+        assert_eq!(spellings("ssh://git.corp.test:2222/a").len(), 4, "the short form has no port");
+    }
 
     #[test]
     fn spellings_of_one_repository_are_equal_and_requests_keep_the_path() {

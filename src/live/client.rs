@@ -359,3 +359,7 @@ mod tests {
         assert_eq!(retry_after(&headers), None);
     }
 }
+
+#[cfg(test)]
+#[path = "client_route_tests.rs"]
+mod route_tests;

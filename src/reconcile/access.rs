@@ -17,9 +17,11 @@ use crate::api::{Repository, RepositorySpec, RepositoryTimeouts};
 use crate::artifacts::RegistryReference;
 use crate::clock::Clock;
 use crate::egress::{
-    Authorization, CaBundle, ClientIdentity, Egress, HttpClient, HttpConfig, Override, SystemRoots, Timeouts,
+    Authorization, CaBundle, ClientIdentity, Egress, EgressRules, HttpClient, HttpConfig, Observer, Override, ProxyAccess,
+    SystemRoots, Timeouts,
 };
 use crate::git::{FetchLimits, GitHubApp, RemoteConfig, RepositoryUrl, SshConfig, StoreLimits};
+use crate::metrics::Metrics;
 use crate::model::{Hash64, Reason, parse_duration};
 use crate::status::Failure;
 
@@ -85,6 +87,8 @@ pub struct AccessBuilder {
     secrets: Secrets,
     system: SystemRoots,
     clock: Clock,
+    /// Told of every connection.
+    observer: Option<Observer>,
     /// By Secret: what it said, and the app that keeps a token.
     apps: Mutex<BTreeMap<String, (Hash64, Arc<GitHubApp>)>>,
 }
@@ -92,7 +96,24 @@ pub struct AccessBuilder {
 impl AccessBuilder {
     /// A builder over the stores.
     pub fn new(repositories: Arc<Objects<Repository>>, ways_out: WaysOut, secrets: Secrets, clock: Clock) -> Self {
-        Self { repositories, ways_out, secrets, system: SystemRoots::new(), clock, apps: Mutex::default() }
+        Self { repositories, ways_out, secrets, system: SystemRoots::new(), clock, observer: None, apps: Mutex::default() }
+    }
+
+    /// The same, with every connection counted.
+    #[must_use]
+    pub fn counted_by(mut self, metrics: &Arc<Metrics>) -> Self {
+        let metrics = Arc::clone(metrics);
+        self.observer = Some(Arc::new(move |route, failure| metrics.egress_connected(route, failure)));
+        self
+    }
+
+    /// The egress layer of these rules.
+    fn egress(&self, rules: EgressRules, access: BTreeMap<String, ProxyAccess>) -> Egress {
+        let egress = Egress::new(rules, access, self.system.clone());
+        match &self.observer {
+            Some(observer) => egress.observed(Arc::clone(observer)),
+            None => egress,
+        }
     }
 
     /// Reads these Secrets again next time, and asks anew for the tokens that they stand for.
@@ -148,7 +169,7 @@ impl AccessBuilder {
         let timeouts = timeouts(spec);
         let about = format!("{url}\n{route:?}\n{rules:?}\n{timeouts:?}\n{plain_http} {transfer_limit:?}\n");
         let mut reading = Reading::new(&self.secrets, about);
-        let egress = Egress::new(rules, self.ways_out.access(&mut reading, proxy.as_deref()).await?, self.system.clone());
+        let egress = self.egress(rules, self.ways_out.access(&mut reading, proxy.as_deref()).await?);
         let (mut login, mut ca, mut ssh) = (Login::default(), None, None);
         if let Some((name, repository)) = &covering {
             let referrer = format!("Repository `{name}`");
@@ -218,7 +239,7 @@ impl AccessBuilder {
         let mut reading = Reading::new(&self.secrets, String::new());
         let proxies = self.ways_out.access_or_failure(&mut reading).await;
         let usable = |(name, one): (&String, &Result<_, _>)| Some((name.clone(), one.as_ref().ok().cloned()?));
-        let egress = Egress::new(rules, proxies.iter().filter_map(usable).collect(), self.system.clone());
+        let egress = self.egress(rules, proxies.iter().filter_map(usable).collect());
         Ok(Outward { egress, proxies })
     }
 

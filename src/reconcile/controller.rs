@@ -242,7 +242,8 @@ async fn start(
             },
             Secrets::new(client.clone(), &namespace),
             clock.clone(),
-        ),
+        )
+        .counted_by(&metrics),
         Connections::new(&client, &namespace, clock.clone()),
         StoreKey::new(client.clone(), &namespace),
         git,

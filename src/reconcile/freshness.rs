@@ -176,7 +176,8 @@ async fn facts(tracker: &Tracker, revision: &Revision) -> Option<(String, Option
     let (store, revision) = (Arc::clone(&tracker.store), revision.clone());
     let looked = tokio::task::spawn_blocking(move || store.facts(&revision)).await;
     match looked {
-        Ok(Ok(facts)) => facts.map(|facts| (facts.tree, facts.committed)),
+        // Charts and artifacts that don't say when they were made are dated 1970.
+        Ok(Ok(facts)) => facts.map(|facts| (facts.tree, facts.committed.filter(|made| made.as_second() != 0))),
         Ok(Err(error)) => {
             warn!(%error, "a commit can't be looked at");
             None

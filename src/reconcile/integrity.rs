@@ -10,14 +10,15 @@ use tracing::{info, warn};
 use super::driver::Driver;
 use super::location::SourceLocation;
 use super::produce::{Pinned, project_name};
+use super::signatures::{digest_of, kept};
 use super::trust::TrustedKeys;
 use crate::api::{AppProjectSpec, Application, ApplicationSource};
 use crate::desired::{about_source, source_label};
 use crate::model::{Hash64, Reason, Revision};
 use crate::status::Failure;
 use crate::verify::{
-    CommitInput, CosignKey, GitRequirement, Moment, PolicyError, SignatureError, Verified, check_commit,
-    cosign_requirement, git_requirement,
+    CommitInput, CosignKey, CosignLayer, CosignRequirement, GitRequirement, Moment, PolicyError, SignatureError,
+    Verified, check_commit, cosign_requirement, git_requirement, verify_cosign,
 };
 
 /// Verdicts that are remembered. One takes about 200 bytes, and making one anew about a millisecond.
@@ -37,8 +38,17 @@ pub(super) struct Integrity {
 struct Question {
     repository: String,
     revision: Revision,
-    requirement: GitRequirement,
+    demand: Demand,
     keys: u64,
+}
+
+/// What a project demands of a source.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Demand {
+    /// A signed commit or tag.
+    Commit(GitRequirement),
+    /// A signed artifact.
+    Artifact(CosignRequirement),
 }
 
 /// The sources at the revisions that may be used.
@@ -71,13 +81,20 @@ impl Driver {
                 message: about_source(&source_label(sources, several, index), &found.message),
                 ..found
             };
-            let SourceLocation::Git(_) = &pinned.url else { continue };
-            let Some(requirement) = demand(&project.spec, source, pinned).map_err(&labelled)? else { continue };
+            let Some(demand) = demand(&project.spec, source, pinned).map_err(&labelled)? else { continue };
             let record = record_name(name, source);
             let last = self.last_verified(pinned, &record).await;
             let moment =
                 if last.as_ref() == Some(&pinned.revision) { Moment::Known } else { Moment::New(self.clock.now()) };
-            let refused = match self.judge(pinned, &requirement, moment).await.map_err(&labelled)? {
+            let judged = self.judge(pinned, &demand, moment).await.map_err(&labelled)?;
+            if let Demand::Artifact(_) = demand
+                && self.sources.demanded.note(&pinned.url, judged.is_ok())
+                && judged.is_err()
+            {
+                // Nobody has asked for its signatures before.
+                self.sources.poll(application.metadata.name.as_deref().unwrap_or_default());
+            }
+            let refused = match judged {
                 Ok(_) => {
                     if last.as_ref() != Some(&pinned.revision) && may_stay {
                         self.record_verified(pinned, record).await;
@@ -89,7 +106,7 @@ impl Driver {
             warn!(url = %pinned.url, revision = %pinned.revision, message = %refused.message, "a revision is not used");
             let Some(last) = last.filter(|last| may_stay && *last != pinned.revision) else { return Err(refused) };
             let before = Pinned { revision: last, tag: None, ..pinned.clone() };
-            match self.judge(&before, &requirement, Moment::Known).await.map_err(&labelled)? {
+            match self.judge(&before, &demand, Moment::Known).await.map_err(&labelled)? {
                 Ok(_) => *pinned = before,
                 Err(error) => {
                     return Err(Failure {
@@ -119,40 +136,29 @@ impl Driver {
         Ok(false)
     }
 
-    /// The public keys, one of which must have signed an OCI artifact; `None` when the project demands nothing of it, an
-    /// empty list when nobody can meet its demand. `urls` are the ways in which the artifact's repository is written.
-    #[allow(dead_code, reason = "for sources that are artifacts")]
-    pub(super) fn artifact_keys(
-        &self,
-        application: &Application,
-        urls: &[&str],
-    ) -> Result<Option<Vec<CosignKey>>, Failure> {
-        let name = project_name(application);
-        let Some(Ok(project)) = self.projects.get(name) else { return Err(no_project(name)) };
-        let demand = cosign_requirement(&project.spec, urls).map_err(|error| failure_of_policy(&error))?;
-        let trusted = self.trust.current();
-        Ok(demand.map(|demand| demand.keys.iter().filter_map(|name| trusted.cosign.get(name).cloned()).collect()))
-    }
-
-    /// Whether a commit is signed as demanded.
+    /// Whether a source is signed as demanded.
     async fn judge(
         &self,
         pinned: &Pinned,
-        requirement: &GitRequirement,
+        demand: &Demand,
         moment: Moment,
     ) -> Result<Result<Verified, SignatureError>, Failure> {
         let trusted = self.trust.current();
         let question = Question {
             repository: pinned.url.as_str().to_owned(),
             revision: pinned.revision.clone(),
-            requirement: requirement.clone(),
+            demand: demand.clone(),
             keys: trusted.generation,
         };
         if let Some(known) = lock(&self.integrity.verdicts).get(&question) {
             return Ok(Ok(known.clone()));
         }
-        let (pinned, requirement) = (pinned.clone(), requirement.clone());
-        let looked = tokio::task::spawn_blocking(move || look(&pinned, &requirement, &trusted, moment)).await;
+        let (pinned, demand) = (pinned.clone(), demand.clone());
+        let looked = tokio::task::spawn_blocking(move || match &demand {
+            Demand::Commit(requirement) => look_at_commit(&pinned, requirement, &trusted, moment),
+            Demand::Artifact(requirement) => look_at_artifact(&pinned, requirement, &trusted),
+        })
+        .await;
         let verdict = looked.unwrap_or_else(|_| {
             Err(Failure { reason: Reason::InternalError, message: "verifying a signature panicked".to_owned() })
         })?;
@@ -196,16 +202,43 @@ fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
 }
 
 /// What the project demands of a source, by the text of the Application and by the canonical form of it.
-fn demand(
-    project: &AppProjectSpec,
-    source: &ApplicationSource,
+fn demand(project: &AppProjectSpec, source: &ApplicationSource, pinned: &Pinned) -> Result<Option<Demand>, Failure> {
+    let urls = [source.repo_url.as_str(), pinned.url.as_str()];
+    let found = match &pinned.url {
+        SourceLocation::Git(_) => git_requirement(project, &urls).map(|found| found.map(Demand::Commit)),
+        SourceLocation::Registry { .. } => cosign_requirement(project, &urls).map(|found| found.map(Demand::Artifact)),
+        // Nothing signs a chart of a Helm repository in a way that is supported, and no policy can name one.
+        SourceLocation::Helm { .. } => Ok(None),
+    };
+    found.map_err(|error| failure_of_policy(&error))
+}
+
+/// Judges an artifact by the signatures that are kept of it.
+fn look_at_artifact(
     pinned: &Pinned,
-) -> Result<Option<GitRequirement>, Failure> {
-    git_requirement(project, &[&source.repo_url, pinned.url.as_str()]).map_err(|error| failure_of_policy(&error))
+    requirement: &CosignRequirement,
+    trusted: &TrustedKeys,
+) -> Result<Result<Verified, SignatureError>, Failure> {
+    let failed = |message: String| Failure { reason: Reason::StoreFailed, message };
+    let Some(digest) = digest_of(&pinned.store, &pinned.revision) else {
+        return Err(failed(format!(
+            "which artifact {} was made from is not known; it has to be fetched",
+            pinned.revision
+        )));
+    };
+    let signatures = kept(&pinned.store, &digest)
+        .map_err(|why| failed(format!("the signatures that are kept of {digest} can't be read: {why}")))?
+        .unwrap_or_default();
+    let layers: Vec<CosignLayer<'_>> = signatures
+        .iter()
+        .map(|(payload, signature)| CosignLayer { payload, signature, has_certificate: false })
+        .collect();
+    let keys: Vec<CosignKey> = requirement.keys.iter().filter_map(|name| trusted.cosign.get(name).cloned()).collect();
+    Ok(verify_cosign(&digest, &layers, &keys))
 }
 
 /// Reads a commit with its tags, and judges it.
-fn look(
+fn look_at_commit(
     pinned: &Pinned,
     requirement: &GitRequirement,
     trusted: &TrustedKeys,

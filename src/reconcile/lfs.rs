@@ -5,8 +5,7 @@ use std::sync::Arc;
 use tracing::info;
 
 use super::sources::{Sources, failure_of};
-use super::tree_options::TreeOptions;
-use crate::git::{LfsClient, LfsConfig, LfsPointer, RepositoryUrl, Store};
+use crate::git::{LfsClient, LfsConfig, LfsLimits, LfsPointer, RepositoryUrl, Store};
 use crate::metrics::GitOperation;
 use crate::status::Failure;
 
@@ -16,7 +15,6 @@ impl Sources {
         &self,
         url: &RepositoryUrl,
         store: &Arc<Store>,
-        options: &TreeOptions,
         files: &[(String, LfsPointer)],
     ) -> Result<(), Failure> {
         let _turn = self.beside.turn(url).await;
@@ -40,7 +38,7 @@ impl Sources {
             timeouts: access.timeouts.clone(),
         });
         let pointers: Vec<LfsPointer> = files.iter().map(|(_, pointer)| pointer.clone()).collect();
-        let fetched = client.fetch(&pointers, &store.lfs(), options.lfs_limits()).await;
+        let fetched = client.fetch(&pointers, &store.lfs(), LfsLimits { bytes: access.limits.bytes }).await;
         let failure = fetched.as_ref().err().map(failure_of);
         self.metrics.git_requested(&url.host(), GitOperation::Fetch, failure.as_ref().map(|failure| failure.reason));
         self.after(url, &access, failure.as_ref()).await;

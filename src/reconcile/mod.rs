@@ -49,6 +49,7 @@ mod report;
 mod requests;
 mod resume;
 mod secrets;
+mod signatures;
 mod sources;
 mod store_key;
 mod submodules;
@@ -65,5 +66,6 @@ mod windows;
 
 pub use access::{Access, AccessBuilder};
 pub use controller::{Process, RunError, run};
+pub use location::{SourceLocation, SourceTarget};
 pub use objects::Objects;
 pub use survey::{Outward, Survey, SurveyError};

@@ -40,6 +40,7 @@ impl Sources {
                 if new.reference.is_none() && new.revision == old.revision {
                     new.reference.clone_from(&old.reference);
                 }
+                new.max_age = max_age;
                 new.stale = staleness(tracker, &target, &new, max_age, contact, now);
                 if first || new != old {
                     due.extend(applications.keys().cloned());

@@ -216,6 +216,7 @@ impl Sources {
     ) -> Result<TargetState, ArtifactError> {
         let SourceTarget::Artifact { version, is_chart } = target else { return Ok(TargetState::default()) };
         let (digest, tag) = resolve(registry, version, *is_chart).await?;
+        let signed = self.bring_signatures(tracker, registry, &digest).await?;
         let name = match &tag {
             Some(tag) if *is_chart => version_of_tag(tag),
             _ => digest.to_string(),
@@ -224,7 +225,7 @@ impl Sources {
         let origin = format!("{kind} {name} {digest}");
         let reference = tag.map(|tag| format!("refs/tags/{tag}"));
         if let Some(revision) = held.get(&origin) {
-            return Ok(TargetState { revision: Some(revision.clone()), reference, ..TargetState::default() });
+            return Ok(TargetState { revision: Some(revision.clone()), reference, signed, ..TargetState::default() });
         }
         let fetched = fetch_artifact(registry, &digest, *is_chart).await?;
         info!(%digest, bytes = fetched.bytes.len(), "fetched");
@@ -232,7 +233,7 @@ impl Sources {
         let about = format!("{}: {digest}", registry.reference());
         let taken = take_in(&tracker.store, fetched.bytes, fetched.layout, note).await;
         let revision = taken.map_err(|error| error.about(&about))?;
-        Ok(TargetState { revision: Some(revision), reference, ..TargetState::default() })
+        Ok(TargetState { revision: Some(revision), reference, signed, ..TargetState::default() })
     }
 }
 
@@ -249,31 +250,45 @@ pub(super) async fn resolve(
         "" | "HEAD" if !is_chart => "latest".to_owned(),
         // A tag may be called like a version that leaves its end open, and then it is that tag.
         _ if !is_range(version) && !(is_chart && is_open(version)) => tag_of_version(version),
-        _ => {
-            let tags = registry.tags().await?;
-            let versions: Vec<String> = tags.iter().map(|tag| version_of_tag(tag)).collect();
-            let names: Vec<&str> = versions.iter().map(String::as_str).collect();
-            let found = choose_version(version, &names).map(tag_of_version);
-            found.ok_or_else(|| {
-                let greatest = newest_of(&names).map_or_else(
-                    || "none of them is a version".to_owned(),
-                    |newest| format!("the greatest version is `{newest}`"),
-                );
-                ArtifactError::new(
-                    if is_chart { Reason::ChartNotFound } else { Reason::ArtifactNotFound },
-                    format!(
-                        "{}: none of its {} tags lies in the range `{}`; {greatest} (pre-releases count only where the range \
-                         names one)",
-                        registry.reference(),
-                        tags.len(),
-                        if version.is_empty() { "*" } else { version }
-                    ),
-                )
-            })?
-        }
+        _ => listed(registry, version, is_chart).await?,
     };
-    let digest = registry.digest_of(&tag).await?;
-    Ok((digest, Some(tag)))
+    match registry.digest_of(&tag).await {
+        // The tag of a chart may be spelled otherwise than its version (`v1.2.3`).
+        Err(error) if is_chart && error.reason == Reason::ArtifactNotFound => {
+            let other = match listed(registry, version, is_chart).await {
+                Ok(other) => other,
+                Err(missing) if missing.reason == Reason::ChartNotFound => return Err(missing),
+                // Not every registry lists its tags to everybody: what it said first is said then.
+                Err(_) => return Err(error),
+            };
+            registry.digest_of(&other).await.map(|digest| (digest, Some(other)))
+        }
+        found => found.map(|digest| (digest, Some(tag))),
+    }
+}
+
+/// The tag, of all that there are, that a version or range means.
+async fn listed(registry: &Registry, version: &str, is_chart: bool) -> Result<String, ArtifactError> {
+    let tags = registry.tags().await?;
+    let versions: Vec<String> = tags.iter().map(|tag| version_of_tag(tag)).collect();
+    let names: Vec<&str> = versions.iter().map(String::as_str).collect();
+    let found = choose_version(version, &names).map(tag_of_version);
+    found.ok_or_else(|| {
+        let greatest = newest_of(&names).map_or_else(
+            || "none of them is a version".to_owned(),
+            |newest| format!("the greatest version is `{newest}`"),
+        );
+        let what = if is_range(version) || is_open(version) { "lies in the range" } else { "is the version" };
+        ArtifactError::new(
+            if is_chart { Reason::ChartNotFound } else { Reason::ArtifactNotFound },
+            format!(
+                "{}: none of its {} tags {what} `{}`; {greatest} (pre-releases count only where they are named)",
+                registry.reference(),
+                tags.len(),
+                if version.is_empty() { "*" } else { version }
+            ),
+        )
+    })
 }
 
 /// `1` and `1.2`, which mean the greatest version that begins so.
@@ -371,4 +386,73 @@ pub(super) fn failure_of_artifact(error: &ArtifactError) -> Failure {
 
 fn of_failure(failure: Failure) -> ArtifactError {
     ArtifactError::new(failure.reason, failure.message)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::artifacts::testing::Depot;
+    use crate::egress::{Egress, Override, SystemRoots, Timeouts};
+
+    fn registry_of(depot: &Depot) -> Registry {
+        Registry::new(RegistryConfig {
+            reference: RegistryReference::parse(&format!("oci://{}/team/shop", depot.address), None).unwrap(),
+            plain_http: true,
+            egress: Egress::direct(SystemRoots::none()),
+            route: Override::None,
+            authorization: None,
+            identity: None,
+            ca: None,
+            timeouts: Timeouts::default(),
+            limit: DEFAULT_LIMIT,
+        })
+        .unwrap()
+    }
+
+    #[tokio::test]
+    async fn versions_ranges_tags_and_digests_lead_to_one_tag_or_digest() {
+        let depot = Depot::start(None).await;
+        for version in ["1.0.0", "1.2.0", "v1.3.0", "1.2.1+b", "2.0.0-rc.1", "latest"] {
+            depot.push_chart("shop", version);
+        }
+        let digest = depot.push_chart("shop", "1.0.0");
+        let registry = registry_of(&depot);
+        for (version, is_chart, expected) in [
+            ("1.0.0", true, Ok(Some("1.0.0"))),
+            ("1.3.0", true, Ok(Some("v1.3.0"))),
+            ("1.2", true, Ok(Some("1.2.1_b"))),
+            ("", true, Ok(Some("v1.3.0"))),
+            ("", false, Ok(Some("latest"))),
+            ("1.x", false, Ok(Some("v1.3.0"))),
+            ("1.2.1+b", true, Ok(Some("1.2.1_b"))),
+            (">=2.0.0-0", true, Ok(Some("2.0.0-rc.1"))),
+            (digest.as_str(), true, Ok(None)),
+            ("9.9.9", true, Err(Reason::ChartNotFound)),
+            ("^9", true, Err(Reason::ChartNotFound)),
+            ("^9", false, Err(Reason::ArtifactNotFound)),
+            ("9.9.9", false, Err(Reason::ArtifactNotFound)),
+        ] {
+            let found = resolve(&registry, version, is_chart).await.map(|(_, tag)| tag).map_err(|error| error.reason);
+            assert_eq!(found, expected.map(|tag| tag.map(str::to_owned)), "{version} {is_chart}");
+        }
+        depot.take_log();
+        resolve(&registry, digest.as_str(), false).await.unwrap();
+        assert_eq!(depot.take_log(), Vec::<String>::new(), "a digest needs no question");
+        let error = resolve(&registry, "9.9.9", true).await.unwrap_err();
+        assert!(
+            error.message.contains("none of its 7 tags is the version `9.9.9`; the greatest version is `2.0.0-rc.1`"),
+            "{error}"
+        );
+    }
+
+    #[tokio::test]
+    async fn a_plain_artifact_is_no_chart() {
+        let depot = Depot::start(None).await;
+        let digest = depot.push("v1", "application/x", "application/vnd.cncf.flux.content.v1.tar+gzip", b"x");
+        let registry = registry_of(&depot);
+        assert!(fetch_artifact(&registry, &digest, false).await.is_ok_and(|found| found.layout == Layout::Plain));
+        let error = fetch_artifact(&registry, &digest, true).await.map(|_| ()).unwrap_err();
+        assert_eq!(error.reason, Reason::ArtifactInvalid);
+        assert!(error.message.contains("leave chart out"), "{error}");
+    }
 }

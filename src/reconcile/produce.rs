@@ -43,6 +43,19 @@ pub(super) struct Pinned {
     pub(super) store: Arc<Store>,
 }
 
+impl Pinned {
+    /// What people call the revision, where that is not its commit: a chart's version, an artifact's digest, as the import
+    /// has noted it. Blocking.
+    fn name(&self) -> Option<String> {
+        match self.url {
+            SourceLocation::Git(_) => None,
+            SourceLocation::Helm { .. } | SourceLocation::Registry { .. } => {
+                self.store.imported(&self.revision).map(|note| note.name)
+            }
+        }
+    }
+}
+
 /// What one source renders to.
 struct Part {
     manifests: Vec<Manifest>,
@@ -376,14 +389,7 @@ impl RenderJob {
                 held.reported_revisions.get(source).cloned()
             })
             .collect();
-        let name = |pinned: &Pinned| match pinned.url {
-            SourceLocation::Git(_) => None,
-            // A chart's version, an artifact's digest: what the import has noted.
-            SourceLocation::Helm { .. } | SourceLocation::Registry { .. } => {
-                pinned.store.imported(&pinned.revision).map(|note| note.name)
-            }
-        };
-        let names = self.pinned.iter().map(name).collect();
+        let names = self.pinned.iter().map(Pinned::name).collect();
         Ok(Files::New { parts, unchanged, names })
     }
 
@@ -450,7 +456,7 @@ impl RenderJob {
         if let Some(charts) = self.charts.get(index) {
             references.with_charts(charts);
         }
-        let revision = pinned.revision.to_string();
+        let revision = pinned.name().unwrap_or_else(|| pinned.revision.to_string());
         let request = RenderRequest {
             source,
             application_name: &self.name,

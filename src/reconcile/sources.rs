@@ -12,6 +12,7 @@ use super::connections::Connections;
 use super::host_limit::HostLimit;
 use super::location::{SourceLocation, SourceLocationError, SourceTarget};
 use super::queue::Queue;
+use super::signatures::Demanded;
 use super::store_key::StoreKey;
 use super::tracker::{Tracker, lock, run};
 use super::trees::Beside;
@@ -61,6 +62,7 @@ pub struct Sources {
     pub(super) connections: Connections,
     pub(super) store_key: StoreKey,
     pub(super) beside: Beside,
+    pub(super) demanded: Demanded,
     pub(super) hosts: HostLimit,
     directory: PathBuf,
     pub(super) metrics: Arc<Metrics>,
@@ -93,6 +95,7 @@ impl Sources {
             connections,
             store_key,
             beside: Beside::default(),
+            demanded: Demanded::default(),
             hosts: HostLimit::default(),
             directory,
             metrics,
@@ -208,7 +211,7 @@ impl Sources {
                     revision: target.revision,
                     reference: target.reference,
                     failure: target.failure,
-                    max_age: state.max_age,
+                    max_age: target.max_age,
                     stale: target.stale,
                     polls,
                     store: Arc::clone(&tracker.store),
@@ -251,6 +254,12 @@ impl Sources {
                 state.asked.extend(applications.into_iter().map(|application| (application, number)));
             }
         }
+    }
+
+    /// Whether polls report on a Repository. One that covers only submodules is reported on by those who fetch them.
+    pub(super) fn is_polled(&self, repository: &str) -> bool {
+        let inner = lock(&self.inner);
+        inner.trackers.values().any(|tracker| lock(&tracker.state).repository.as_deref() == Some(repository))
     }
 
     /// Polls every repository now: the ways out, or the objects that say how to reach them, have changed.

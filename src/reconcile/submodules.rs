@@ -6,7 +6,6 @@ use tracing::info;
 
 use super::access::Access;
 use super::sources::{Sources, failure_of};
-use super::tree_options::TreeOptions;
 use super::trees::{Mounting, Tree, blocking};
 use crate::desired::ProjectRules;
 use crate::git::{GITMODULES, Remote, RepositoryUrl, SnapshotLimits, Store, Submodules};
@@ -45,10 +44,9 @@ impl Sources {
             )));
         }
         let (parent, store, at) = match around {
-            Some(around) => (around.url, around.store, Revision::parse(around.snapshot.revision().as_str())),
-            None => (root.clone(), Arc::clone(&tree.store), Revision::parse(revision.as_str())),
+            Some(around) => (around.url, around.store, around.snapshot.revision().clone()),
+            None => (root.clone(), Arc::clone(&tree.store), revision.clone()),
         };
-        let at = at.map_err(|error| failed(error.to_string()))?;
         let listed = blocking(move || {
             let snapshot = store.snapshot(&at, SnapshotLimits::default()).map_err(|error| failure_of(&error))?;
             snapshot.read(GITMODULES).map_err(|error| Failure {
@@ -68,12 +66,12 @@ impl Sources {
                 url.host()
             )));
         }
-        project.permits_repository(url.as_str()).map_err(|denied| Failure {
+        project.permits_source(url.as_str(), &url.spellings()).map_err(|denied| Failure {
             reason: Reason::NotPermitted,
             message: format!("{root}: submodule `{path}`: {denied}"),
         })?;
         let options = self.access.tree_options(&url)?;
-        let store = self.fetch_commit(&url, commit, &options).await.map_err(|failure| about(failure, root, path))?;
+        let store = self.fetch_commit(&url, commit).await.map_err(|failure| about(failure, root, path))?;
         let (opened, commit) = (Arc::clone(&store), commit.clone());
         let snapshot =
             blocking(move || opened.snapshot(&commit, SnapshotLimits::default()).map_err(|error| failure_of(&error)));
@@ -83,12 +81,7 @@ impl Sources {
     }
 
     /// A repository's store with a commit in it.
-    async fn fetch_commit(
-        &self,
-        url: &RepositoryUrl,
-        commit: &Revision,
-        options: &TreeOptions,
-    ) -> Result<Arc<Store>, Failure> {
+    async fn fetch_commit(&self, url: &RepositoryUrl, commit: &Revision) -> Result<Arc<Store>, Failure> {
         let _turn = self.beside.turn(url).await;
         let store = self.open(&url.into()).await?;
         let (held, wanted) = (Arc::clone(&store), commit.clone());
@@ -100,7 +93,7 @@ impl Sources {
             return Err(refusal);
         }
         let remote = Remote::new(access.remote(url));
-        let fetched = remote.fetch(&store, std::slice::from_ref(commit), options.fetch_limits()).await;
+        let fetched = remote.fetch(&store, std::slice::from_ref(commit), access.limits).await;
         self.metrics.git_requested(&url.host(), GitOperation::Fetch, fetched.as_ref().err().map(|error| error.reason));
         let failure = fetched.as_ref().err().map(failure_of);
         self.after(url, &access, failure.as_ref()).await;
@@ -116,12 +109,17 @@ impl Sources {
         Ok(store)
     }
 
-    /// Takes note of how a repository answered.
+    /// Takes note of how a repository answered, and reports on it where no poll does.
     pub(super) async fn after(&self, url: &RepositoryUrl, access: &Access, failure: Option<&Failure>) {
         self.beside.answered(url, access.fingerprint, failure);
         if failure.is_some_and(|failure| super::poll::may_be_rotated(failure.reason)) {
             // The next attempt reads them anew.
             self.access.forget_secrets(&access.secrets).await;
+        }
+        if let Some(repository) = access.repository.as_deref()
+            && !self.is_polled(repository)
+        {
+            self.connections.report(Some(repository), None, failure).await;
         }
     }
 }
@@ -129,4 +127,3 @@ impl Sources {
 fn about(failure: Failure, root: &RepositoryUrl, path: &str) -> Failure {
     Failure { message: format!("{root}: submodule `{path}`: {}", failure.message), ..failure }
 }
-

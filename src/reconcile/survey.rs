@@ -39,7 +39,19 @@ pub struct Outward {
 /// The objects can't be read.
 #[derive(Debug, Error)]
 pub enum SurveyError {
-    /// The API server refused, or did not answer.
+    /// The API server refused.
+    #[error("the {kind} objects of the namespace `{namespace}` can't be listed: {code}: {message}")]
+    Refused {
+        /// Which objects.
+        kind: &'static str,
+        /// Where.
+        namespace: String,
+        /// HTTP status of the answer.
+        code: u16,
+        /// What the API server says.
+        message: String,
+    },
+    /// The API server did not answer.
     #[error("the {kind} objects of the namespace `{namespace}` can't be listed: {source}")]
     List {
         /// Which objects.
@@ -104,6 +116,12 @@ async fn list(
 ) -> Result<(), SurveyError> {
     match tokio::time::timeout(limit, listing).await {
         Ok(Ok(())) => Ok(()),
+        Ok(Err(kube::Error::Api(status))) => Err(SurveyError::Refused {
+            kind,
+            namespace: namespace.to_owned(),
+            code: status.code,
+            message: status.message.clone(),
+        }),
         Ok(Err(source)) => Err(SurveyError::List { kind, namespace: namespace.to_owned(), source: Box::new(source) }),
         Err(_) => Err(SurveyError::Slow { kind, namespace: namespace.to_owned(), limit }),
     }

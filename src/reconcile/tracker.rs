@@ -73,8 +73,12 @@ pub(super) struct TargetState {
     pub(super) reference: Option<String>,
     /// When the revision was made, where that is known.
     pub(super) made: Option<Timestamp>,
-    /// That the revision is older than it may be, as a sentence.
+    /// How old it may be.
+    pub(super) max_age: Option<Duration>,
+    /// That the revision is older than that, as a sentence.
     pub(super) stale: Option<String>,
+    /// Hash of the signatures that came with the last poll.
+    pub(super) signed: Option<Hash64>,
     /// Why the last poll failed.
     pub(super) failure: Option<Failure>,
 }

@@ -2,7 +2,7 @@
 
 use crate::api::{RepositoryLfs, RepositorySpec, RepositorySubmodules};
 use crate::egress::HostPattern;
-use crate::git::{FetchLimits, LfsLimits, RepositoryUrl};
+use crate::git::RepositoryUrl;
 use crate::model::{Hash64, Reason};
 use crate::status::Failure;
 
@@ -13,10 +13,6 @@ pub(super) struct TreeOptions {
     pub(super) submodules: Option<Vec<HostPattern>>,
     /// Whether the content of LFS pointers is fetched.
     pub(super) lfs: bool,
-    /// How much one transfer may bring, in mebibytes.
-    transfer_mebibytes: Option<u64>,
-    /// How many objects one pack may bring.
-    objects: Option<u32>,
 }
 
 impl TreeOptions {
@@ -35,18 +31,12 @@ impl TreeOptions {
             Some(RepositorySubmodules { enabled: false, allowed_hosts: _ }) | None => None,
         };
         let lfs = matches!(spec.lfs, Some(RepositoryLfs { enabled: true }));
-        let limits = spec.limits.as_ref();
-        Ok(Self {
-            submodules,
-            lfs,
-            transfer_mebibytes: limits.and_then(|limits| limits.transfer_mebibytes),
-            objects: limits.and_then(|limits| limits.objects),
-        })
+        Ok(Self { submodules, lfs })
     }
 
     /// A hash to fold into what a render depends on; nothing where everything is off.
     pub(super) fn fingerprint(&self) -> Option<Hash64> {
-        let Self { submodules, lfs, transfer_mebibytes: _, objects: _ } = self;
+        let Self { submodules, lfs } = self;
         (submodules.is_some() || *lfs).then(|| {
             let hosts = submodules.as_ref().map(|hosts| hosts.iter().map(ToString::to_string).collect::<Vec<_>>());
             Hash64::of_bytes(format!("{hosts:?} {lfs}").as_bytes())
@@ -58,21 +48,6 @@ impl TreeOptions {
         let place = url.destination();
         let own = place.host == root.destination().host;
         own || self.submodules.iter().flatten().any(|pattern| pattern.matches(&place.host, place.port))
-    }
-
-    /// Bounds of fetching from this repository.
-    pub(super) fn fetch_limits(&self) -> FetchLimits {
-        let usual = FetchLimits::default();
-        FetchLimits {
-            bytes: self.transfer_mebibytes.map_or(usual.bytes, |mebibytes| mebibytes.saturating_mul(1 << 20)),
-            objects: self.objects.unwrap_or(usual.objects),
-            ..usual
-        }
-    }
-
-    /// Bounds of fetching LFS contents of this repository.
-    pub(super) fn lfs_limits(&self) -> LfsLimits {
-        LfsLimits { bytes: self.fetch_limits().bytes }
     }
 }
 

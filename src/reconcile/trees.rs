@@ -150,11 +150,11 @@ impl Sources {
                 self.mount(&url, &revision, tree, (&path, &within, &commit), project).await?;
             }
             for (within, files) in contents {
-                let (of, store, options) = match tree.mounts.get(&within) {
-                    Some(mounting) => (&mounting.url, &mounting.store, &mounting.options),
-                    None => (&url, &tree.store, &tree.options),
+                let (of, store) = match tree.mounts.get(&within) {
+                    Some(mounting) => (&mounting.url, &mounting.store),
+                    None => (&url, &tree.store),
                 };
-                self.fetch_contents(of, store, options, &files).await?;
+                self.fetch_contents(of, store, &files).await?;
             }
         }
         Ok(())

@@ -32,6 +32,7 @@ async fn running() -> Running {
 
 /// Status code, head and body.
 async fn ask(address: SocketAddr, path: &str) -> (u16, String, String) {
+    #[expect(clippy::disallowed_methods, reason = "a test is its own client")]
     let mut stream = TcpStream::connect(address).await.unwrap();
     let request = format!("GET {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n");
     stream.write_all(request.as_bytes()).await.unwrap();

@@ -18,6 +18,11 @@
 mod support;
 
 mod airgap_30_submodules;
+mod airgap_47_charts;
+mod airgap_51_git_dark_at_start;
+mod airgap_55_signatures;
+mod airgap_57_max_age;
+mod airgap_59_doctor;
 mod airgap_table;
 mod airgap_table_fleet;
 mod airgap_table_proxies;

@@ -145,21 +145,20 @@ impl SshChannel {
     /// of what it wrote to its standard error and of its exit status.
     pub async fn next_chunk(&mut self) -> Result<Option<Bytes>, GitError> {
         while !self.ended {
-            let message = match self.early.pop_front() {
-                Some(message) => Some(message),
-                None => {
-                    let limit = if self.asked { self.first_byte } else { self.idle };
-                    match timeout(limit, self.channel.wait()).await {
-                        Ok(message) => message,
-                        Err(_) if self.asked => {
-                            let message = format!("the server did not answer within {}", seconds(limit));
-                            return Err(self.lost(Reason::ServerSilent, phase::FIRST_BYTE, message));
-                        }
-                        Err(_) => {
-                            let received = self.received;
-                            let message = format!("nothing came for {} after {received} bytes", seconds(limit));
-                            return Err(self.lost(Reason::Stalled, phase::TRANSFER, message));
-                        }
+            let message = if let Some(early) = self.early.pop_front() {
+                Some(early)
+            } else {
+                let limit = if self.asked { self.first_byte } else { self.idle };
+                match timeout(limit, self.channel.wait()).await {
+                    Ok(message) => message,
+                    Err(_) if self.asked => {
+                        let message = format!("the server did not answer within {}", seconds(limit));
+                        return Err(self.lost(Reason::ServerSilent, phase::FIRST_BYTE, message));
+                    }
+                    Err(_) => {
+                        let received = self.received;
+                        let message = format!("nothing came for {} after {received} bytes", seconds(limit));
+                        return Err(self.lost(Reason::Stalled, phase::TRANSFER, message));
                     }
                 }
             };

@@ -84,13 +84,11 @@ impl Connection {
             }
         };
         let mut connection = Self { handle, notes, hop, retired: AtomicBool::new(false), _end: guard };
-        match timeout_at(deadline, connection.log_in(config, place)).await {
-            Ok(logged_in) => logged_in?,
-            Err(_) => {
-                let message = format!("the server did not answer the login within {}", seconds(timeouts.tls));
-                return Err(connection.hop.error(Reason::ServerSilent, phase::LOGIN, message));
-            }
-        }
+        let Ok(logged_in) = timeout_at(deadline, connection.log_in(config, place)).await else {
+            let message = format!("the server did not answer the login within {}", seconds(timeouts.tls));
+            return Err(connection.hop.error(Reason::ServerSilent, phase::LOGIN, message));
+        };
+        logged_in?;
         Ok(connection)
     }
 

@@ -342,6 +342,7 @@ async fn cutting_relay(destination: SocketAddr) -> (SocketAddr, tokio::sync::wat
         let mut told = told.clone();
         told.mark_unchanged();
         async move {
+            #[expect(clippy::disallowed_methods, reason = "a server of the test")]
             let mut onward = TcpStream::connect(destination).await.unwrap();
             tokio::select! {
                 _ = tokio::io::copy_bidirectional(&mut stream, &mut onward) => {}
@@ -382,6 +383,21 @@ async fn a_transport_that_is_dropped_closes_its_connection() {
     list_refs(&transport).await;
     drop(transport);
     server.wait_for_log("Connection closed by").await;
+}
+
+#[tokio::test]
+async fn a_connection_that_nobody_uses_is_closed() {
+    let (fixture, server) = (Fixture::new(), SshServer::start().await);
+    let transport = server.transport(server.config(), &server.url(&fixture));
+    list_refs(&transport).await;
+    // The keeper's timer begins before time is moved.
+    tokio::task::yield_now().await;
+    tokio::time::pause();
+    tokio::time::advance(Duration::from_secs(301)).await;
+    tokio::time::resume();
+    server.wait_for_log("Connection closed by").await;
+    list_refs(&transport).await;
+    assert_eq!(server.logins(), 2);
 }
 
 #[tokio::test]

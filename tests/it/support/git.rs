@@ -113,6 +113,37 @@ impl GitRepository {
         run(self.git().args(["update-ref", &format!("refs/tags/{name}"), commit]));
     }
 
+    /// As `commit`, signed with an SSH key. What is not signed is never on `main`.
+    pub fn commit_signed<P: AsRef<str>>(
+        &self,
+        key: &Path,
+        changes: impl IntoIterator<Item = (P, Change)>,
+    ) -> String {
+        if let Some(tip) = self.tip("main") {
+            run(self.git().args(["update-ref", "refs/heads/draft", &tip]));
+        }
+        let draft = self.commit_to("draft", changes);
+        let mut sign = self.git();
+        sign.args(["-c", "user.name=Ada Lovelace", "-c", "user.email=ada@corp.test", "-c", "gpg.format=ssh", "-c"]);
+        sign.arg(format!("user.signingkey={}", key.display())).args(["commit-tree", "-S", "-m", "a signed change"]);
+        if let Some(tip) = self.tip("main") {
+            sign.args(["-p", &tip]);
+        }
+        let output = sign.arg(format!("{draft}^{{tree}}")).output().expect("git runs");
+        assert!(output.status.success(), "git signs no commit: {}", String::from_utf8_lossy(&output.stderr));
+        let commit = String::from_utf8_lossy(&output.stdout).trim().to_owned();
+        run(self.git().args(["update-ref", "refs/heads/main", &commit]));
+        commit
+    }
+
+    /// An annotated tag of a commit, signed with an SSH key.
+    pub fn tag_signed(&self, key: &Path, name: &str, commit: &str) {
+        let mut sign = self.git();
+        sign.args(["-c", "user.name=Ada Lovelace", "-c", "user.email=ada@corp.test", "-c", "gpg.format=ssh", "-c"]);
+        sign.arg(format!("user.signingkey={}", key.display())).args(["tag", "-f", "-s", "-m", "a release", name, commit]);
+        run(&mut sign);
+    }
+
     fn tip(&self, branch: &str) -> Option<String> {
         let output = self
             .git()

@@ -2,7 +2,7 @@
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, Output, Stdio};
 use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::Duration;
 
@@ -109,6 +109,17 @@ impl Operator {
         assert!(self.child.is_none(), "the operator runs");
         fs::remove_dir_all(&self.state).expect("the state can be removed");
         fs::create_dir_all(&self.state).expect("a state directory");
+    }
+
+    /// Runs `tidelock doctor` where the operator runs, with its rights, whether it runs or not.
+    pub fn doctor(&self, arguments: &[&str]) -> Output {
+        let mut command = Testbed::shared().in_operator_place(Path::new(env!("CARGO_BIN_EXE_tidelock")));
+        command.arg("doctor").arg("--kubeconfig").arg(&self.kubeconfig);
+        command.args(["--namespace", &self.namespace]).args(arguments).stdin(Stdio::null());
+        for variable in ["http_proxy", "https_proxy", "all_proxy", "no_proxy"] {
+            command.env_remove(variable).env_remove(variable.to_ascii_uppercase());
+        }
+        command.output().expect("the doctor runs")
     }
 
     /// Asks the process to stop and waits until it has, by itself and without an error.

@@ -80,6 +80,9 @@ bench: tools build ## measure speed and memory against a bare loader (docs/bench
 	cargo bench --locked --bench planning
 	@TIDELOCK_BINARY=$(BINARY) BENCH_DIRECTORY=$(CARGO_TARGET_DIR)/bench e2e/bench/bench.sh
 
+fuzz-smoke: install ## run every fuzz target for 60 s from its kept corpus
+	@e2e/fuzz.sh 60
+
 health-report: ## compare our verdicts with judged examples: make health-report FIXTURES=/path (GROUP/KIND/health_test.yaml)
 	@[ -n "$(FIXTURES)" ] || { echo "health-report: set FIXTURES to a directory of examples laid out as GROUP/KIND/health_test.yaml, as Argo CD's resource_customizations are: make health-report FIXTURES=/path" >&2; exit 2; }
 	@cargo run --quiet --locked -- health --report "$(FIXTURES)"

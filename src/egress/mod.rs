@@ -18,6 +18,8 @@ mod destination;
 mod dial;
 mod environment;
 mod error;
+#[cfg(fuzzing)]
+pub mod fuzzing;
 mod http;
 mod identity;
 mod pattern;

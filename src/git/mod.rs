@@ -14,6 +14,8 @@
 mod advertisement;
 mod answer;
 mod error;
+#[cfg(fuzzing)]
+pub mod fuzzing;
 mod github_app;
 mod fetch;
 mod http_transport;

@@ -1,0 +1,9 @@
+//! A server's greeting may be refused; it never panics.
+
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+
+fuzz_target!(|bytes: &[u8]| {
+    tidelock::git::fuzzing::advertisement(bytes);
+});

@@ -26,6 +26,10 @@ pub(super) const MOST_ROUNDS: usize = 16;
 /// between polls.
 const REFUSAL_HOLDS: Duration = Duration::from_secs(50);
 
+/// How long any other failure is told again instead of being tried again: whoever waits for a host that does not answer
+/// holds a worker, and must not pass it on to the next Application with the same wish.
+const FAILURE_HOLDS: Duration = Duration::from_secs(20);
+
 /// The trees of an Application's sources. Sources at one commit share theirs.
 #[derive(Clone, Default)]
 pub(super) struct Trees {
@@ -111,13 +115,14 @@ impl Beside {
     pub(super) fn refusal(&self, url: &RepositoryUrl, access: Hash64) -> Option<Failure> {
         let refused = self.refused.lock().unwrap_or_else(PoisonError::into_inner);
         let (fingerprint, at, failure) = refused.get(url.as_str())?;
-        (*fingerprint == access && at.elapsed() < REFUSAL_HOLDS).then(|| failure.clone())
+        let holds = if super::poll::may_be_rotated(failure.reason) { REFUSAL_HOLDS } else { FAILURE_HOLDS };
+        (*fingerprint == access && at.elapsed() < holds).then(|| failure.clone())
     }
 
     /// Takes note of an answer.
     pub(super) fn answered(&self, url: &RepositoryUrl, access: Hash64, failure: Option<&Failure>) {
         let mut refused = self.refused.lock().unwrap_or_else(PoisonError::into_inner);
-        match failure.filter(|failure| super::poll::may_be_rotated(failure.reason)) {
+        match failure {
             Some(failure) => refused.insert(url.as_str().to_owned(), (access, Instant::now(), failure.clone())),
             None => refused.remove(url.as_str()),
         };

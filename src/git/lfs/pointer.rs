@@ -3,7 +3,7 @@
 use std::fmt;
 
 /// A pointer file is smaller than this, in bytes.
-pub(in crate::git) const LONGEST_POINTER: u64 = 1024;
+pub const LONGEST_POINTER: u64 = 1024;
 
 /// The first line of a pointer file, as this version of the specification and its predecessors write it.
 const VERSIONS: [&str; 3] =

@@ -316,6 +316,10 @@ fn detect(files: &dyn Files, path: &str, source: &ApplicationSource) -> Result<J
         (Some(helm), None, None) => return Ok(Job::Helm(helm.clone())),
         (None, Some(kustomize), None) => return Ok(Job::Kustomize(kustomize.clone())),
         (None, None, Some(directory)) => return Ok(Job::Directory(directory.clone())),
+        // What was asked for as a chart is rendered as one.
+        (None, None, None) if source.chart.as_ref().is_some_and(|chart| !chart.is_empty()) => {
+            return Ok(Job::Helm(HelmSource::default()));
+        }
         (None, None, None) => {}
         _ => {
             let message = "more than one of helm, kustomize and directory is set: keep the one that fits the files";

@@ -40,7 +40,7 @@ fn what_can_not_be_rendered_says_why() {
         (json!({"path": "plain/a.yaml"}), Reason::PathNotFound, "is a file, path must name a folder (try `plain`)"),
         (json!({"path": "../x"}), Reason::PathEscape, "without `..`"),
         (json!({"path": "/plain"}), Reason::PathEscape, "relative to the root"),
-        (json!({"chart": "x"}), Reason::RenderUnsupported, "commit the chart"),
+        (json!({"chart": "x"}), Reason::HelmFailed, "is no Helm chart"),
         (json!({"path": "plain", "plugin": {}}), Reason::RenderUnsupported, "plugins are not supported"),
         (json!({"path": "plain", "kustomize": {}}), Reason::KustomizeFailed, "`plain` has none of kustomization.yaml"),
         (json!({"path": "plain", "helm": {}}), Reason::HelmFailed, "`plain` is no Helm chart"),

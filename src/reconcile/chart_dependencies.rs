@@ -17,6 +17,7 @@ use crate::artifacts::{
 };
 use crate::git::{ImportNote, SnapshotLimits, Store};
 use crate::model::{Files as _, Hash64, Reason, Revision};
+use crate::desired::ProjectRules;
 use crate::render::{ChartArchive, ChartArchives, ChartDependency};
 use crate::status::Failure;
 
@@ -37,9 +38,10 @@ impl Sources {
         lacking: BTreeSet<ChartDependency>,
         of: &Revision,
         pass_credentials: bool,
+        project: &ProjectRules,
     ) -> Result<(), Failure> {
         for dependency in lacking {
-            let brought = self.bring_chart(&dependency, of, pass_credentials).await;
+            let brought = self.bring_chart(&dependency, of, pass_credentials, project).await;
             let archive = brought.map_err(|failure| Failure {
                 reason: failure.reason,
                 message: format!(
@@ -57,11 +59,17 @@ impl Sources {
         dependency: &ChartDependency,
         of: &Revision,
         pass_credentials: bool,
+        project: &ProjectRules,
     ) -> Result<ChartArchive, Failure> {
         let ChartDependency { repository, name, version, file: _ } = dependency;
         let location = locate(repository, name).map_err(|error| Failure {
             reason: Reason::InvalidSpec,
             message: format!("its repository `{}`: {error}", without_login(repository)),
+        })?;
+        // Whoever may commit to a chart must not read other repositories with the operator's credentials.
+        project.permits_source(&without_login(repository), &[location.to_string()]).map_err(|denied| Failure {
+            reason: Reason::NotPermitted,
+            message: format!("{denied}, or vendor the chart in `charts/`"),
         })?;
         let store = self.open(&location).await?;
         // A range is looked up again for each commit of the chart that states it, a version is one for ever.

@@ -10,6 +10,7 @@ use super::produce::{Pinned, Wanted, allows_empty, hash_of, project_name};
 use super::sources::{DEFAULT_INTERVAL, Interest, SourceState};
 use crate::api::{Application, ApplicationSource, IN_CLUSTER_NAME, IN_CLUSTER_SERVER};
 use crate::desired::{ProjectRules, SyncOptions, about_source, check_references, source_label};
+use crate::artifacts::RegistryReference;
 use crate::git::{RepositoryUrl, Target};
 use crate::model::{Hash64, Owner, Reason, parse_duration};
 use crate::status::Failure;
@@ -296,7 +297,10 @@ fn sources(application: &Application) -> Result<&[ApplicationSource], Failure> {
 fn permit(project: &ProjectRules, sources: &[ApplicationSource], several: bool) -> Result<(), Failure> {
     for (index, source) in sources.iter().enumerate() {
         // One that can't be read has no other spelling, and is refused later.
-        let spellings = RepositoryUrl::parse(&source.repo_url).map(|url| url.spellings()).unwrap_or_default();
+        let spellings = match RepositoryUrl::parse(&source.repo_url) {
+            Ok(url) => url.spellings(),
+            Err(_) => RegistryReference::parse(&source.repo_url, None).map(|found| found.to_string()).into_iter().collect(),
+        };
         project.permits_source(&source.repo_url, &spellings).map_err(|denied| Failure {
             reason: Reason::NotPermitted,
             message: about_source(&source_label(sources, several, index), &denied.to_string()),

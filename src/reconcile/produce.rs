@@ -286,7 +286,10 @@ impl Driver {
                         let helm = wanted.sources.get(index).and_then(|source| source.helm.as_ref());
                         let pass_credentials = helm.is_some_and(|helm| helm.pass_credentials);
                         let label = source_label(wanted.sources, wanted.several, index);
-                        let brought = self.sources.bring_charts(archives, lacking, &source.revision, pass_credentials).await;
+                        let brought = self
+                            .sources
+                            .bring_charts(archives, lacking, &source.revision, pass_credentials, wanted.project)
+                            .await;
                         brought.map_err(|failure| Stopped {
                             failure: Failure { message: about_source(&label, &failure.message), ..failure },
                             lasts: false,

@@ -163,17 +163,7 @@ const RULES: &[Rule] = &[
             "egress::Destination",
         ],
     ),
-    rule(
-        PURE,
-        "reconcile::tree_options",
-        &[
-            "model",
-            "api",
-            "egress::HostPattern",
-            "git::RepositoryUrl",
-            "status",
-        ],
-    ),
+    rule(PURE, "reconcile::tree_options", &["model", "api", "egress::HostPattern", "git::RepositoryUrl", "status"]),
     rule(
         PURE,
         "reconcile::overriding",
@@ -188,7 +178,11 @@ const RULES: &[Rule] = &[
             "reconcile::memory",
         ],
     ),
-    rule(TOP, "doctor", &["model", "api", "clock", "settings", "status", "egress", "git", "artifacts", "live::client", "reconcile"]),
+    rule(
+        TOP,
+        "doctor",
+        &["model", "api", "clock", "settings", "status", "egress", "git", "artifacts", "live::client", "reconcile"],
+    ),
     rule(PURE, "doctor::report", &["model", "doctor::advice"]),
     rule(PURE, "doctor::text", &["doctor::report"]),
     rule(PURE, "doctor::advice", &["model"]),

@@ -41,8 +41,8 @@ pub use operation::{
 pub use project::{AppProject, AppProjectSpec, AppProjectStatus, ProjectDestination, ResourceRule, SyncWindow};
 pub use references::LocalReference;
 pub use repository::{
-    Repository, RepositoryEgress, RepositoryLfs, RepositoryLimits, RepositorySpec, RepositoryStatus, RepositorySubmodules,
-    RepositoryTimeouts, RepositoryType,
+    Repository, RepositoryEgress, RepositoryLfs, RepositoryLimits, RepositorySpec, RepositoryStatus,
+    RepositorySubmodules, RepositoryTimeouts, RepositoryType,
 };
 pub use source::{
     ApplicationSource, CountOrText, DirectorySource, HelmFileParameter, HelmParameter, HelmSource, Jsonnet,

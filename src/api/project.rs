@@ -5,8 +5,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::{Condition, SignatureKey, SourceIntegrity};
 use super::schema::free_form_list;
+use super::{Condition, SignatureKey, SourceIntegrity};
 
 /// What the Applications of a project may do.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, CustomResource, KubeSchema)]

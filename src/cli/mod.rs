@@ -209,7 +209,9 @@ fn is_closed_pipe(error: &CliError) -> bool {
         | CliError::Health(HealthError::Print(error))
         | CliError::Render(RenderVerbError::Print(error))
         | CliError::Offline(OfflineError::Print(error)) => error.kind() == io::ErrorKind::BrokenPipe,
-        CliError::Crds(_) | CliError::Doctor(_) | CliError::Health(_) | CliError::Render(_) | CliError::Offline(_) => false,
+        CliError::Crds(_) | CliError::Doctor(_) | CliError::Health(_) | CliError::Render(_) | CliError::Offline(_) => {
+            false
+        }
     }
 }
 

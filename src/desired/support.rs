@@ -44,9 +44,14 @@ pub fn unsupported_fields(application: &Application) -> Vec<String> {
         let is_set = |text: &Option<String>| text.as_deref().is_some_and(|text| !text.is_empty());
         note(!several && is_set(reference), &format!("{field}.ref (only one of several `sources` can be referred to)"));
         let is_artifact = is_set(chart) || repo_url.starts_with("oci://");
-        note(is_set(tag_prefix) && is_artifact, &format!("{field}.tagPrefix (it is about the tags of a git repository)"));
         note(
-            !is_artifact && is_set(tag_prefix) && target_revision.as_deref().is_none_or(|text| matches!(text, "" | "HEAD")),
+            is_set(tag_prefix) && is_artifact,
+            &format!("{field}.tagPrefix (it is about the tags of a git repository)"),
+        );
+        note(
+            !is_artifact
+                && is_set(tag_prefix)
+                && target_revision.as_deref().is_none_or(|text| matches!(text, "" | "HEAD")),
             &format!("{field}.tagPrefix (targetRevision names no tag)"),
         );
         note(

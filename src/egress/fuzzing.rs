@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use tokio::io::AsyncWriteExt as _;
 
-use super::rules::Decision;
 use super::destination::Destination;
 use super::error::Place;
+use super::rules::Decision;
 use super::{EnvironmentProxies, HostPattern, ProxyUrl, Route, tunnel};
 
 /// An answer to CONNECT: ends in a tunnel or in an error, whatever comes, and takes no more than its limit.

@@ -14,18 +14,18 @@
 mod advertisement;
 mod answer;
 mod error;
+mod fetch;
 #[cfg(fuzzing)]
 pub mod fuzzing;
 mod github_app;
-mod fetch;
 mod http_transport;
+mod import;
 mod ingest;
 mod layout;
-mod memory;
-mod old_protocol;
-mod import;
 mod lfs;
+mod memory;
 mod mounted;
+mod old_protocol;
 mod pack_scan;
 mod packet_line;
 mod pieces;
@@ -46,13 +46,13 @@ mod url;
 mod version;
 
 pub use error::GitError;
-pub use memory::bound_memory;
+pub use fetch::{FetchLimits, FetchStats};
 pub use github_app::{GitHubApp, GitHubAppError};
 pub use import::{Import, ImportNote, ImportedKind};
 pub use lfs::{LfsClient, LfsConfig, LfsLimits, LfsPointer, LfsStore};
+pub use memory::bound_memory;
 pub use mounted::{Lacking, LfsMode, Mount, Mounted};
 pub use remote::{Remote, RemoteConfig};
-pub use fetch::{FetchLimits, FetchStats};
 pub use resolve::{Resolved, Target, ref_prefixes, resolve};
 pub use snapshot::{Snapshot, SnapshotLimits};
 pub use ssh::{KnownHosts, KnownHostsError, SshChannel, SshConfig, SshConfigError, SshIdentity, SshTransport};

@@ -93,7 +93,8 @@ impl RepositoryUrl {
     pub fn spellings(&self) -> Vec<String> {
         let mut bare = vec![self.identity.clone()];
         if let Some(SshPlace { user, .. }) = &self.place.ssh
-            && let Some(rest) = self.identity.strip_prefix("ssh://").map(|rest| rest.split_once('@').map_or(rest, |(_, rest)| rest))
+            && let Some(rest) =
+                self.identity.strip_prefix("ssh://").map(|rest| rest.split_once('@').map_or(rest, |(_, rest)| rest))
         {
             bare.push(format!("ssh://{rest}"));
             if let Some((host, path)) = rest.split_once('/').filter(|(host, _)| !host.contains(':')) {
@@ -349,7 +350,10 @@ mod tests {
     #[test]
     fn the_spellings_of_a_repository_are_all_that_people_write() {
         let spellings = |text: &str| RepositoryUrl::parse(text).unwrap().spellings();
-        assert_eq!(spellings("https://GIT.corp.test:443/a.git"), ["https://git.corp.test/a", "https://git.corp.test/a.git"]);
+        assert_eq!(
+            spellings("https://GIT.corp.test:443/a.git"),
+            ["https://git.corp.test/a", "https://git.corp.test/a.git"]
+        );
         let ssh = [
             "ssh://git@git.corp.test/team/a",
             "ssh://git@git.corp.test/team/a.git",

@@ -35,5 +35,5 @@ pub use manifest::{Manifest, Origin};
 pub use ownership::{FIELD_MANAGER, INSTANCE_LABEL, InstanceId, Marks, Owner, TRACKING_ANNOTATION};
 pub use phase::Phase;
 pub use reason::Reason;
-pub use revision::{short_revision, Revision, RevisionParseError};
+pub use revision::{Revision, RevisionParseError, short_revision};
 pub use shorten::shorten;

@@ -6,8 +6,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use super::credentials::Login;
-use super::objects::Objects;
 use super::location::SourceLocation;
+use super::objects::Objects;
 use super::reading::Reading;
 use super::secrets::Secrets;
 use super::survey::Outward;
@@ -17,8 +17,8 @@ use crate::api::{Repository, RepositorySpec, RepositoryTimeouts};
 use crate::artifacts::RegistryReference;
 use crate::clock::Clock;
 use crate::egress::{
-    Authorization, CaBundle, ClientIdentity, Egress, EgressRules, HttpClient, HttpConfig, Observer, Override, ProxyAccess,
-    SystemRoots, Timeouts,
+    Authorization, CaBundle, ClientIdentity, Egress, EgressRules, HttpClient, HttpConfig, Observer, Override,
+    ProxyAccess, SystemRoots, Timeouts,
 };
 use crate::git::{FetchLimits, GitHubApp, RemoteConfig, RepositoryUrl, SshConfig, StoreLimits};
 use crate::metrics::Metrics;
@@ -96,7 +96,15 @@ pub struct AccessBuilder {
 impl AccessBuilder {
     /// A builder over the stores.
     pub fn new(repositories: Arc<Objects<Repository>>, ways_out: WaysOut, secrets: Secrets, clock: Clock) -> Self {
-        Self { repositories, ways_out, secrets, system: SystemRoots::new(), clock, observer: None, apps: Mutex::default() }
+        Self {
+            repositories,
+            ways_out,
+            secrets,
+            system: SystemRoots::new(),
+            clock,
+            observer: None,
+            apps: Mutex::default(),
+        }
     }
 
     /// The same, with every connection counted.
@@ -156,16 +164,16 @@ impl AccessBuilder {
         let spec = covering.as_ref().map(|(_, repository)| &repository.spec);
         let route = override_of(spec);
         let plain_http = spec.is_some_and(|spec| spec.plain_http);
-        let destination = url.destination(plain_http).map_err(|error| Failure {
-            reason: Reason::InvalidSpec,
-            message: format!("{url}: {error}"),
-        })?;
+        let destination = url
+            .destination(plain_http)
+            .map_err(|error| Failure { reason: Reason::InvalidSpec, message: format!("{url}: {error}") })?;
         let decision = rules.decide_destination(&destination, &route).map_err(|error| Failure {
             reason: Reason::EgressDenied,
             message: format!("no way out for {url}: {error}"),
         })?;
         let proxy = decision.route.proxy().map(str::to_owned);
-        let transfer_limit = spec.and_then(|spec| spec.limits.as_ref()?.transfer_mebibytes).map(|mebibytes| mebibytes << 20);
+        let transfer_limit =
+            spec.and_then(|spec| spec.limits.as_ref()?.transfer_mebibytes).map(|mebibytes| mebibytes << 20);
         let timeouts = timeouts(spec);
         let about = format!("{url}\n{route:?}\n{rules:?}\n{timeouts:?}\n{plain_http} {transfer_limit:?}\n");
         let mut reading = Reading::new(&self.secrets, about);
@@ -385,10 +393,7 @@ mod tests {
     fn limits_are_taken_from_the_spec_where_it_sets_them() {
         let limits = RepositoryLimits { transfer_mebibytes: Some(2), objects: Some(7), store_mebibytes: None };
         let spec = RepositorySpec { limits: Some(limits), ..RepositorySpec::default() };
-        assert_eq!(
-            fetch_limits(Some(&spec)),
-            FetchLimits { bytes: 2 << 20, objects: 7, ..FetchLimits::default() }
-        );
+        assert_eq!(fetch_limits(Some(&spec)), FetchLimits { bytes: 2 << 20, objects: 7, ..FetchLimits::default() });
         assert_eq!(store_limits(Some(&spec)), StoreLimits::default());
         let kept = RepositoryLimits { store_mebibytes: Some(3), ..RepositoryLimits::default() };
         let spec = RepositorySpec { limits: Some(kept), ..RepositorySpec::default() };

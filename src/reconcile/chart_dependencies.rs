@@ -15,9 +15,9 @@ use crate::artifacts::{
     ARCHIVE, ArtifactError, Digest, HelmRepositoryUrl, RegistryReference, UnpackLimits, choose_chart, is_range,
     keep_archive, version_of_tag,
 };
+use crate::desired::ProjectRules;
 use crate::git::{ImportNote, SnapshotLimits, Store};
 use crate::model::{Files as _, Hash64, Reason, Revision};
-use crate::desired::ProjectRules;
 use crate::render::{ChartArchive, ChartArchives, ChartDependency};
 use crate::status::Failure;
 

@@ -4,9 +4,9 @@
 use secrecy::SecretString;
 
 use super::secrets::SecretValues;
+use crate::egress::{Authorization, BasicCredentials, ClientIdentity, CredentialsError, IdentityError};
 use crate::git::{GitHubApp, GitHubAppError};
 use crate::model::Hash64;
-use crate::egress::{Authorization, BasicCredentials, ClientIdentity, CredentialsError, IdentityError};
 use thiserror::Error;
 
 /// Keys of user name and password.

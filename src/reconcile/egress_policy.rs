@@ -62,7 +62,8 @@ mod tests {
 
     #[test]
     fn a_policy_is_told_whether_it_counts() {
-        let rule = EgressPolicyRule { hosts: vec!["*.corp.test".to_owned()], direct: true, ..EgressPolicyRule::default() };
+        let rule =
+            EgressPolicyRule { hosts: vec!["*.corp.test".to_owned()], direct: true, ..EgressPolicyRule::default() };
         let spec = EgressPolicySpec { rules: vec![rule.clone()], ..EgressPolicySpec::default() };
         let said = |name: &str, spec: EgressPolicySpec| {
             let (status, reason, message) = judge(name, &EgressPolicy::new(name, spec));
@@ -84,7 +85,8 @@ mod tests {
             (
                 false,
                 Reason::InvalidSpec,
-                "spec.rules[0]: set exactly one of proxyRef, direct and deny; nothing leaves until it is corrected".to_owned()
+                "spec.rules[0]: set exactly one of proxyRef, direct and deny; nothing leaves until it is corrected"
+                    .to_owned()
             )
         );
     }

@@ -9,8 +9,8 @@ use super::overriding::OverridingOrigin;
 use super::produce::{Pinned, Wanted, allows_empty, hash_of, project_name};
 use super::sources::{DEFAULT_INTERVAL, Interest, SourceState};
 use crate::api::{Application, ApplicationSource, IN_CLUSTER_NAME, IN_CLUSTER_SERVER};
-use crate::desired::{ProjectRules, SyncOptions, about_source, check_references, source_label};
 use crate::artifacts::RegistryReference;
+use crate::desired::{ProjectRules, SyncOptions, about_source, check_references, source_label};
 use crate::git::{RepositoryUrl, Target};
 use crate::model::{Hash64, Owner, Reason, parse_duration};
 use crate::status::Failure;
@@ -171,9 +171,10 @@ impl Driver {
         if self.demands_signatures(application)? {
             return Err(Failure {
                 reason: Reason::SignatureInvalid,
-                message: "manifests that come with an operation are signed by nobody, and the project demands signatures: \
+                message:
+                    "manifests that come with an operation are signed by nobody, and the project demands signatures: \
                           commit and sign them"
-                    .to_owned(),
+                        .to_owned(),
             });
         }
         let (project, _) = self.project(application)?;
@@ -299,7 +300,9 @@ fn permit(project: &ProjectRules, sources: &[ApplicationSource], several: bool) 
         // One that can't be read has no other spelling, and is refused later.
         let spellings = match RepositoryUrl::parse(&source.repo_url) {
             Ok(url) => url.spellings(),
-            Err(_) => RegistryReference::parse(&source.repo_url, None).map(|found| found.to_string()).into_iter().collect(),
+            Err(_) => {
+                RegistryReference::parse(&source.repo_url, None).map(|found| found.to_string()).into_iter().collect()
+            }
         };
         project.permits_source(&source.repo_url, &spellings).map_err(|denied| Failure {
             reason: Reason::NotPermitted,

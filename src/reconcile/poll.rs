@@ -222,7 +222,11 @@ impl Sources {
         Ok(())
     }
 
-    pub(super) async fn record_tips(&self, tracker: &Tracker, found: &BTreeMap<SourceTarget, TargetState>) -> Result<(), GitError> {
+    pub(super) async fn record_tips(
+        &self,
+        tracker: &Tracker,
+        found: &BTreeMap<SourceTarget, TargetState>,
+    ) -> Result<(), GitError> {
         let store = Arc::clone(&tracker.store);
         let tips: Vec<(String, Revision)> =
             found.iter().filter_map(|(target, state)| Some((tip_name(target), state.revision.clone()?))).collect();

@@ -268,10 +268,8 @@ impl Driver {
             let permit = self.renders.acquire().await;
             let done = tokio::task::spawn_blocking(move || job.run()).await;
             drop(permit);
-            let panicked = || Failure {
-                reason: Reason::InternalError,
-                message: "rendering panicked; see the log".to_owned(),
-            };
+            let panicked =
+                || Failure { reason: Reason::InternalError, message: "rendering panicked; see the log".to_owned() };
             match done.unwrap_or_else(|_| Err(panicked().into())) {
                 Ok(files) => return Ok(files),
                 Err(Unrendered::Failed(failure)) => return Err(failure.into()),
@@ -282,7 +280,9 @@ impl Driver {
                     .map_err(|failure| Stopped { failure, lasts: false })?,
                 Err(Unrendered::LackingCharts(wants)) => {
                     for (index, lacking) in wants {
-                        let (Some(archives), Some(source)) = (charts.get_mut(index), pinned.get(index)) else { continue };
+                        let (Some(archives), Some(source)) = (charts.get_mut(index), pinned.get(index)) else {
+                            continue;
+                        };
                         let helm = wanted.sources.get(index).and_then(|source| source.helm.as_ref());
                         let pass_credentials = helm.is_some_and(|helm| helm.pass_credentials);
                         let label = source_label(wanted.sources, wanted.several, index);
@@ -298,7 +298,8 @@ impl Driver {
                 }
             }
         }
-        let message = format!("the files still refer to submodules, LFS files or charts after {MOST_ROUNDS} rounds of fetching");
+        let message =
+            format!("the files still refer to submodules, LFS files or charts after {MOST_ROUNDS} rounds of fetching");
         Err(Failure { reason: Reason::InputTooLarge, message }.into())
     }
 
@@ -422,7 +423,8 @@ impl RenderJob {
                     SourceLocation::Git(url) => self.trees.open(url, revision, store),
                     SourceLocation::Helm { .. } | SourceLocation::Registry { .. } => {
                         let snapshot = store.snapshot(revision, SnapshotLimits::default());
-                        snapshot.map(|snapshot| Mounted::plain(Mount { snapshot: Arc::new(snapshot), lfs: LfsMode::Off }))
+                        snapshot
+                            .map(|snapshot| Mounted::plain(Mount { snapshot: Arc::new(snapshot), lfs: LfsMode::Off }))
                     }
                 };
                 let snapshot = opened.map_err(|error| {

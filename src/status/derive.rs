@@ -1,6 +1,8 @@
 //! Observations → status.
 
-use super::conditions::{Conditions, DRIFT_FIGHT, READY, RECONCILING, STALE, STALLED, UNSUPPORTED_FIELD, WARNING, rfc3339};
+use super::conditions::{
+    Conditions, DRIFT_FIGHT, READY, RECONCILING, STALE, STALLED, UNSUPPORTED_FIELD, WARNING, rfc3339,
+};
 use super::observed::{Assessment, Observed};
 use super::operation::{record_attempt, waiting_on};
 use super::resources::{application_health, resources};

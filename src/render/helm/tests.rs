@@ -161,7 +161,10 @@ fn a_dependency_that_lies_elsewhere_is_asked_for_by_its_locked_version_and_rende
     let web = dependency("oci://reg.example.com/charts", "web", "^2");
     let mut archives = ChartArchives::default();
     let error = render_with_charts(&files, &json!({"path": "apps/pay"}), &archives).unwrap_err();
-    assert!(error.message.contains("have to be fetched first: `lib` 1.2.0 of https://charts.example.com, `web` ^2"), "{error}");
+    assert!(
+        error.message.contains("have to be fetched first: `lib` 1.2.0 of https://charts.example.com, `web` ^2"),
+        "{error}"
+    );
     assert_eq!(archives.take_lacking().into_iter().collect::<Vec<_>>(), [lib.clone(), web.clone()]);
     for (wanted, name, version) in [(lib, "lib", "1.2.0"), (web, "web", "2.1.0")] {
         let bytes = crate::artifacts::testing::chart(name, version).into();

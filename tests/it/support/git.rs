@@ -114,11 +114,7 @@ impl GitRepository {
     }
 
     /// As `commit`, signed with an SSH key. What is not signed is never on `main`.
-    pub fn commit_signed<P: AsRef<str>>(
-        &self,
-        key: &Path,
-        changes: impl IntoIterator<Item = (P, Change)>,
-    ) -> String {
+    pub fn commit_signed<P: AsRef<str>>(&self, key: &Path, changes: impl IntoIterator<Item = (P, Change)>) -> String {
         if let Some(tip) = self.tip("main") {
             run(self.git().args(["update-ref", "refs/heads/draft", &tip]));
         }
@@ -140,7 +136,15 @@ impl GitRepository {
     pub fn tag_signed(&self, key: &Path, name: &str, commit: &str) {
         let mut sign = self.git();
         sign.args(["-c", "user.name=Ada Lovelace", "-c", "user.email=ada@corp.test", "-c", "gpg.format=ssh", "-c"]);
-        sign.arg(format!("user.signingkey={}", key.display())).args(["tag", "-f", "-s", "-m", "a release", name, commit]);
+        sign.arg(format!("user.signingkey={}", key.display())).args([
+            "tag",
+            "-f",
+            "-s",
+            "-m",
+            "a release",
+            name,
+            commit,
+        ]);
         run(&mut sign);
     }
 

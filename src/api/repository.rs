@@ -135,7 +135,7 @@ pub struct RepositoryLimits {
     pub objects: Option<u32>,
     /// Mebibytes of everything that is kept of the repository; 4096 when unset.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(range(min = 1, max = 1048576))]
+    #[schemars(range(min = 1, max = 1_048_576))]
     pub store_mebibytes: Option<u64>,
 }
 

@@ -85,15 +85,12 @@ fn shown(url: &Url) -> String {
 
 /// The whole body, at most `limit` bytes.
 pub(super) async fn read(answer: &mut HttpResponse, limit: usize) -> Result<Vec<u8>, ArtifactError> {
-    match answer.read_all(limit).await? {
-        Some(whole) => Ok(whole),
-        None => {
-            let message = format!(
-                "it has more than {limit} bytes, the limit of one transfer; raise limits.transferMebibytes of the Repository \
-                 if that is meant"
-            );
-            Err(answer.error(Reason::PackTooLarge, message).into())
-        }
+    if let Some(whole) = answer.read_all(limit).await? { Ok(whole) } else {
+        let message = format!(
+            "it has more than {limit} bytes, the limit of one transfer; raise limits.transferMebibytes of the Repository \
+             if that is meant"
+        );
+        Err(answer.error(Reason::PackTooLarge, message).into())
     }
 }
 

@@ -94,7 +94,7 @@ impl<'a> AdvertisementReader<'a> {
         match &mut self.state {
             State::Start if line.starts_with(b"# service=") => self.state = State::Service { flushed: false },
             State::Start | State::Service { .. } if line == b"version 2" => {
-                self.state = State::Version2(BTreeMap::new())
+                self.state = State::Version2(BTreeMap::new());
             }
             State::Start | State::Service { .. } if line == b"version 1" => self.state = State::Version1,
             State::Start | State::Service { .. } | State::Version1 => {

@@ -210,12 +210,9 @@ impl Remote {
             };
             encoded.map(Some)
         };
-        let answered = match self.ask_remembered(&encode).await? {
-            Some(answered) => Some(answered),
-            None => {
-                let (session, _) = self.greet(AdvertisementReader::without_refs(), REFS_LIMIT).await?;
-                self.send(session, &encode).await?
-            }
+        let answered = if let Some(answered) = self.ask_remembered(&encode).await? { Some(answered) } else {
+            let (session, _) = self.greet(AdvertisementReader::without_refs(), REFS_LIMIT).await?;
+            self.send(session, &encode).await?
         };
         let nothing = || GitError::new(Reason::InternalError, "a fetch sent no request");
         let (server, answer) = answered.ok_or_else(nothing)?;

@@ -201,13 +201,10 @@ impl Files for Mounted {
             let entry = mount.snapshot.entry(inner).map_err(|error| below(around, error))?;
             return Ok(entry.map(|entry| Entry { name: name.to_owned(), kind: EntryKind::Directory, ..entry }));
         }
-        match mount.snapshot.entry(inner).map_err(|error| below(within, error))? {
-            Some(entry) => Ok(Some(self.seen(entry))),
-            None => {
-                // In a submodule that is not there yet, or nowhere.
-                self.unmounted(path)?.into_iter().for_each(|lacking| self.note(lacking));
-                Ok(None)
-            }
+        if let Some(entry) = mount.snapshot.entry(inner).map_err(|error| below(within, error))? { Ok(Some(self.seen(entry))) } else {
+            // In a submodule that is not there yet, or nowhere.
+            self.unmounted(path)?.into_iter().for_each(|lacking| self.note(lacking));
+            Ok(None)
         }
     }
 

@@ -125,9 +125,8 @@ impl PackScanner {
                 if byte & 0x80 != 0 { State::Head(head) } else { self.object(head)? }
             }
             State::Distance(object) if byte & 0x80 != 0 => State::Distance(object),
-            State::Distance(object) => State::Prefix(object, None),
             State::Base(object, left) if left > 1 => State::Base(object, left - 1),
-            State::Base(object, _) => State::Prefix(object, None),
+            State::Distance(object) | State::Base(object, _) => State::Prefix(object, None),
             State::Prefix(object, None) => State::Prefix(object, Some(byte)),
             State::Prefix(object, Some(first)) => {
                 // Method 8 without a preset dictionary, as RFC 1950 has it.

@@ -170,7 +170,7 @@ fn begin(store: &Store, wants: &BTreeSet<Revision>) -> Result<(), GitError> {
     store.pieced().clone_from(wants);
     let before = CommitList::Partial.read(store.dir())?;
     let all: BTreeSet<Revision> = before.union(wants).cloned().collect();
-    if all != before { CommitList::Partial.write(store.dir(), &all) } else { Ok(()) }
+    if all == before { Ok(()) } else { CommitList::Partial.write(store.dir(), &all) }
 }
 
 /// Records commits of which nothing is lacking.

@@ -101,15 +101,12 @@ impl Remote {
             // The list of refs is the advertisement.
             Server::Old(_) => Ok(None),
         };
-        let answer = match self.ask_remembered(&encode).await? {
-            Some((_, answer)) => answer,
-            None => {
-                let reader = AdvertisementReader::keeping(prefixes);
-                let (session, refs) = self.greet(reader, limit).await?;
-                match self.send(session, &encode).await? {
-                    Some((_, answer)) => answer,
-                    None => return Ok(refs),
-                }
+        let answer = if let Some((_, answer)) = self.ask_remembered(&encode).await? { answer } else {
+            let reader = AdvertisementReader::keeping(prefixes);
+            let (session, refs) = self.greet(reader, limit).await?;
+            match self.send(session, &encode).await? {
+                Some((_, answer)) => answer,
+                None => return Ok(refs),
             }
         };
         read_refs(answer, limit).await

@@ -103,13 +103,10 @@ impl Sources {
                 .filter(|(fingerprint, _)| *fingerprint == access.fingerprint)
                 .map(|(_, side)| side.clone())
         };
-        let side = match known {
-            Some(side) => side,
-            None => {
-                let Some(side) = ArtifactSide::new(&tracker.url, access)? else { return Ok(BTreeMap::new()) };
-                lock(&tracker.state).artifacts = Some((access.fingerprint, side.clone()));
-                side
-            }
+        let side = if let Some(side) = known { side } else {
+            let Some(side) = ArtifactSide::new(&tracker.url, access)? else { return Ok(BTreeMap::new()) };
+            lock(&tracker.state).artifacts = Some((access.fingerprint, side.clone()));
+            side
         };
         let held = held(&tracker.store).await?;
         let mut found = BTreeMap::new();

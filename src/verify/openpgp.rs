@@ -73,7 +73,7 @@ impl Binding {
             config.hashed_subpackets().any(|part| matches!(part.data, SubpacketData::KeyFlags(_)))
         });
         Self {
-            lifetime: signature.key_expiration_time().map(|time| time.as_secs()).filter(|seconds| *seconds > 0),
+            lifetime: signature.key_expiration_time().map(pgp::types::Duration::as_secs).filter(|seconds| *seconds > 0),
             may_sign: flagged.then(|| signature.key_flags().sign()),
             made: made(signature),
         }
@@ -81,7 +81,7 @@ impl Binding {
 }
 
 fn made(signature: &Signature) -> u32 {
-    signature.created().map_or(0, |time| time.as_secs())
+    signature.created().map_or(0, pgp::types::Timestamp::as_secs)
 }
 
 /// A hash that nobody can make two texts for.

@@ -107,7 +107,7 @@ const RULES: &[Rule] = &[
     rule(PURE, "artifacts::challenge", &[]),
     rule(PURE, "artifacts::digest", &[]),
     rule(PURE, "artifacts::index", &["artifacts::digest"]),
-    rule(PURE, "artifacts::location", &[]),
+    rule(PURE, "artifacts::location", &["model"]),
     rule(PURE, "artifacts::manifest", &["artifacts::digest"]),
     rule(PURE, "artifacts::version", &["git::version", "git::Constraint", "git::newest", "git::parse_version"]),
     rule(ACTING, "render", &["model", "api", "clock", "metrics"]),

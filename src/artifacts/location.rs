@@ -5,6 +5,8 @@ use std::fmt;
 use thiserror::Error;
 use url::Url;
 
+use crate::model::plain_path;
+
 /// A text that is no URL of a Helm repository or of a registry. The text is not repeated: it may hold a password.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
 pub enum LocationError {
@@ -180,8 +182,13 @@ fn read(text: &str) -> Result<(String, Url), LocationError> {
     {
         return Err(LocationError::HoldsCredentials);
     }
+    if rest.contains(['?', '#']) {
+        return Err(LocationError::HasQuery);
+    }
+    let (authority, path) = rest.split_at(rest.find(['/', '\\']).unwrap_or(rest.len()));
+    let path = plain_path(path).map_err(|problem| LocationError::Unreadable(format!("its path {problem}")))?;
     let mut url =
-        Url::parse(&format!("{spoken}://{rest}")).map_err(|error| LocationError::Unreadable(error.to_string()))?;
+        Url::parse(&format!("{spoken}://{authority}{path}")).map_err(|error| LocationError::Unreadable(error.to_string()))?;
     if url.query().is_some() || url.fragment().is_some() {
         return Err(LocationError::HasQuery);
     }

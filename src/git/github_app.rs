@@ -39,6 +39,9 @@ const RENEWED_BEFORE: SignedDuration = SignedDuration::from_mins(5);
 /// After a refusal the same claim is not tried again before this: a poll and everything that hangs on it ask once.
 const REFUSAL_HOLDS: SignedDuration = SignedDuration::from_secs(20);
 
+/// How long a token is used although a server refuses it.
+const KEPT_ALTHOUGH_REFUSED: SignedDuration = SignedDuration::from_mins(10);
+
 /// Clocks that differ by more than this are named in an error.
 const NOTABLE_SKEW: SignedDuration = SignedDuration::from_secs(30);
 
@@ -88,6 +91,7 @@ struct State {
 
 struct Token {
     authorization: Authorization,
+    issued: Timestamp,
     expires: Timestamp,
 }
 
@@ -181,10 +185,14 @@ impl GitHubApp {
         }
     }
 
-    /// Forgets the token and any refusal, because a server refused the token or somebody asks to try again.
-    pub async fn forget(&self) {
+    /// Forgets the token, because a server refused it. One that has just come is kept: another would be refused too, and
+    /// each would be one more attempt.
+    pub async fn forget(&self, now: Timestamp) {
         let mut state = self.state.lock().await;
-        *state = State { count: state.count, ..State::default() };
+        let is_new = |token: &Token| now.duration_since(token.issued) < KEPT_ALTHOUGH_REFUSED;
+        if !state.token.as_ref().is_some_and(is_new) {
+            *state = State { count: state.count, ..State::default() };
+        }
     }
 
     /// How many tokens came so far: another number means that [`Self::authorization`] gives another token than before.
@@ -219,7 +227,7 @@ impl GitHubApp {
         let TokenAnswer { token, expires_at } = serde_json::from_slice(&body).map_err(|_| unreadable())?;
         let credentials =
             BasicCredentials::new(SecretString::from("x-access-token"), token.into()).map_err(|_| unreadable())?;
-        Ok(Token { authorization: credentials.into(), expires: expires_at })
+        Ok(Token { authorization: credentials.into(), issued: now, expires: expires_at })
     }
 
     /// The signed claim to be the app: a JSON Web Token with RS256.

@@ -143,9 +143,15 @@ async fn a_token_is_kept_until_five_minutes_before_its_end() {
     api.grant("ghs_second", 7200);
     assert_eq!(shown(&app.authorization(&client, later(3300)).await.unwrap()), "x-access-token:ghs_second");
     assert_eq!((api.calls(), app.tokens().await), (2, 2));
-    app.forget().await;
-    api.grant("ghs_third", 7200);
-    assert_eq!(shown(&app.authorization(&client, later(3301)).await.unwrap()), "x-access-token:ghs_third");
+    app.forget(later(3301)).await;
+    api.grant("ghs_third", 10_800);
+    assert_eq!(
+        shown(&app.authorization(&client, later(3302)).await.unwrap()),
+        "x-access-token:ghs_second",
+        "one that has just come is not replaced: each try would be one more attempt"
+    );
+    app.forget(later(3900)).await;
+    assert_eq!(shown(&app.authorization(&client, later(3901)).await.unwrap()), "x-access-token:ghs_third");
     assert_eq!((api.calls(), app.tokens().await), (3, 3));
 }
 

@@ -6,6 +6,7 @@ use thiserror::Error;
 use url::{Host, Url};
 
 use crate::egress::Destination;
+use crate::model::plain_path;
 
 /// The port of SSH.
 const SSH_PORT: u16 = 22;
@@ -41,7 +42,7 @@ pub enum RepositoryUrlError {
     #[error("the repository URL names no repository; write `https://HOST/PATH` or `ssh://git@HOST/PATH`")]
     NoPath,
     /// A path that a server could take for something else than a repository below it.
-    #[error("the path of the SSH repository URL {0}; write the repository's own path")]
+    #[error("the path of the repository URL {0}; write the repository's own path")]
     Path(&'static str),
 }
 
@@ -215,7 +216,13 @@ fn read(text: &str) -> Result<(String, Url, Place), RepositoryUrlError> {
     if rest.contains('@') {
         return Err(RepositoryUrlError::HoldsCredentials);
     }
-    let mut url = Url::parse(text).map_err(|error| unreadable(&error))?;
+    if rest.contains(['?', '#']) {
+        return Err(RepositoryUrlError::HasQuery);
+    }
+    // In the text and not in the parsed URL, which takes dot segments and backslashes for what they lead to.
+    let (authority, path) = rest.split_at(rest.find(['/', '\\']).unwrap_or(rest.len()));
+    let path = plain_path(path).map_err(RepositoryUrlError::Path)?;
+    let mut url = Url::parse(&format!("{scheme}://{authority}{path}")).map_err(|error| unreadable(&error))?;
     if url.query().is_some() || url.fragment().is_some() {
         return Err(RepositoryUrlError::HasQuery);
     }
@@ -303,6 +310,9 @@ fn read_ssh(authority: &str, path: &str, spelling: Spelling) -> Result<(String, 
     }
     if path.split('/').any(|segment| matches!(segment, "." | "..")) {
         return Err(RepositoryUrlError::Path("has the segment `.` or `..`"));
+    }
+    if path.trim_end_matches('/').contains("//") {
+        return Err(RepositoryUrlError::Path("has two slashes in a row"));
     }
     if path.starts_with('-') {
         return Err(RepositoryUrlError::Path("begins with `-`, which servers take for an option"));

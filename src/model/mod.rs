@@ -18,6 +18,7 @@ mod phase;
 mod reason;
 mod revision;
 mod shorten;
+mod url_path;
 
 pub use api_surface::{ApiSurface, KindInfo};
 pub use by_hand::{FieldByHand, fields_by_hand, hash_of_fields_by_hand};
@@ -37,3 +38,4 @@ pub use phase::Phase;
 pub use reason::Reason;
 pub use revision::{Revision, RevisionParseError, short_revision};
 pub use shorten::shorten;
+pub use url_path::plain_path;

@@ -130,7 +130,7 @@ impl AccessBuilder {
             self.secrets.forget(name);
             let app = self.apps().get(name).map(|(_, app)| Arc::clone(app));
             if let Some(app) = app {
-                app.forget().await;
+                app.forget(self.clock.now()).await;
             }
         }
     }
@@ -152,14 +152,14 @@ impl AccessBuilder {
 
     /// What the trees of a repository are made of besides its commits.
     pub(super) fn tree_options(&self, url: &RepositoryUrl) -> Result<TreeOptions, Failure> {
-        let covering = covering(&url.into(), self.repositories.all())?;
+        let covering = covering(&url.into(), self.repositories.all_or_broken())?;
         covering.map_or(Ok(TreeOptions::default()), |(name, repository)| TreeOptions::new(&name, &repository.spec))
     }
 
     /// How to reach a source.
     pub async fn access(&self, url: impl Into<SourceLocation>) -> Result<Access, Failure> {
         let url = &url.into();
-        let covering = covering(url, self.repositories.all())?;
+        let covering = covering(url, self.repositories.all_or_broken())?;
         let rules = self.ways_out.rules()?;
         let spec = covering.as_ref().map(|(_, repository)| &repository.spec);
         let route = override_of(spec);
@@ -173,7 +173,7 @@ impl AccessBuilder {
         })?;
         let proxy = decision.route.proxy().map(str::to_owned);
         let transfer_limit =
-            spec.and_then(|spec| spec.limits.as_ref()?.transfer_mebibytes).map(|mebibytes| mebibytes << 20);
+            spec.and_then(|spec| spec.limits.as_ref()?.transfer_mebibytes).map(|mebibytes| mebibytes.saturating_mul(1 << 20));
         let timeouts = timeouts(spec);
         let about = format!("{url}\n{route:?}\n{rules:?}\n{timeouts:?}\n{plain_http} {transfer_limit:?}\n");
         let mut reading = Reading::new(&self.secrets, about);
@@ -333,10 +333,18 @@ fn mebibytes(count: u64) -> u64 {
 /// is then read without credentials, by the EgressProxies' rules.
 fn covering(
     url: &SourceLocation,
-    repositories: Vec<(String, Arc<Repository>)>,
+    repositories: Vec<(String, Result<Arc<Repository>, String>)>,
 ) -> Result<Option<(String, Arc<Repository>)>, Failure> {
     let mut best: Option<(usize, String, Arc<Repository>)> = None;
+    let mut broken = None;
     for (name, repository) in repositories {
+        let repository = match repository {
+            Ok(repository) => repository,
+            Err(problem) => {
+                broken = broken.or(Some((name, problem)));
+                continue;
+            }
+        };
         let Some(weight) = url.coverage(&repository.spec) else { continue };
         match &best {
             Some((other, rival, _)) if *other == weight => {
@@ -351,7 +359,17 @@ fn covering(
             _ => best = Some((weight, name, repository)),
         }
     }
-    Ok(best.map(|(_, name, repository)| (name, repository)))
+    match (&best, broken) {
+        // Nothing is closer than the URL itself.
+        (Some((usize::MAX, ..)), _) | (_, None) => Ok(best.map(|(_, name, repository)| (name, repository))),
+        (_, Some((name, problem))) => Err(Failure {
+            reason: Reason::InvalidSpec,
+            message: format!(
+                "Repository `{name}` can't be read by this version: {problem}; it may be what says how {url} is reached, so nothing is \
+                 asked there until it is corrected or deleted"
+            ),
+        }),
+    }
 }
 
 #[cfg(test)]
@@ -369,7 +387,7 @@ mod tests {
     }
 
     fn chosen(url: &str, repositories: &[(&str, Arc<Repository>)]) -> Result<Option<String>, Reason> {
-        let list = repositories.iter().map(|(name, one)| ((*name).to_owned(), Arc::clone(one))).collect();
+        let list = repositories.iter().map(|(name, one)| ((*name).to_owned(), Ok(Arc::clone(one)))).collect();
         covering(&RepositoryUrl::parse(url).unwrap().into(), list)
             .map(|found| found.map(|(name, _)| name))
             .map_err(|f| f.reason)
@@ -400,6 +418,18 @@ mod tests {
         assert_eq!(fetch_limits(Some(&spec)), FetchLimits::default());
         assert_eq!(store_limits(Some(&spec)), StoreLimits { bytes: 3 << 20 });
         assert_eq!((fetch_limits(None), store_limits(None)), (FetchLimits::default(), StoreLimits::default()));
+    }
+
+    #[test]
+    fn one_that_can_not_be_read_stops_what_it_may_be_about() {
+        let broken = || ("broken".to_owned(), Err("unknown field".to_owned()));
+        let exact = || ("one".to_owned(), Ok(repository(Some("https://g.test/x"), None)));
+        let prefix = || ("all".to_owned(), Ok(repository(None, Some("https://g.test"))));
+        let url = SourceLocation::from(&RepositoryUrl::parse("https://g.test/x").unwrap());
+        assert!(covering(&url, vec![broken(), exact()]).is_ok(), "the URL itself is closer than anything else");
+        for list in [vec![broken()], vec![prefix(), broken()]] {
+            assert_eq!(covering(&url, list).map(|_| ()).unwrap_err().reason, Reason::InvalidSpec);
+        }
     }
 
     #[test]

@@ -78,12 +78,21 @@ impl Sources {
         if let Some(archive) = held(&store, &tip).await? {
             return Ok(archive);
         }
+        let _turn = self.beside.turn(location.as_str()).await;
+        // Who had the turn before may have brought it.
+        if let Some(archive) = held(&store, &tip).await? {
+            return Ok(archive);
+        }
         let access = self.access.access(&location).await?;
+        if let Some(refusal) = self.beside.refusal(location.as_str(), access.fingerprint) {
+            return Err(refusal);
+        }
         let fetched = self.fetch_chart(&location, &access, dependency, pass_credentials).await;
         let Fetched { version, bytes } = match fetched {
             Ok(fetched) => fetched,
             Err(error) => {
                 let failure = failure_of_artifact(&error);
+                self.beside.answered(location.as_str(), access.fingerprint, Some(&failure));
                 if may_be_rotated(failure.reason) {
                     self.access.forget_secrets(&access.secrets).await;
                 }
@@ -91,6 +100,7 @@ impl Sources {
                 return Err(failure);
             }
         };
+        self.beside.answered(location.as_str(), access.fingerprint, None);
         self.connections.report(access.repository.as_deref(), access.proxy.as_deref(), None).await;
         info!(%location, name, version, bytes = bytes.len(), "fetched a chart that another one depends on");
         let kept = keep(&store, &tip, name, version.clone(), bytes).await;

@@ -123,13 +123,17 @@ impl Driver {
         Ok(Checked { pinned, failure })
     }
 
-    /// Whether the project demands signatures of any of an Application's git sources.
+    /// Whether the project demands signatures of any of an Application's sources.
     pub(super) fn demands_signatures(&self, application: &Application) -> Result<bool, Failure> {
         let name = project_name(application);
         let Some(Ok(project)) = self.projects.get(name) else { return Err(no_project(name)) };
         for source in application.spec.all_sources() {
-            if git_requirement(&project.spec, &[&source.repo_url]).map_err(|error| failure_of_policy(&error))?.is_some()
-            {
+            let located = self.sources.locate(source).map(|(location, _)| [location.as_str().to_owned(), location.to_string()]);
+            let mut urls = vec![source.repo_url.as_str()];
+            urls.extend(located.iter().flatten().map(String::as_str));
+            let of_git = git_requirement(&project.spec, &urls).map_err(|error| failure_of_policy(&error))?;
+            let of_artifacts = cosign_requirement(&project.spec, &urls).map_err(|error| failure_of_policy(&error))?;
+            if of_git.is_some() || of_artifacts.is_some() {
                 return Ok(true);
             }
         }

@@ -17,7 +17,7 @@ impl Sources {
         store: &Arc<Store>,
         files: &[(String, LfsPointer)],
     ) -> Result<(), Failure> {
-        let _turn = self.beside.turn(url).await;
+        let _turn = self.beside.turn(url.as_str()).await;
         let about = |failure: Failure| {
             let more = files.len().saturating_sub(1);
             let first = files.first().map(|(path, _)| path.as_str()).unwrap_or_default();
@@ -25,7 +25,7 @@ impl Sources {
             Failure { message: format!("{named}: {}", failure.message), ..failure }
         };
         let access = self.access.access(url).await.map_err(about)?;
-        if let Some(refusal) = self.beside.refusal(url, access.fingerprint) {
+        if let Some(refusal) = self.beside.refusal(url.as_str(), access.fingerprint) {
             return Err(about(refusal));
         }
         let client = LfsClient::new(LfsConfig {

@@ -7,11 +7,10 @@ use super::location::SourceLocation;
 use super::memory::{Held, Memory};
 use super::overriding::OverridingOrigin;
 use super::produce::{Pinned, Wanted, allows_empty, hash_of, project_name};
-use super::sources::{DEFAULT_INTERVAL, Interest, SourceState};
+use super::sources::{DEFAULT_INTERVAL, Interest, SourceState, Sources};
 use crate::api::{Application, ApplicationSource, IN_CLUSTER_NAME, IN_CLUSTER_SERVER};
-use crate::artifacts::RegistryReference;
 use crate::desired::{ProjectRules, SyncOptions, about_source, check_references, source_label};
-use crate::git::{RepositoryUrl, Target};
+use crate::git::Target;
 use crate::model::{Hash64, Owner, Reason, parse_duration};
 use crate::status::Failure;
 
@@ -84,7 +83,7 @@ impl Driver {
         let several = !application.spec.sources.is_empty();
         own_cluster(application)?;
         let (project, project_hash) = self.project(application)?;
-        permit(&project, sources, several)?;
+        permit(&self.sources, &project, sources, several)?;
         created_namespace_is_permitted(application, &project)?;
         self.say_interest(application, owner, memory).await?;
         self.take_refresh(application, owner, memory);
@@ -142,7 +141,7 @@ impl Driver {
     ) -> Result<Desired, Failure> {
         own_cluster(application)?;
         let (project, project_hash) = self.project(application)?;
-        permit(&project, sources, several)?;
+        permit(&self.sources, &project, sources, several)?;
         created_namespace_is_permitted(application, &project)?;
         let Some(states) = self.sources.states(&owner.name) else { return Ok(Desired::Pending) };
         // They come after the spec's own.
@@ -295,18 +294,22 @@ fn sources(application: &Application) -> Result<&[ApplicationSource], Failure> {
     Ok(sources)
 }
 
-fn permit(project: &ProjectRules, sources: &[ApplicationSource], several: bool) -> Result<(), Failure> {
-    for (index, source) in sources.iter().enumerate() {
-        // One that can't be read has no other spelling, and is refused later.
-        let spellings = match RepositoryUrl::parse(&source.repo_url) {
-            Ok(url) => url.spellings(),
-            Err(_) => {
-                RegistryReference::parse(&source.repo_url, None).map(|found| found.to_string()).into_iter().collect()
-            }
+fn permit(
+    sources: &Sources,
+    project: &ProjectRules,
+    wanted: &[ApplicationSource],
+    several: bool,
+) -> Result<(), Failure> {
+    for (index, source) in wanted.iter().enumerate() {
+        // One that can't be located has no other spelling, and is refused later.
+        let spellings = match sources.locate(source) {
+            Ok((SourceLocation::Git(url), _)) => url.spellings(),
+            Ok((location, _)) => vec![location.to_string()],
+            Err(_) => Vec::new(),
         };
         project.permits_source(&source.repo_url, &spellings).map_err(|denied| Failure {
             reason: Reason::NotPermitted,
-            message: about_source(&source_label(sources, several, index), &denied.to_string()),
+            message: about_source(&source_label(wanted, several, index), &denied.to_string()),
         })?;
     }
     Ok(())

@@ -6,6 +6,7 @@ use tracing::info;
 
 use super::access::Access;
 use super::sources::{Sources, failure_of};
+use super::tree_options::SubmoduleChoice;
 use super::trees::{Mounting, Tree, blocking};
 use crate::desired::ProjectRules;
 use crate::git::{GITMODULES, Remote, RepositoryUrl, SnapshotLimits, Store, Submodules};
@@ -34,6 +35,15 @@ impl Sources {
             reason: Reason::SubmoduleFailed,
             message: format!("{root}: submodule `{path}`: {message}"),
         };
+        if tree.options.submodules == SubmoduleChoice::Unsaid {
+            return Err(Failure {
+                reason: Reason::SubmoduleFailed,
+                message: format!(
+                    "{root}: `{path}` is a submodule, and the files that are rendered lead there; say in the Repository that covers \
+                     {root} what becomes of submodules: `submodules.enabled: true` fetches them, `false` leaves them empty"
+                ),
+            });
+        }
         let depth = around.as_ref().map_or(0, |around| around.depth + 1);
         if depth >= DEEPEST {
             return Err(failed(format!("it lies in {DEEPEST} other submodules; no deeper one is followed")));
@@ -82,14 +92,14 @@ impl Sources {
 
     /// A repository's store with a commit in it.
     async fn fetch_commit(&self, url: &RepositoryUrl, commit: &Revision) -> Result<Arc<Store>, Failure> {
-        let _turn = self.beside.turn(url).await;
+        let _turn = self.beside.turn(url.as_str()).await;
         let store = self.open(&url.into()).await?;
         let (held, wanted) = (Arc::clone(&store), commit.clone());
         if blocking(move || held.has(&wanted).map_err(|error| failure_of(&error))).await? {
             return Ok(store);
         }
         let access = self.access.access(url).await?;
-        if let Some(refusal) = self.beside.refusal(url, access.fingerprint) {
+        if let Some(refusal) = self.beside.refusal(url.as_str(), access.fingerprint) {
             return Err(refusal);
         }
         let remote = Remote::new(access.remote(url));
@@ -111,7 +121,7 @@ impl Sources {
 
     /// Takes note of how a repository answered, and reports on it where no poll does.
     pub(super) async fn after(&self, url: &RepositoryUrl, access: &Access, failure: Option<&Failure>) {
-        self.beside.answered(url, access.fingerprint, failure);
+        self.beside.answered(url.as_str(), access.fingerprint, failure);
         if failure.is_some_and(|failure| super::poll::may_be_rotated(failure.reason)) {
             // The next attempt reads them anew.
             self.access.forget_secrets(&access.secrets).await;

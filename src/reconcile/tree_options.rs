@@ -6,11 +6,24 @@ use crate::git::RepositoryUrl;
 use crate::model::{Hash64, Reason};
 use crate::status::Failure;
 
-/// Submodules and LFS of one repository. Both are off by default.
+/// What becomes of submodules.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) enum SubmoduleChoice {
+    /// Nobody has said. A render that reaches into one fails: taking it for empty would delete what it brought before, once
+    /// the Repository that said so is gone.
+    #[default]
+    Unsaid,
+    /// They are empty, as git leaves them.
+    LeftOut,
+    /// They are fetched from the repository's own host, and from these.
+    Fetched(Vec<HostPattern>),
+}
+
+/// Submodules and LFS of one repository. Neither is fetched by default.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct TreeOptions {
-    /// Hosts that submodules may lie on besides the repository's own; nothing when submodules are left out.
-    pub(super) submodules: Option<Vec<HostPattern>>,
+    /// Submodules.
+    pub(super) submodules: SubmoduleChoice,
     /// Whether the content of LFS pointers is fetched.
     pub(super) lfs: bool,
 }
@@ -26,28 +39,31 @@ impl TreeOptions {
                         message: format!("Repository `{name}`: spec.submodules.allowedHosts[{index}]: {error}"),
                     })
                 });
-                Some(patterns.collect::<Result<_, _>>()?)
+                SubmoduleChoice::Fetched(patterns.collect::<Result<_, _>>()?)
             }
-            Some(RepositorySubmodules { enabled: false, allowed_hosts: _ }) | None => None,
+            Some(RepositorySubmodules { enabled: false, allowed_hosts: _ }) => SubmoduleChoice::LeftOut,
+            None => SubmoduleChoice::Unsaid,
         };
         let lfs = matches!(spec.lfs, Some(RepositoryLfs { enabled: true }));
         Ok(Self { submodules, lfs })
     }
 
-    /// A hash to fold into what a render depends on; nothing where everything is off.
+    /// A hash to fold into what a render depends on; nothing where nothing was said.
     pub(super) fn fingerprint(&self) -> Option<Hash64> {
         let Self { submodules, lfs } = self;
-        (submodules.is_some() || *lfs).then(|| {
-            let hosts = submodules.as_ref().map(|hosts| hosts.iter().map(ToString::to_string).collect::<Vec<_>>());
-            Hash64::of_bytes(format!("{hosts:?} {lfs}").as_bytes())
-        })
+        (*self != Self::default()).then(|| Hash64::of_bytes(format!("{submodules:?} {lfs}").as_bytes()))
     }
 
     /// Whether a submodule may lie at `url`, when the repository that enabled submodules lies at `root`.
     pub(super) fn allows(&self, url: &RepositoryUrl, root: &RepositoryUrl) -> bool {
         let place = url.destination();
         let own = place.host == root.destination().host;
-        own || self.submodules.iter().flatten().any(|pattern| pattern.matches(&place.host, place.port))
+        match &self.submodules {
+            SubmoduleChoice::Unsaid | SubmoduleChoice::LeftOut => false,
+            SubmoduleChoice::Fetched(hosts) => {
+                own || hosts.iter().any(|pattern| pattern.matches(&place.host, place.port))
+            }
+        }
     }
 }
 
@@ -73,8 +89,10 @@ mod tests {
     fn airgap_30_submodules_and_lfs_are_off_by_default() {
         let off = TreeOptions::new("team", &RepositorySpec::default()).unwrap();
         assert_eq!(off, TreeOptions::default());
-        assert_eq!((off.submodules.is_some(), off.lfs, off.fingerprint()), (false, false, None));
-        assert_eq!(options(false, &["*"], false).unwrap(), off);
+        assert_eq!((&off.submodules, off.lfs, off.fingerprint()), (&SubmoduleChoice::Unsaid, false, None));
+        let left_out = options(false, &["*"], false).unwrap();
+        assert_eq!((&left_out.submodules, left_out.lfs), (&SubmoduleChoice::LeftOut, false));
+        assert!(!left_out.allows(&url("https://git.corp.test/x"), &url("https://git.corp.test/y")));
     }
 
     #[test]
@@ -104,6 +122,7 @@ mod tests {
             options(true, &["a.test"], false).unwrap().fingerprint(),
             options(true, &[], true).unwrap().fingerprint(),
             options(false, &[], true).unwrap().fingerprint(),
+            options(false, &[], false).unwrap().fingerprint(),
             None,
         ];
         assert_eq!(all.iter().collect::<std::collections::HashSet<_>>().len(), all.len());

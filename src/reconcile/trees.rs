@@ -12,7 +12,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::sources::Sources;
-use super::tree_options::TreeOptions;
+use super::tree_options::{SubmoduleChoice, TreeOptions};
 use crate::desired::ProjectRules;
 use crate::git::{GitError, Lacking, LfsMode, Mount, Mounted, RepositoryUrl, Snapshot, SnapshotLimits, Store};
 use crate::model::{Hash64, Reason, Revision};
@@ -80,7 +80,7 @@ impl Trees {
             return Ok(Mounted::plain(Mount { snapshot, lfs: LfsMode::Off }));
         };
         let root = Mount { snapshot, lfs: lfs_mode(&tree.options, store) };
-        if tree.options.submodules.is_none() {
+        if tree.options.submodules == SubmoduleChoice::LeftOut {
             return Ok(Mounted::plain(root));
         }
         let mounts = tree.mounts.iter().map(|(path, mounting)| {
@@ -102,29 +102,29 @@ pub(super) struct Beside {
 
 impl Beside {
     /// Waits for the turn to ask a repository.
-    pub(super) async fn turn(&self, url: &RepositoryUrl) -> tokio::sync::OwnedMutexGuard<()> {
+    pub(super) async fn turn(&self, url: &str) -> tokio::sync::OwnedMutexGuard<()> {
         let turn = {
             let mut turns = self.turns.lock().unwrap_or_else(PoisonError::into_inner);
             turns.retain(|_, turn| Arc::strong_count(turn) > 1);
-            Arc::clone(turns.entry(url.as_str().to_owned()).or_default())
+            Arc::clone(turns.entry(url.to_owned()).or_default())
         };
         turn.lock_owned().await
     }
 
     /// The refusal that still holds for a repository that is reached like this.
-    pub(super) fn refusal(&self, url: &RepositoryUrl, access: Hash64) -> Option<Failure> {
+    pub(super) fn refusal(&self, url: &str, access: Hash64) -> Option<Failure> {
         let refused = self.refused.lock().unwrap_or_else(PoisonError::into_inner);
-        let (fingerprint, at, failure) = refused.get(url.as_str())?;
+        let (fingerprint, at, failure) = refused.get(url)?;
         let holds = if super::poll::may_be_rotated(failure.reason) { REFUSAL_HOLDS } else { FAILURE_HOLDS };
         (*fingerprint == access && at.elapsed() < holds).then(|| failure.clone())
     }
 
     /// Takes note of an answer.
-    pub(super) fn answered(&self, url: &RepositoryUrl, access: Hash64, failure: Option<&Failure>) {
+    pub(super) fn answered(&self, url: &str, access: Hash64, failure: Option<&Failure>) {
         let mut refused = self.refused.lock().unwrap_or_else(PoisonError::into_inner);
-        match failure {
-            Some(failure) => refused.insert(url.as_str().to_owned(), (access, Instant::now(), failure.clone())),
-            None => refused.remove(url.as_str()),
+        match failure.filter(|failure| is_of_the_way(failure.reason)) {
+            Some(failure) => refused.insert(url.to_owned(), (access, Instant::now(), failure.clone())),
+            None => refused.remove(url),
         };
     }
 
@@ -132,6 +132,27 @@ impl Beside {
     pub(super) fn forget_refusals(&self) {
         self.refused.lock().unwrap_or_else(PoisonError::into_inner).clear();
     }
+}
+
+/// Whether a failure says something about the way to a repository, not about what was asked for there.
+fn is_of_the_way(reason: Reason) -> bool {
+    super::poll::may_be_rotated(reason)
+        || matches!(
+            reason,
+            Reason::EgressDenied
+                | Reason::DnsFailed
+                | Reason::ConnectTimeout
+                | Reason::ConnectFailed
+                | Reason::ProxyUnreachable
+                | Reason::ProxyForbidden
+                | Reason::ProxyUpstreamFailed
+                | Reason::TlsFailed
+                | Reason::BlockedByProxy
+                | Reason::ServerError
+                | Reason::ServerSilent
+                | Reason::Stalled
+                | Reason::ConnectionCut
+        )
 }
 
 impl Sources {
@@ -187,33 +208,36 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn refused_credentials_are_not_shown_again_until_they_change_or_somebody_asks() {
-        let (beside, url) = (Beside::default(), RepositoryUrl::parse("https://h/x").unwrap());
+        let (beside, url) = (Beside::default(), "https://h/x");
         let (access, changed) = (Hash64(1), Hash64(2));
-        let holds = |access| beside.refusal(&url, access).map(|failure| failure.reason);
-        beside.answered(&url, access, Some(&failure(Reason::AuthFailed)));
+        let holds = |access| beside.refusal(url, access).map(|failure| failure.reason);
+        beside.answered(url, access, Some(&failure(Reason::AuthFailed)));
         assert_eq!((holds(access), holds(changed)), (Some(Reason::AuthFailed), None));
         tokio::time::advance(REFUSAL_HOLDS - Duration::from_secs(1)).await;
         assert_eq!(holds(access), Some(Reason::AuthFailed));
         tokio::time::advance(Duration::from_secs(1)).await;
         assert_eq!(holds(access), None);
-        beside.answered(&url, access, Some(&failure(Reason::AuthFailed)));
+        beside.answered(url, access, Some(&failure(Reason::AuthFailed)));
         beside.forget_refusals();
         assert_eq!(holds(access), None);
-        beside.answered(&url, access, Some(&failure(Reason::AuthFailed)));
-        beside.answered(&url, access, None);
+        beside.answered(url, access, Some(&failure(Reason::AuthFailed)));
+        beside.answered(url, access, None);
         assert_eq!(holds(access), None);
-        // What may pass by itself is tried at the pace of whoever asks.
-        beside.answered(&url, access, Some(&failure(Reason::ConnectTimeout)));
+        // A host that does not answer is left alone for a while; what it does not have says nothing about what it has.
+        beside.answered(url, access, Some(&failure(Reason::ConnectTimeout)));
+        assert_eq!(holds(access), Some(Reason::ConnectTimeout));
+        tokio::time::advance(FAILURE_HOLDS).await;
+        assert_eq!(holds(access), None);
+        beside.answered(url, access, Some(&failure(Reason::RefNotFound)));
         assert_eq!(holds(access), None);
     }
 
     #[tokio::test]
     async fn one_at_a_time_asks_a_repository_and_others_are_not_held_up() {
         let beside = Beside::default();
-        let (one, two) = (RepositoryUrl::parse("https://h/x").unwrap(), RepositoryUrl::parse("https://h/y").unwrap());
-        let turn = beside.turn(&one).await;
-        let _other = beside.turn(&two).await;
-        let second = beside.turn(&one);
+        let turn = beside.turn("https://h/x").await;
+        let _other = beside.turn("https://h/y").await;
+        let second = beside.turn("https://h/x");
         tokio::pin!(second);
         assert!(second.as_mut().now_or_never().is_none());
         drop(turn);

@@ -69,7 +69,8 @@ pub struct RepositorySpec {
     /// Speak plain HTTP to an `oci://` registry.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub plain_http: bool,
-    /// Submodules; left out unless enabled.
+    /// What becomes of submodules. None is fetched when unset, and a render that reaches into one fails until this is said:
+    /// taking it for empty could delete what it brought before.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub submodules: Option<RepositorySubmodules>,
     /// Git LFS; a pointer file is an error unless enabled.
@@ -103,7 +104,7 @@ pub enum RepositoryType {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct RepositorySubmodules {
-    /// Fetch them. Each by the Repository that covers its own URL: its credentials, trust and way out, never this one's.
+    /// Fetch them; `false` leaves them empty, as git does. Each is fetched by the Repository that covers its own URL: its credentials, trust and way out, never this one's.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub enabled: bool,
     /// Hosts that submodules may lie on (`git.example.com`, `*.example.com`). Empty allows this repository's own host only.

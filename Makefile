@@ -20,7 +20,7 @@ endif
 BINARY := $(CARGO_TARGET_DIR)/release/tidelock
 BED := e2e/testbed.sh
 
-.PHONY: help install tools build crds fmt lint generated unit integration e2e test demo bench health-report airgap-report airgap-soak clean
+.PHONY: help install tools build crds fmt lint generated unit integration e2e test demo bench health-report airgap-report airgap-soak fuzz-smoke clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z0-9]+:.*## /{printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -59,7 +59,7 @@ generated: ## fail when crds/ differs from what the Rust types say
 	diff -r crds "$$fresh" || { echo "crds/ is not what the types say: run make crds and commit" >&2; exit 1; }
 
 unit: tools ## unit tests, golden files and the layering test: no cluster
-	TIDELOCK_TOOLS=$(TOOLS) cargo test --locked --lib --bins --test layering --test leaks --test golden --test golden_render --test golden_status --test generated
+	TIDELOCK_TOOLS=$(TOOLS) cargo test --locked --lib --bins --test layering --test leaks --test large_pack --test golden --test golden_render --test golden_status --test generated
 
 integration: tools ## integration tests on a real API server, proxy and git server
 	cargo test --locked --no-run
@@ -79,6 +79,8 @@ demo: tools ## the whole main job before your eyes; KEEP=1 leaves it up
 bench: tools build ## measure speed and memory against a bare loader (docs/benchmarks.md)
 	cargo bench --locked --bench planning
 	@TIDELOCK_BINARY=$(BINARY) BENCH_DIRECTORY=$(CARGO_TARGET_DIR)/bench e2e/bench/bench.sh
+	@program=$$(cargo bench --locked --bench transfer --no-run --message-format=json 2>/dev/null | jq -r 'select(.executable and .target.name == "transfer") | .executable'); \
+	TIDELOCK_TRANSFER=$$program BENCH_DIRECTORY=$(CARGO_TARGET_DIR)/bench e2e/bench/transfer.sh
 
 fuzz-smoke: install ## run every fuzz target for 60 s from its kept corpus
 	@e2e/fuzz.sh 60

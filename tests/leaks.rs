@@ -250,7 +250,7 @@ async fn settles_at(before: Held, after_what: &str) {
 }
 
 #[test]
-fn airgap_13b_a_hundred_failures_of_each_kind_leave_threads_and_descriptors_where_they_were() {
+fn airgap_13_a_hundred_failures_of_each_kind_leave_threads_and_descriptors_where_they_were() {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .thread_keep_alive(Duration::from_millis(50))

@@ -11,7 +11,7 @@ use tidelock::verify::{
 
 /// Keys whose private parts are gone: what the fuzzer finds can't be signed by them.
 const OPENPGP: &str = include_str!("../keys/openpgp.asc");
-const FINGERPRINT: &str = "87FF38376EE3E7D64B492BD15D4947C0AD40F192";
+const FINGERPRINT: &str = "A36145B03F32A4F09A0CF6C3779EF3EB77F7E73A";
 const SSH: &str = include_str!("../keys/allowed_signers");
 const COSIGN: &str = include_str!("../keys/cosign.pub");
 /// What was signed by them.

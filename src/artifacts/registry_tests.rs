@@ -180,6 +180,37 @@ async fn airgap_33_a_blob_that_lies_on_another_host_is_fetched_by_that_hosts_rul
 }
 
 #[tokio::test]
+async fn airgap_33_that_a_registry_goes_direct_says_nothing_about_its_token_service_and_storage() {
+    let (registry_side, elsewhere) = (Depot::start(None).await, Depot::start(None).await);
+    let proxy = TestProxy::start(elsewhere.address, ProxyBehaviour::default()).await;
+    registry_side.push_chart("shop", "1.2.3");
+    elsewhere.with(|shelf| shelf.blobs = registry_side.with(|shelf| shelf.blobs.clone()));
+    let digest = Digest::of(&chart("shop", "1.2.3"));
+    registry_side.with(|shelf| shelf.blobs_at = Some("http://bucket.corp.test".into()));
+    let registry =
+        Registry::new(RegistryConfig { route: Override::Direct, egress: proxy.egress(None, None), ..direct(&registry_side) })
+            .unwrap();
+    let artifact = registry.artifact("1.2.3").await.unwrap();
+    assert_eq!(artifact.content.layer.digest, digest);
+    assert_eq!(registry.blob(&artifact.content.layer).await, Ok(chart("shop", "1.2.3")));
+    assert_eq!(proxy.seen(), [format!("GET http://bucket.corp.test/storage/{digest}?X-Signature=canary")]);
+    elsewhere.with(|shelf| shelf.token = Some(("ann:s3cret".into(), String::new())));
+    registry_side.with(|shelf| {
+        shelf.token = Some(("ann:s3cret".into(), "http://token.corp.test/token".into()));
+        shelf.tokens = 1;
+    });
+    let registry = Registry::new(RegistryConfig {
+        route: Override::Direct,
+        egress: proxy.egress(None, None),
+        authorization: login(("ann", "s3cret")),
+        ..direct(&registry_side)
+    })
+    .unwrap();
+    registry.digest_of("1.2.3").await.unwrap();
+    assert!(proxy.seen()[1].starts_with("GET http://token.corp.test/token?"), "{:?}", proxy.seen());
+}
+
+#[tokio::test]
 async fn tags_come_page_by_page_and_every_byte_is_verified() {
     let depot = Depot::start(None).await;
     for version in ["1.0.0", "1.1.0", "1.1.1+b", "2.0.0-rc.1", "nightly"] {

@@ -109,7 +109,9 @@ pub(super) fn shown(url: &Url) -> String {
 
 /// The whole body, at most `limit` bytes.
 pub(super) async fn read(answer: &mut HttpResponse, limit: usize) -> Result<Vec<u8>, ArtifactError> {
-    if let Some(whole) = answer.read_all(limit).await? { Ok(whole) } else {
+    if let Some(whole) = answer.read_all(limit).await? {
+        Ok(whole)
+    } else {
         let message = format!(
             "it has more than {limit} bytes, the limit of one transfer; raise limits.transferMebibytes of the Repository \
              if that is meant"

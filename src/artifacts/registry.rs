@@ -9,7 +9,8 @@ use tokio::time::Instant;
 use url::Url;
 
 use crate::egress::{
-    Authorization, CaBundle, ClientIdentity, Destination, Egress, HttpClient, HttpConfig, HttpResponse, Override, Timeouts,
+    Authorization, CaBundle, ClientIdentity, Destination, Egress, HttpClient, HttpConfig, HttpResponse, Override,
+    Timeouts,
 };
 use crate::model::Reason;
 

@@ -187,9 +187,12 @@ async fn airgap_33_that_a_registry_goes_direct_says_nothing_about_its_token_serv
     elsewhere.with(|shelf| shelf.blobs = registry_side.with(|shelf| shelf.blobs.clone()));
     let digest = Digest::of(&chart("shop", "1.2.3"));
     registry_side.with(|shelf| shelf.blobs_at = Some("http://bucket.corp.test".into()));
-    let registry =
-        Registry::new(RegistryConfig { route: Override::Direct, egress: proxy.egress(None, None), ..direct(&registry_side) })
-            .unwrap();
+    let registry = Registry::new(RegistryConfig {
+        route: Override::Direct,
+        egress: proxy.egress(None, None),
+        ..direct(&registry_side)
+    })
+    .unwrap();
     let artifact = registry.artifact("1.2.3").await.unwrap();
     assert_eq!(artifact.content.layer.digest, digest);
     assert_eq!(registry.blob(&artifact.content.layer).await, Ok(chart("shop", "1.2.3")));

@@ -113,7 +113,9 @@ impl Sources {
                 .filter(|(fingerprint, _)| *fingerprint == access.fingerprint)
                 .map(|(_, side)| side.clone())
         };
-        let side = if let Some(side) = known { side } else {
+        let side = if let Some(side) = known {
+            side
+        } else {
             let Some(side) = ArtifactSide::new(&tracker.url, access)? else { return Ok(BTreeMap::new()) };
             lock(&tracker.state).artifacts = Some((access.fingerprint, side.clone()));
             side
@@ -367,10 +369,7 @@ fn panicked() -> ArtifactError {
 /// A client by the way out, authorities and timers of an access, and by nothing that tells who asks.
 fn without_login(access: Access) -> HttpClient {
     let Access { egress, route, ca, timeouts, .. } = access;
-    HttpClient::new(
-        egress,
-        HttpConfig { route, ca, authorization: None, identity: None, timeouts, user_agent: None },
-    )
+    HttpClient::new(egress, HttpConfig { route, ca, authorization: None, identity: None, timeouts, user_agent: None })
 }
 
 /// What is wrong with one target is nobody else's trouble; anything else ends the poll, so that what fails for all is tried
@@ -392,8 +391,7 @@ fn failed_elsewhere(
 ) -> TargetState {
     let state = failed(&error);
     if !is_about_one_target(error.reason) {
-        let message =
-            format!("{url}: the chart is on {other}, which failed before in this poll: {}", error.message);
+        let message = format!("{url}: the chart is on {other}, which failed before in this poll: {}", error.message);
         others.insert(other, ArtifactError { message, ..error });
     }
     state
@@ -505,7 +503,7 @@ mod tests {
             repository: Some("team-b".to_owned()),
             proxy: None,
             secrets: Vec::new(),
-            fingerprint: Hash64::of(b""),
+            fingerprint: Hash64::of_bytes(b""),
         };
         plain.put_file("/shop.tgz", b"chart");
         strict.put_file("/shop.tgz", b"chart");

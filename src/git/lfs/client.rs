@@ -8,7 +8,8 @@ use tokio::time::timeout;
 use url::Url;
 
 use crate::egress::{
-    Authorization, CaBundle, ClientIdentity, Destination, Egress, HttpClient, HttpConfig, HttpResponse, Override, Timeouts,
+    Authorization, CaBundle, ClientIdentity, Destination, Egress, HttpClient, HttpConfig, HttpResponse, Override,
+    Timeouts,
 };
 use crate::model::Reason;
 

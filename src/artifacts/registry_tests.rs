@@ -49,7 +49,9 @@ async fn airgap_47_oci_plain_http_private_ca_mtls_and_proxy_in_every_combination
                 let digest = depot.push_chart("shop", "1.2.3");
                 let proxy = TestProxy::start(depot.address, ProxyBehaviour::default()).await;
                 let (egress, host, auth) = if proxied {
-                    (proxy.egress(None, None), "reg.corp.test".to_owned(), "auth.corp.test".to_owned())
+                    // The client certificate is for the registry's own host: a token service that wants it has to be there.
+                    let auth = if secure == "mtls" { "reg.corp.test" } else { "auth.corp.test" };
+                    (proxy.egress(None, None), "reg.corp.test".to_owned(), auth.to_owned())
                 } else {
                     let address = depot.address.to_string();
                     (Egress::direct(SystemRoots::none()), address.clone(), address)

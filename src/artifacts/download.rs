@@ -23,8 +23,19 @@ pub async fn archive(
     digest: Option<&Digest>,
     limit: usize,
 ) -> Result<Vec<u8>, ArtifactError> {
+    archive_with(client, url, &HeaderMap::new(), digest, limit).await
+}
+
+/// The same with headers, of which the sensitive ones go only to the host of `url`.
+pub(super) async fn archive_with(
+    client: &HttpClient,
+    url: &Url,
+    headers: &HeaderMap,
+    digest: Option<&Digest>,
+    limit: usize,
+) -> Result<Vec<u8>, ArtifactError> {
     let work = async {
-        let mut answer = client.get(url, &HeaderMap::new()).await?;
+        let mut answer = client.get(url, headers).await?;
         judge(&mut answer, Reason::ChartNotFound).await?;
         let whole = read(&mut answer, limit).await?;
         verify(&whole, digest, &answer)?;
@@ -54,15 +65,14 @@ pub(super) async fn judge(answer: &mut HttpResponse, missing: Reason) -> Result<
     let status = answer.status.as_u16();
     if answer.status.is_success() {
         if answer.is_html() {
-            let quote = answer.quote().await;
-            let message = format!("a web page came in place of the file; something on the way blocks it: \"{quote}\"");
+            let said = said(answer).await;
+            let message = format!("a web page came in place of the file; something on the way blocks it{said}");
             return Err(answer.error(Reason::BlockedByProxy, message).into());
         }
         return Ok(());
     }
     let url = shown(&answer.url);
-    let quote = answer.quote().await;
-    let said = if quote.is_empty() { String::new() } else { format!(": \"{quote}\"") };
+    let said = said(answer).await;
     let (reason, message) = match status {
         401 | 403 => (
             Reason::AuthFailed,
@@ -74,18 +84,34 @@ pub(super) async fn judge(answer: &mut HttpResponse, missing: Reason) -> Result<
     Err(answer.error(reason, message).into())
 }
 
-/// A URL as messages show it: a query may hold a signature.
-fn shown(url: &Url) -> String {
-    let mut plain = url.clone();
-    if plain.query().is_some() {
-        plain.set_query(Some("…"));
+/// What the server says, quoted. Nothing where it may repeat what it was asked with: stores do so with the login that they
+/// refuse, and with URLs that are signed.
+async fn said(answer: &mut HttpResponse) -> String {
+    if matches!(answer.status.as_u16(), 401 | 403) || answer.url.query().is_some() {
+        return String::new();
     }
-    plain.to_string()
+    let quote = answer.quote().await;
+    if quote.is_empty() { String::new() } else { format!(": \"{quote}\"") }
+}
+
+/// A URL as messages show it: a query may hold a signature, what stands before the host a password.
+pub(super) fn shown(url: &Url) -> String {
+    let mut plain = url.clone();
+    // Both setters fail only on URLs without a host.
+    let _ = plain.set_username("");
+    let _ = plain.set_password(None);
+    plain.set_fragment(None);
+    let queried = plain.query().is_some();
+    plain.set_query(None);
+    // Put behind as it is: within the URL it would be encoded.
+    format!("{plain}{}", if queried { "?…" } else { "" })
 }
 
 /// The whole body, at most `limit` bytes.
 pub(super) async fn read(answer: &mut HttpResponse, limit: usize) -> Result<Vec<u8>, ArtifactError> {
-    if let Some(whole) = answer.read_all(limit).await? { Ok(whole) } else {
+    if let Some(whole) = answer.read_all(limit).await? {
+        Ok(whole)
+    } else {
         let message = format!(
             "it has more than {limit} bytes, the limit of one transfer; raise limits.transferMebibytes of the Repository \
              if that is meant"

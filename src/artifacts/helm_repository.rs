@@ -3,11 +3,13 @@
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use http::header::{ETAG, IF_MODIFIED_SINCE, IF_NONE_MATCH, LAST_MODIFIED};
+use http::header::{AUTHORIZATION, ETAG, IF_MODIFIED_SINCE, IF_NONE_MATCH, LAST_MODIFIED};
 use http::{HeaderMap, HeaderValue};
 use url::Url;
 
-use crate::egress::{Authorization, CaBundle, ClientIdentity, Egress, HttpClient, HttpConfig, Override, Timeouts};
+use crate::egress::{
+    Authorization, CaBundle, ClientIdentity, Destination, Egress, HttpClient, HttpConfig, Override, Timeouts,
+};
 use crate::model::Reason;
 
 use super::download::{self, judge, read, within};
@@ -26,11 +28,11 @@ pub struct HelmRepositoryConfig {
     pub url: HelmRepositoryUrl,
     /// The rules for all connections.
     pub egress: Egress,
-    /// What this repository says about its route.
+    /// What this repository says about the route to its own host and port.
     pub route: Override,
     /// Sent at once with every request to the repository's own host and port.
     pub authorization: Option<Authorization>,
-    /// Shown to a server that asks for a client certificate.
+    /// Shown to the repository's own host and port when it asks for a client certificate.
     pub identity: Option<ClientIdentity>,
     /// Authorities to trust for this repository besides the system's.
     pub ca: Option<CaBundle>,
@@ -44,6 +46,8 @@ pub struct HelmRepositoryConfig {
 pub struct HelmRepository {
     url: HelmRepositoryUrl,
     client: HttpClient,
+    /// For an archive on another host that the login is to be passed to.
+    authorization: Option<Authorization>,
     limit: usize,
     kept: Mutex<Option<Kept>>,
 }
@@ -68,14 +72,20 @@ impl HelmRepository {
     /// Makes no connection yet.
     pub fn new(config: HelmRepositoryConfig) -> Self {
         let HelmRepositoryConfig { url, egress, route, authorization, identity, ca, timeouts, limit } = config;
-        let client =
-            HttpClient::new(egress, HttpConfig { route, ca, authorization, identity, timeouts, user_agent: None });
-        Self { url, client, limit, kept: Mutex::default() }
+        let config =
+            HttpConfig { route, ca, authorization: authorization.clone(), identity, timeouts, user_agent: None };
+        let client = HttpClient::new(egress, config);
+        let client = match Destination::of_url(url.base()) {
+            Ok(home) => client.of(home),
+            // Not http: every request says so.
+            Err(_) => client,
+        };
+        Self { url, client, authorization, limit, kept: Mutex::default() }
     }
 
     /// What the index says now about these charts.
     pub async fn index(&self, charts: &BTreeSet<String>) -> Result<Arc<Index>, ArtifactError> {
-        let done = within(self.client.timeouts().total, "the index", self.try_index(charts)).await;
+        let done = Box::pin(within(self.client.timeouts().total, "the index", self.try_index(charts))).await;
         done.map_err(|error| error.about(self.url.as_str()))
     }
 
@@ -134,7 +144,7 @@ impl HelmRepository {
         let about = format!("{}: chart `{chart}` version {}", self.url, entry.version);
         let wrong = |message: String| ArtifactError::new(Reason::ArtifactInvalid, format!("{about}: {message}"));
         let text = entry.urls.first().ok_or_else(|| wrong("the index gives no URL for it".to_owned()))?;
-        let url = self
+        let mut url = self
             .url
             .base()
             .join(text)
@@ -148,14 +158,26 @@ impl HelmRepository {
         if self.url.base().scheme() == "https" && url.scheme() == "http" {
             return Err(wrong("the index leads from https to plain http, which is not followed".to_owned()));
         }
+        // An index can't hand out credentials. Both setters fail only on URLs without a host.
+        let _ = url.set_username("");
+        let _ = url.set_password(None);
+        url.set_fragment(None);
         let own = url.origin() == self.url.base().origin();
         Ok(ChartPlace { url, own })
     }
 
-    /// Downloads a chart's archive with the repository's own access.
+    /// Downloads a chart's archive with the repository's login. On another host that goes along over https only, and to
+    /// no host that one redirects to; the rules alone say how that host is reached, and the client certificate stays here.
     pub async fn download(&self, place: &ChartPlace, entry: &ChartEntry) -> Result<Vec<u8>, ArtifactError> {
-        let done = download::archive(&self.client, &place.url, entry.digest.as_ref(), self.limit).await;
-        done.map_err(|error| error.about(self.url.as_str()))
+        let mut headers = HeaderMap::new();
+        if !place.own
+            && place.url.scheme() == "https"
+            && let Some(authorization) = &self.authorization
+        {
+            headers.insert(AUTHORIZATION, authorization.header());
+        }
+        let archive = download::archive_with(&self.client, &place.url, &headers, entry.digest.as_ref(), self.limit);
+        Box::pin(archive).await.map_err(|error| error.about(self.url.as_str()))
     }
 }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::*;
 use crate::artifacts::Digest;
 use crate::artifacts::testing::{Depot, chart};
-use crate::egress::testing::{ProxyBehaviour, TestProxy};
+use crate::egress::testing::{Authority, ProxyBehaviour, TestProxy};
 use crate::egress::{BasicCredentials, SystemRoots};
 
 fn config(url: &str, egress: Egress) -> HelmRepositoryConfig {
@@ -139,4 +139,88 @@ async fn airgap_25_credentials_of_a_helm_repository_stay_with_its_own_host() {
     let secure = HelmRepository::new(config("https://charts.corp.test", Egress::direct(SystemRoots::none())));
     let error = secure.place("shop", entry).unwrap_err();
     assert!(error.message.contains("from https to plain http"), "{error}");
+}
+
+#[tokio::test]
+async fn airgap_25_a_passed_login_goes_over_https_only_by_the_rules_and_without_the_certificate() {
+    let (authority, clients) = (Authority::new("Test CA"), Authority::new("Clients"));
+    let archive = chart("shop", "1.0.0");
+    let (own, plain) = (Depot::start(None).await, Depot::start(None).await);
+    let secure = Depot::start(Some(authority.acceptor("files.corp.test"))).await;
+    let strict = Depot::start(Some(authority.acceptor_wanting("localhost", &clients))).await;
+    let proxy = TestProxy::start(secure.address, ProxyBehaviour::default()).await;
+    own.put_file(
+        "/index.yaml",
+        index_of(&[
+            ("secure", "1.0.0", "https://files.corp.test/shop.tgz", &archive),
+            ("strict", "1.0.0", &format!("https://localhost:{}/shop.tgz", strict.address.port()), &archive),
+            ("plain", "1.0.0", &format!("http://{}/shop.tgz", plain.address), &archive),
+        ])
+        .as_bytes(),
+    );
+    for depot in [&secure, &strict, &plain] {
+        depot.put_file("/shop.tgz", &archive);
+    }
+    let repository = HelmRepository::new(HelmRepositoryConfig {
+        route: Override::Direct,
+        authorization: Some(BasicCredentials::new("ann".into(), "canary".into()).unwrap().into()),
+        identity: Some(clients.identity("ann")),
+        ca: Some(authority.bundle()),
+        ..config(&format!("http://{}", own.address), proxy.egress(None, None))
+    });
+    let index = repository.index(&wanted(&["secure", "strict", "plain"])).await.unwrap();
+    let download = async |name: &str| {
+        let entry = &index.charts[name][0];
+        repository.download(&repository.place(name, entry).unwrap(), entry).await
+    };
+    assert_eq!(download("secure").await.unwrap(), archive);
+    assert_eq!(proxy.seen(), ["CONNECT files.corp.test:443"], "direct is said of the repository's own host");
+    assert_eq!(secure.take_log(), ["GET files.corp.test/shop.tgz Basic"]);
+    assert_eq!(download("plain").await.unwrap(), archive);
+    assert_eq!(plain.take_log(), ["GET 127.0.0.1/shop.tgz -"]);
+    assert!(download("strict").await.is_err());
+    assert_eq!(strict.take_log(), Vec::<String>::new(), "nobody was let in");
+}
+
+#[tokio::test]
+async fn messages_hold_no_secret_of_a_url_or_of_an_answer_that_repeats_it() {
+    let depot = Depot::start(None).await;
+    let port = depot.address.port();
+    let with_login = format!("http://ann:canary@127.0.0.1:{port}/x.tgz#canary");
+    depot.put_file(
+        "/index.yaml",
+        index_of(&[
+            ("login", "1.0.0", &with_login, b""),
+            ("signed", "1.0.0", "x.tgz?signature=canary", b""),
+            ("bare", "1.0.0", "x.tgz", b""),
+        ])
+        .as_bytes(),
+    );
+    let url = format!("http://{}", depot.address);
+    let repository = HelmRepository::new(config(&url, Egress::direct(SystemRoots::none())));
+    let index = repository.index(&wanted(&["login", "signed", "bare"])).await.unwrap();
+    let error = async |name: &str| {
+        let entry = &index.charts[name][0];
+        repository.download(&repository.place(name, entry).unwrap(), entry).await.unwrap_err().message
+    };
+    let place = repository.place("login", &index.charts["login"][0]).unwrap();
+    assert_eq!(place.url.as_str(), format!("{url}/x.tgz"));
+    let missing = error("login").await;
+    assert!(missing.contains("/x.tgz (404 Not Found): \"no such file\"") && !missing.contains("canary"), "{missing}");
+    for (status, name, quoted) in [
+        ("403 Forbidden", "bare", false),
+        ("401 Unauthorized", "bare", false),
+        ("404 Not Found", "signed", false),
+        ("500 Broken", "signed", false),
+        ("500 Broken", "bare", true),
+    ] {
+        let said = "key-id";
+        let answer = format!("HTTP/1.1 {status}\r\nContent-Length: {}\r\n\r\n{said}", said.len());
+        depot.with(|shelf| shelf.answer = Some(answer));
+        let error = error(name).await;
+        assert_eq!(error.contains(said), quoted, "{error}");
+        assert!(!error.contains("canary"), "{error}");
+    }
+    let url = Url::parse("https://u:canary@host.test/x?s=canary#canary").unwrap();
+    assert_eq!(download::shown(&url), "https://host.test/x?…");
 }

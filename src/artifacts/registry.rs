@@ -9,7 +9,8 @@ use tokio::time::Instant;
 use url::Url;
 
 use crate::egress::{
-    Authorization, CaBundle, ClientIdentity, Egress, HttpClient, HttpConfig, HttpResponse, Override, Timeouts,
+    Authorization, CaBundle, ClientIdentity, Destination, Egress, HttpClient, HttpConfig, HttpResponse, Override,
+    Timeouts,
 };
 use crate::model::Reason;
 
@@ -46,11 +47,11 @@ pub struct RegistryConfig {
     pub plain_http: bool,
     /// The rules for all connections.
     pub egress: Egress,
-    /// What this repository says about its route.
+    /// What this repository says about the route to the registry's own host and port.
     pub route: Override,
     /// Given to the registry, or to the token service that it names, when it asks; a bearer token at once.
     pub authorization: Option<Authorization>,
-    /// Shown to a server that asks for a client certificate.
+    /// Shown to the registry's own host and port when it asks for a client certificate.
     pub identity: Option<ClientIdentity>,
     /// Authorities to trust for this repository besides the system's.
     pub ca: Option<CaBundle>,
@@ -117,7 +118,11 @@ impl Registry {
             Some(bearer @ Authorization::Bearer(_)) => Login::Always(bearer.clone()),
             Some(Authorization::Basic(_)) | None => Login::None,
         };
-        let client = HttpClient::new(egress, http);
+        let home = Destination::of_url(&base).map_err(|error| {
+            ArtifactError::new(Reason::InvalidSpec, format!("{reference}: the URL of the registry: {error}"))
+        })?;
+        // A token service, or a store that layers are redirected to, is reached as the rules say for its host.
+        let client = HttpClient::new(egress, http).of(home);
         Ok(Self { reference, base, plain_http, client, authorization, limit, login: Mutex::new(login) })
     }
 
@@ -159,7 +164,7 @@ impl Registry {
     }
 
     async fn limited<T>(&self, work: impl Future<Output = Result<T, ArtifactError>>) -> Result<T, ArtifactError> {
-        let done = within(self.client.timeouts().total, "the registry's answer", work).await;
+        let done = Box::pin(within(self.client.timeouts().total, "the registry's answer", work)).await;
         done.map_err(|error| error.about(&self.reference.to_string()))
     }
 

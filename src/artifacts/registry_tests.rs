@@ -49,7 +49,9 @@ async fn airgap_47_oci_plain_http_private_ca_mtls_and_proxy_in_every_combination
                 let digest = depot.push_chart("shop", "1.2.3");
                 let proxy = TestProxy::start(depot.address, ProxyBehaviour::default()).await;
                 let (egress, host, auth) = if proxied {
-                    (proxy.egress(None, None), "reg.corp.test".to_owned(), "auth.corp.test".to_owned())
+                    // The client certificate is for the registry's own host: a token service that wants it has to be there.
+                    let auth = if secure == "mtls" { "reg.corp.test" } else { "auth.corp.test" };
+                    (proxy.egress(None, None), "reg.corp.test".to_owned(), auth.to_owned())
                 } else {
                     let address = depot.address.to_string();
                     (Egress::direct(SystemRoots::none()), address.clone(), address)
@@ -177,6 +179,40 @@ async fn airgap_33_a_blob_that_lies_on_another_host_is_fetched_by_that_hosts_rul
     let error = registry.blob(&artifact.content.layer).await.unwrap_err();
     assert_eq!(error.reason, Reason::ArtifactInvalid);
     assert!(!error.message.contains("canary"), "a signed URL is a credential: {error}");
+}
+
+#[tokio::test]
+async fn airgap_33_that_a_registry_goes_direct_says_nothing_about_its_token_service_and_storage() {
+    let (registry_side, elsewhere) = (Depot::start(None).await, Depot::start(None).await);
+    let proxy = TestProxy::start(elsewhere.address, ProxyBehaviour::default()).await;
+    registry_side.push_chart("shop", "1.2.3");
+    elsewhere.with(|shelf| shelf.blobs = registry_side.with(|shelf| shelf.blobs.clone()));
+    let digest = Digest::of(&chart("shop", "1.2.3"));
+    registry_side.with(|shelf| shelf.blobs_at = Some("http://bucket.corp.test".into()));
+    let registry = Registry::new(RegistryConfig {
+        route: Override::Direct,
+        egress: proxy.egress(None, None),
+        ..direct(&registry_side)
+    })
+    .unwrap();
+    let artifact = registry.artifact("1.2.3").await.unwrap();
+    assert_eq!(artifact.content.layer.digest, digest);
+    assert_eq!(registry.blob(&artifact.content.layer).await, Ok(chart("shop", "1.2.3")));
+    assert_eq!(proxy.seen(), [format!("GET http://bucket.corp.test/storage/{digest}?X-Signature=canary")]);
+    elsewhere.with(|shelf| shelf.token = Some(("ann:s3cret".into(), String::new())));
+    registry_side.with(|shelf| {
+        shelf.token = Some(("ann:s3cret".into(), "http://token.corp.test/token".into()));
+        shelf.tokens = 1;
+    });
+    let registry = Registry::new(RegistryConfig {
+        route: Override::Direct,
+        egress: proxy.egress(None, None),
+        authorization: login(("ann", "s3cret")),
+        ..direct(&registry_side)
+    })
+    .unwrap();
+    registry.digest_of("1.2.3").await.unwrap();
+    assert!(proxy.seen()[1].starts_with("GET http://token.corp.test/token?"), "{:?}", proxy.seen());
 }
 
 #[tokio::test]

@@ -102,8 +102,8 @@ fn doors(egress: &Egress, url: &Url) -> [(&'static str, String, String); 4] {
     let uri: Uri = url.as_str().parse().unwrap();
     let raw = Destination::tcp(url.host_str().unwrap(), url.port_or_known_default().unwrap());
     [
-        ("git", git.place(url)),
-        ("charts", registry.place(url)),
+        ("git", git.place(url, true)),
+        ("charts", registry.place(url, true)),
         ("tcp", egress.place(&raw, &Override::None)),
         ("kube", egress.place(&UriConnector::destination(&uri).unwrap(), &Override::None)),
     ]

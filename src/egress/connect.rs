@@ -51,11 +51,13 @@ impl Connector {
         self.egress.access(name)
     }
 
-    /// A connection on which HTTP/1.1 requests for `target` can be sent. What comes on it is counted in `arrivals`.
+    /// A connection on which HTTP/1.1 requests for `target` can be sent. What comes on it is counted in `arrivals`. The
+    /// client's certificate is shown only where `own` says that the target is the client's own.
     pub(super) async fn open(
         &self,
         target: &Destination,
         place: &Place,
+        own: bool,
         arrivals: &Arrivals,
     ) -> Result<Stream, EgressError> {
         let opened = async {
@@ -64,9 +66,9 @@ impl Connector {
                 return Ok(stream);
             }
             let trust = match &place.decision.route {
-                Route::Direct => Trust::Direct,
+                Route::Direct => Trust::Direct { own },
                 Route::HttpForward { name, .. } | Route::Connect { name, .. } | Route::Socks5 { name, .. } => {
-                    Trust::Through(name.clone())
+                    Trust::Through { proxy: name.clone(), own }
                 }
             };
             self.secure(stream, &target.host, trust, place).await

@@ -4,7 +4,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::{AUTHORIZATION, HOST, HeaderName, LOCATION, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, USER_AGENT};
+use http::header::{
+    AUTHORIZATION, COOKIE, HOST, HeaderName, LOCATION, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, USER_AGENT,
+};
 use http::{HeaderMap, HeaderValue, Method, Request, Response};
 use http_body_util::Full;
 use hyper::body::Incoming;
@@ -64,13 +66,14 @@ impl Default for Timeouts {
 /// What one client needs to know.
 #[derive(Clone, Default)]
 pub struct HttpConfig {
-    /// What the object that connects says about its route.
+    /// What the object that connects says about its route to the client's own origin. The rules alone decide about other
+    /// hosts.
     pub route: Override,
     /// Authorities to trust for the destination besides the system's.
     pub ca: Option<CaBundle>,
     /// Sent at once with every request to the client's own origin, never to another host.
     pub authorization: Option<Authorization>,
-    /// Shown to the destination when it asks for a client certificate. Never to a proxy.
+    /// Shown to the client's own origin when it asks for a client certificate. Never to another host or a proxy.
     pub identity: Option<ClientIdentity>,
     /// Timers.
     pub timeouts: Timeouts,
@@ -83,6 +86,8 @@ pub struct HttpClient {
     egress: Egress,
     connector: Connector,
     config: HttpConfig,
+    /// The client's own origin. `None`: whatever each operation begins with.
+    home: Option<Destination>,
     pool: Arc<Pool>,
 }
 
@@ -91,7 +96,29 @@ impl HttpClient {
     pub fn new(egress: Egress, config: HttpConfig) -> Self {
         let connector =
             Connector::new(egress.clone(), config.ca.clone(), config.identity.clone(), config.timeouts.clone());
-        Self { egress, connector, config, pool: Arc::default() }
+        Self { egress, connector, config, home: None, pool: Arc::default() }
+    }
+
+    /// The same, for requests that begin at other origins than the client's own too: route, credentials and certificate of
+    /// the configuration count for `home` only. Without this they count for the origin that an operation begins with.
+    #[must_use]
+    pub fn of(mut self, home: Destination) -> Self {
+        self.home = Some(home);
+        self
+    }
+
+    /// Whether a URL that an operation begins with is at the client's own origin.
+    fn is_home(&self, url: &Url) -> bool {
+        self.home.as_ref().is_none_or(|home| Destination::of_url(url).is_ok_and(|target| target == *home))
+    }
+
+    /// Whether a hop of an operation that began at `first` is at the client's own origin.
+    fn owns(&self, first: &Url, at: &Url) -> bool {
+        if self.home.is_some() { self.is_home(at) } else { same_origin(first, at) }
+    }
+
+    fn chosen(&self, own: bool) -> &Override {
+        if own { &self.config.route } else { &Override::None }
     }
 
     /// The timers.
@@ -106,14 +133,15 @@ impl HttpClient {
 
     /// The route to a URL in words (`direct`, `proxy corporate (10.0.0.1:3128)`), for status and metrics.
     pub fn route(&self, url: &Url) -> String {
-        match self.egress.rules().decide(url, &self.config.route) {
+        match self.egress.rules().decide(url, self.chosen(self.is_home(url))) {
             Ok(decision) => decision.route.to_string(),
             Err(error) => error.to_string(),
         }
     }
 
-    /// GET that follows redirects: at most five, never from https to http. The rules are asked again at each hop, and
-    /// credentials go only to the host and port of `url`. [`HttpResponse::url`] tells where it ended.
+    /// GET that follows redirects: at most five, never from https to http. The rules are asked again at each hop. The
+    /// configuration's route, credentials and certificate are for the client's own origin, and the `Authorization`, `Cookie`
+    /// and other sensitive ones among the headers for that of `url`. [`HttpResponse::url`] tells where it ended.
     pub async fn get(&self, url: &Url, headers: &HeaderMap) -> Result<HttpResponse, EgressError> {
         self.follow(Method::GET, url, headers).await
     }
@@ -126,12 +154,11 @@ impl HttpClient {
     async fn follow(&self, method: Method, url: &Url, headers: &HeaderMap) -> Result<HttpResponse, EgressError> {
         let mut at = url.clone();
         // What the caller logs in with is for its own host, as the client's credentials are.
-        let mut elsewhere = headers.clone();
-        elsewhere.remove(AUTHORIZATION);
+        let elsewhere = for_others(headers);
         for _ in 0..=MOST_REDIRECTS {
-            let with_credentials = same_origin(url, &at);
-            let headers = if with_credentials { headers } else { &elsewhere };
-            let answer = self.send(method.clone(), &at, headers, Bytes::new(), with_credentials).await?;
+            let first = same_origin(url, &at);
+            let headers = if first { headers } else { &elsewhere };
+            let answer = self.send(method.clone(), &at, headers, Bytes::new(), self.owns(url, &at)).await?;
             if !matches!(answer.status.as_u16(), 301 | 302 | 303 | 307 | 308) {
                 return Ok(answer);
             }
@@ -155,41 +182,42 @@ impl HttpClient {
             next.set_fragment(None);
             at = next;
         }
-        let place = self.place(&at)?;
+        let place = self.place(&at, self.owns(url, &at))?;
         Err(place.error(Reason::RedirectRefused, Phase::FirstByte, format!("more than {MOST_REDIRECTS} redirects")))
     }
 
-    /// POST to a URL. Redirects are not followed. `with_credentials` says whether the URL is one that the credentials
-    /// are meant for.
+    /// POST to a URL. Redirects are not followed. `own` says whether the URL is one that the configuration's route,
+    /// credentials and certificate are meant for; where the client has an origin ([`HttpClient::of`]) it must be that too.
     pub async fn post(
         &self,
         url: &Url,
         headers: &HeaderMap,
         body: Bytes,
-        with_credentials: bool,
+        own: bool,
     ) -> Result<HttpResponse, EgressError> {
-        self.send(Method::POST, url, headers, body, with_credentials).await
+        self.send(Method::POST, url, headers, body, own && self.is_home(url)).await
     }
 
-    pub(super) fn place(&self, url: &Url) -> Result<Place, EgressError> {
+    pub(super) fn place(&self, url: &Url, own: bool) -> Result<Place, EgressError> {
         let target = Destination::of_url(url).map_err(|error| EgressError::no_route(authority(url), &error))?;
-        self.egress.place(&target, &self.config.route)
+        self.egress.place(&target, self.chosen(own))
     }
 
     /// One request, and a second try on a new connection when a reused one turns out to be dead. Only for requests
-    /// that may be repeated.
+    /// that may be repeated. `own` says whether the URL is at the client's own origin.
     async fn send(
         &self,
         method: Method,
         url: &Url,
         headers: &HeaderMap,
         body: Bytes,
-        with_credentials: bool,
+        own: bool,
     ) -> Result<HttpResponse, EgressError> {
-        let place = self.place(url)?;
-        let key = Key { origin: format!("{}://{}", url.scheme(), place.host), route: place.decision.route.to_string() };
+        let place = self.place(url, own)?;
+        let origin = format!("{}://{}", url.scheme(), place.host);
+        let key = Key { origin, route: place.decision.route.to_string(), own };
         if let Some(mut sender) = self.pool.take(&key) {
-            let request = self.request(&method, url, headers, body.clone(), with_credentials, &place)?;
+            let request = self.request(&method, url, headers, body.clone(), own, &place)?;
             let ready = timeout(Duration::from_secs(1), sender.ready()).await;
             if matches!(ready, Ok(Ok(()))) {
                 match timeout(self.config.timeouts.first_byte, sender.send(request)).await {
@@ -201,10 +229,11 @@ impl HttpClient {
         }
         let target = Destination::of_url(url).map_err(|error| EgressError::no_route(place.host.clone(), &error))?;
         let arrivals = Arrivals::default();
-        let stream = self.connector.open(&target, &place, &arrivals).await?;
+        // Connecting is by far the largest future of a request, and most requests reuse a connection.
+        let stream = Box::pin(self.connector.open(&target, &place, own, &arrivals)).await?;
         let broken = |error: &hyper::Error| broken_head(error, &place);
         let mut sender = Sender::on(stream, arrivals).await.map_err(|error| broken(&error))?;
-        let request = self.request(&method, url, headers, body, with_credentials, &place)?;
+        let request = self.request(&method, url, headers, body, own, &place)?;
         match timeout(self.config.timeouts.first_byte, sender.send(request)).await {
             Ok(Ok(answer)) => self.judge(url, answer, place, key, sender).await,
             Ok(Err(error)) => Err(broken(&error)),
@@ -224,7 +253,7 @@ impl HttpClient {
         url: &Url,
         headers: &HeaderMap,
         body: Bytes,
-        with_credentials: bool,
+        own: bool,
         place: &Place,
     ) -> Result<Request<Full<Bytes>>, EgressError> {
         let impossible = |error: String| place.error(Reason::InternalError, Phase::FirstByte, error);
@@ -254,7 +283,7 @@ impl HttpClient {
         for (name, value) in headers {
             all.insert(name.clone(), value.clone());
         }
-        if with_credentials && let Some(authorization) = &self.config.authorization {
+        if own && let Some(authorization) = &self.config.authorization {
             all.insert(http::header::AUTHORIZATION, authorization.header());
         }
         if let Some(header) = proxy_authorization {
@@ -339,6 +368,19 @@ fn broken_head(error: &hyper::Error, place: &Place) -> EgressError {
 fn authority(url: &Url) -> String {
     let host = url.host_str().unwrap_or_default();
     url.port_or_known_default().map_or_else(|| host.to_owned(), |port| format!("{host}:{port}"))
+}
+
+/// The headers that may go to another host than the one that they were made for.
+fn for_others(headers: &HeaderMap) -> HeaderMap {
+    let secret = |name: &HeaderName, value: &HeaderValue| {
+        *name == AUTHORIZATION || *name == COOKIE || *name == PROXY_AUTHORIZATION || value.is_sensitive()
+    };
+    let plain = headers.iter().filter(|(name, value)| !secret(name, value));
+    // One by one: a name may have several values.
+    plain.fold(HeaderMap::new(), |mut kept, (name, value)| {
+        kept.append(name.clone(), value.clone());
+        kept
+    })
 }
 
 fn same_origin(left: &Url, right: &Url) -> bool {

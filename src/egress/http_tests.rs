@@ -389,3 +389,88 @@ async fn every_connection_is_told_to_the_observer_by_route_and_outcome() {
     assert!(egress.open(&Destination::tcp("x.test", 22), &missing, &quick()).await.is_err());
     assert_eq!(*told.lock().unwrap(), ["proxy:corporate ok", "direct ConnectFailed", "none ReferenceNotFound"]);
 }
+
+/// Redirects every request to one place.
+fn leads_to(location: String) -> impl Fn(Stream) -> futures::future::BoxFuture<'static, ()> + Send + Sync + 'static {
+    says(Box::leak(format!("HTTP/1.1 302 Found\r\nLocation: {location}\r\nContent-Length: 0\r\n\r\n").into_boxed_str()))
+}
+
+#[tokio::test]
+async fn airgap_25_the_objects_own_way_out_counts_for_its_own_origin_only() {
+    let target = serve(None, mirror).await;
+    let proxy = TestProxy::start(target, ProxyBehaviour::default()).await;
+    let server = serve(None, leads_to("http://bucket.corp.test/blob".to_owned())).await;
+    let at = url(format!("http://{server}/"));
+    let settings = || HttpConfig { route: Override::Direct, ..HttpConfig::default() };
+    // Direct is what the object says, and the rules send the host that it is led to through the proxy.
+    let client = HttpClient::new(proxy.egress(None, None), settings());
+    assert_eq!(get(&client, &at).await.unwrap(), "200 http://bucket.corp.test/blob bucket.corp.test []");
+    // So it is for a request that begins elsewhere.
+    let credentials = BasicCredentials::new("me".into(), "pw".into()).unwrap();
+    let settings = HttpConfig { authorization: Some(credentials.into()), ..settings() };
+    let client = HttpClient::new(proxy.egress(None, None), settings).of(Destination::of_url(&at).unwrap());
+    let realm = url("http://realm.corp.test/");
+    assert_eq!(get(&client, &realm).await.unwrap(), "200 http://realm.corp.test/ realm.corp.test []");
+    let mut answer = client.post(&realm, &HeaderMap::new(), Bytes::new(), true).await.unwrap();
+    assert_eq!(answer.read_all(99).await.unwrap().unwrap(), b"http://realm.corp.test/ realm.corp.test []");
+    assert_eq!((client.route(&at).as_str(), client.route(&realm).contains("corporate")), ("direct", true));
+    assert_eq!(
+        proxy.seen(),
+        [
+            "GET http://bucket.corp.test/blob",
+            "GET http://realm.corp.test/",
+            // The connection was kept.
+        ]
+    );
+    // Where the default is Deny, direct opens no way for others.
+    let mut rules = EgressRules::default();
+    rules.policy.otherwise = crate::egress::Otherwise::Deny;
+    let closed = Egress::new(rules, std::collections::BTreeMap::new(), SystemRoots::none());
+    let client = HttpClient::new(closed, HttpConfig { route: Override::Direct, ..HttpConfig::default() });
+    let error = get(&client, &at).await.unwrap_err();
+    assert_eq!((error.reason, error.host.as_str()), (Reason::EgressDenied, "bucket.corp.test:80"));
+}
+
+#[tokio::test]
+async fn airgap_25_sensitive_headers_stay_with_the_host_that_they_were_made_for() {
+    let other = serve(None, |mut stream| async move {
+        let head = read_head(&mut stream).await.unwrap();
+        let names: Vec<&str> = head.headers.keys().map(String::as_str).collect();
+        let body = names.join(" ");
+        let text = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{body}", body.len());
+        stream.write_all(text.as_bytes()).await.unwrap();
+    })
+    .await;
+    let server = serve(None, leads_to(format!("http://{other}/"))).await;
+    let mut headers = HeaderMap::new();
+    let mut secret = HeaderValue::from_static("canary");
+    secret.set_sensitive(true);
+    headers.insert("private-token", secret);
+    headers.insert("cookie", HeaderValue::from_static("canary"));
+    headers.insert("authorization", HeaderValue::from_static("canary"));
+    headers.insert("accept", HeaderValue::from_static("*/*"));
+    let client = direct(Timeouts::default());
+    let mut answer = client.get(&url(format!("http://{server}/")), &headers).await.unwrap();
+    assert_eq!(answer.read_all(999).await.unwrap().unwrap(), b"accept host user-agent");
+    let mut answer = client.get(&url(format!("http://{other}/")), &headers).await.unwrap();
+    let all = b"accept authorization cookie host private-token user-agent";
+    assert_eq!(answer.read_all(999).await.unwrap().unwrap(), all);
+}
+
+#[tokio::test]
+async fn airgap_25_the_client_certificate_is_shown_to_the_own_origin_only() {
+    let (authority, clients) = (Authority::new("Test CA"), Authority::new("Clients"));
+    let other = serve(Some(authority.acceptor_wanting("localhost", &clients)), mirror).await;
+    let elsewhere = format!("https://localhost:{}/there", other.port());
+    let server = serve(Some(authority.acceptor_wanting("localhost", &clients)), leads_to(elsewhere.clone())).await;
+    let settings =
+        || HttpConfig { ca: Some(authority.bundle()), identity: Some(clients.identity("me")), ..HttpConfig::default() };
+    let client = HttpClient::new(Egress::direct(SystemRoots::none()), settings());
+    let error = get(&client, &url(format!("https://localhost:{}/", server.port()))).await.unwrap_err();
+    assert_eq!(error.host, format!("localhost:{}", other.port()), "the first let the client in: {error}");
+    // The same host may be one's own for another operation of the same client.
+    assert!(get(&client, &url(&elsewhere)).await.is_ok());
+    let home = Destination::of_url(&url(format!("https://localhost:{}/", server.port()))).unwrap();
+    let client = HttpClient::new(Egress::direct(SystemRoots::none()), settings()).of(home);
+    assert!(get(&client, &url(&elsewhere)).await.is_err());
+}

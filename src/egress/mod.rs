@@ -127,7 +127,8 @@ impl Egress {
     ) -> Result<Stream, EgressError> {
         let place = self.place(target, chosen)?;
         let connector = connect::Connector::new(self.clone(), None, None, timeouts.clone());
-        connector.open_raw(target, &place).await
+        // Connecting is the largest of all futures here; what waits for it need not carry it.
+        Box::pin(connector.open_raw(target, &place)).await
     }
 
     /// Where a connection goes and how, by the rules.

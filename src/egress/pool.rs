@@ -21,11 +21,12 @@ const KEEP: Duration = Duration::from_secs(100);
 /// More idle connections than this are never useful to one client.
 const MOST: usize = 4;
 
-/// What a connection can be used for: origin and route.
+/// What a connection can be used for: origin and route, and whether the client's certificate was shown on it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Key {
     pub origin: String,
     pub route: String,
+    pub own: bool,
 }
 
 /// An open connection. Its task ends with this value, so that a connection that nobody uses any more is closed at once, and not

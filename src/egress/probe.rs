@@ -171,7 +171,7 @@ impl Egress {
         let mut connector = Connector::new(self.clone(), ca, identity, timeouts.clone());
         connector.trace = Some(trace);
         // A failure is the last step of the trace.
-        let _ = connector.open(target, &place, &Arrivals::default()).await;
+        let _ = Box::pin(connector.open(target, &place, true, &Arrivals::default())).await;
         connector.trace.unwrap_or_default().into_steps()
     }
 }

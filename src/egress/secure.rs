@@ -20,9 +20,17 @@ use super::trust::CaBundle;
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Trust {
     /// A destination reached by no proxy.
-    Direct,
-    /// A destination reached by this proxy.
-    Through(String),
+    Direct {
+        /// Whether it is the client's own, which alone is shown the client's certificate.
+        own: bool,
+    },
+    /// A destination reached by a proxy.
+    Through {
+        /// Name of the proxy.
+        proxy: String,
+        /// As for [`Trust::Direct`].
+        own: bool,
+    },
     /// The proxy itself.
     Proxy(String),
 }
@@ -103,12 +111,13 @@ impl Connector {
         }
         let of_proxy = |name: &str| self.egress.access(name).and_then(|access| access.ca.clone());
         let identity = match &trust {
-            Trust::Direct | Trust::Through(_) => self.identity.clone(),
+            Trust::Direct { own: true } | Trust::Through { own: true, .. } => self.identity.clone(),
+            Trust::Direct { own: false } | Trust::Through { own: false, .. } => None,
             Trust::Proxy(name) => self.egress.access(name).and_then(|access| access.identity.clone()),
         };
         let bundles: Vec<CaBundle> = match &trust {
-            Trust::Direct => self.ca.clone().into_iter().collect(),
-            Trust::Through(name) => self.ca.clone().into_iter().chain(of_proxy(name)).collect(),
+            Trust::Direct { .. } => self.ca.clone().into_iter().collect(),
+            Trust::Through { proxy, .. } => self.ca.clone().into_iter().chain(of_proxy(proxy)).collect(),
             Trust::Proxy(name) => of_proxy(name).into_iter().collect(),
         };
         let presented = self.trace.as_ref().map(|trace| Arc::clone(&trace.presented));
@@ -134,15 +143,15 @@ fn trust_hint(trust: &Trust) -> (Reason, String) {
     };
     match trust {
         Trust::Proxy(name) => (Reason::ProxyTlsUntrusted, of_proxy(name)),
-        Trust::Through(name) => (
+        Trust::Through { proxy, .. } => (
             Reason::TlsUntrusted,
             format!(
                 "if this is your proxy's name, the proxy intercepts TLS: {}; else put the server's CA into that of the \
                  Repository's",
-                of_proxy(name)
+                of_proxy(proxy)
             ),
         ),
-        Trust::Direct => (
+        Trust::Direct { .. } => (
             Reason::TlsUntrusted,
             "put the server's CA into the Secret of the Repository's caSecretRef; if a proxy intercepts TLS on the way, \
              put the proxy's CA there"

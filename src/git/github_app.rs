@@ -215,7 +215,7 @@ impl GitHubApp {
             .map_err(|_| GitError::new(Reason::InternalError, "the claim can't be put into a header"))?;
         bearer.set_sensitive(true);
         headers.insert(AUTHORIZATION, bearer);
-        let mut answer = client.post(&url, &headers, Bytes::from_static(b"{}"), false).await?;
+        let mut answer = client.post(&url, &headers, Bytes::from_static(b"{}"), true).await?;
         if answer.status != http::StatusCode::CREATED {
             return Err(self.refusal(&mut answer, now).await);
         }

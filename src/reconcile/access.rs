@@ -197,7 +197,7 @@ impl AccessBuilder {
                         timeouts: timeouts.clone(),
                         ..HttpConfig::default()
                     };
-                    let client = HttpClient::new(egress.clone(), config);
+                    let client = HttpClient::new(egress.clone(), config).of(destination.clone());
                     login.authorization = Some(self.token(&reference.name, keys, &client, &mut reading).await?);
                 }
             }

@@ -75,6 +75,16 @@ fn limit_of(access: &Access) -> usize {
     access.transfer_limit.and_then(|limit| usize::try_from(limit).ok()).unwrap_or(DEFAULT_LIMIT)
 }
 
+/// One poll of a Helm repository.
+struct HelmPoll<'a> {
+    url: &'a HelmRepositoryUrl,
+    repository: &'a HelmRepository,
+    index: &'a Index,
+    held: &'a BTreeMap<String, Revision>,
+    /// Hosts besides the repository's own that failed in this poll: they are not asked again in it.
+    others: BTreeMap<String, ArtifactError>,
+}
+
 impl Sources {
     /// Asks a Helm repository or a registry where these targets are, and takes in what is new.
     pub(super) async fn ask_for_artifacts(
@@ -103,7 +113,9 @@ impl Sources {
                 .filter(|(fingerprint, _)| *fingerprint == access.fingerprint)
                 .map(|(_, side)| side.clone())
         };
-        let side = if let Some(side) = known { side } else {
+        let side = if let Some(side) = known {
+            side
+        } else {
             let Some(side) = ArtifactSide::new(&tracker.url, access)? else { return Ok(BTreeMap::new()) };
             lock(&tracker.state).artifacts = Some((access.fingerprint, side.clone()));
             side
@@ -119,26 +131,17 @@ impl Sources {
                 };
                 let charts: BTreeSet<String> = targets.iter().filter_map(chart_of).collect();
                 let index = repository.index(&charts).await?;
+                let mut poll =
+                    HelmPoll { url, repository: &repository, index: &index, held: &held, others: BTreeMap::new() };
                 for target in targets {
-                    let done = self.chart(tracker, url, &repository, &index, &held, target).await;
-                    // What is wrong with one chart is nobody else's trouble.
-                    let state = done.unwrap_or_else(|error| TargetState {
-                        failure: Some(failure_of_artifact(&error)),
-                        ..TargetState::default()
-                    });
-                    found.insert(target.clone(), state);
+                    let done = self.chart(tracker, &mut poll, target).await;
+                    found.insert(target.clone(), one_target(done)?);
                 }
             }
             ArtifactSide::Registry(registry) => {
                 for target in targets {
-                    let state = match self.artifact(tracker, &registry, &held, target).await {
-                        Ok(state) => state,
-                        Err(error) if is_about_one_target(error.reason) => {
-                            TargetState { failure: Some(failure_of_artifact(&error)), ..TargetState::default() }
-                        }
-                        Err(error) => return Err(error),
-                    };
-                    found.insert(target.clone(), state);
+                    let done = self.artifact(tracker, &registry, &held, target).await;
+                    found.insert(target.clone(), one_target(done)?);
                 }
             }
         }
@@ -149,12 +152,10 @@ impl Sources {
     async fn chart(
         &self,
         tracker: &Tracker,
-        url: &HelmRepositoryUrl,
-        repository: &HelmRepository,
-        index: &Index,
-        held: &BTreeMap<String, Revision>,
+        poll: &mut HelmPoll<'_>,
         target: &SourceTarget,
     ) -> Result<TargetState, ArtifactError> {
+        let HelmPoll { url, repository, index, held, others } = poll;
         let SourceTarget::Chart { chart, version, pass_credentials } = target else {
             return Ok(TargetState::default());
         };
@@ -163,7 +164,17 @@ impl Sources {
         if let Some(revision) = held.get(&note.origin) {
             return Ok(TargetState { revision: Some(revision.clone()), ..TargetState::default() });
         }
-        let bytes = self.download_chart(repository, url, chart, entry, *pass_credentials).await?;
+        let place = repository.place(chart, entry)?;
+        let other = (!place.own).then(|| place.url.origin().ascii_serialization());
+        if let Some(error) = other.as_ref().and_then(|other| others.get(other)) {
+            return Ok(failed(error));
+        }
+        let downloaded = self.download_chart(repository, url, chart, entry, *pass_credentials).await;
+        let bytes = match (downloaded, other) {
+            (Ok(bytes), _) => bytes,
+            (Err(error), Some(other)) => return Ok(failed_elsewhere(error, url, other, others)),
+            (Err(error), None) => return Err(error),
+        };
         info!(chart, version = entry.version, bytes = bytes.len(), "fetched");
         let about = format!("{url}: chart `{chart}` version {}", entry.version);
         let revision =
@@ -171,7 +182,8 @@ impl Sources {
         Ok(TargetState { revision: Some(revision), ..TargetState::default() })
     }
 
-    /// Downloads a chart's archive: from the repository's own host with its access, from another host by that host's rules.
+    /// Downloads a chart's archive: from the repository's own host with its access, from another host by that host's rules and
+    /// without a login: an index must not be able to use one that was given for another repository.
     pub(super) async fn download_chart(
         &self,
         repository: &HelmRepository,
@@ -190,18 +202,8 @@ impl Sources {
             .map_err(|error| ArtifactError::new(Reason::ArtifactInvalid, format!("{about}: its URL: {error}")))?;
         let access = self.access.access(&SourceLocation::helm(elsewhere)).await.map_err(of_failure)?;
         let limit = limit_of(&access);
-        let client = HttpClient::new(
-            access.egress,
-            HttpConfig {
-                route: access.route,
-                ca: access.ca,
-                authorization: access.authorization,
-                identity: access.identity,
-                timeouts: access.timeouts,
-                user_agent: None,
-            },
-        );
-        archive(&client, &place.url, entry.digest.as_ref(), limit).await.map_err(|error| error.about(&about))
+        let client = without_login(access);
+        Box::pin(archive(&client, &place.url, entry.digest.as_ref(), limit)).await.map_err(|error| error.about(&about))
     }
 
     async fn artifact(
@@ -364,7 +366,42 @@ fn panicked() -> ArtifactError {
     ArtifactError::new(Reason::InternalError, "unpacking panicked; see the log")
 }
 
-/// Whether a registry that fails so may still answer for another target.
+/// A client by the way out, authorities and timers of an access, and by nothing that tells who asks.
+fn without_login(access: Access) -> HttpClient {
+    let Access { egress, route, ca, timeouts, .. } = access;
+    HttpClient::new(egress, HttpConfig { route, ca, authorization: None, identity: None, timeouts, user_agent: None })
+}
+
+/// What is wrong with one target is nobody else's trouble; anything else ends the poll, so that what fails for all is tried
+/// once, waited for as the server asks, and shown at the repository.
+fn one_target(done: Result<TargetState, ArtifactError>) -> Result<TargetState, ArtifactError> {
+    match done {
+        Err(error) if is_about_one_target(error.reason) => Ok(failed(&error)),
+        done => done,
+    }
+}
+
+/// What is wrong with another host is not the trouble of the repository's own. Where it is no single chart's either, it is
+/// remembered among `others`.
+fn failed_elsewhere(
+    error: ArtifactError,
+    url: &HelmRepositoryUrl,
+    other: String,
+    others: &mut BTreeMap<String, ArtifactError>,
+) -> TargetState {
+    let state = failed(&error);
+    if !is_about_one_target(error.reason) {
+        let message = format!("{url}: the chart is on {other}, which failed before in this poll: {}", error.message);
+        others.insert(other, ArtifactError { message, ..error });
+    }
+    state
+}
+
+fn failed(error: &ArtifactError) -> TargetState {
+    TargetState { failure: Some(failure_of_artifact(error)), ..TargetState::default() }
+}
+
+/// Whether a repository or registry that fails so may still answer for another target.
 fn is_about_one_target(reason: Reason) -> bool {
     matches!(
         reason,
@@ -389,7 +426,10 @@ fn of_failure(failure: Failure) -> ArtifactError {
 mod tests {
     use super::*;
     use crate::artifacts::testing::Depot;
-    use crate::egress::{Egress, Override, SystemRoots, Timeouts};
+    use crate::egress::testing::Authority;
+    use crate::egress::{BasicCredentials, Egress, Override, SystemRoots, Timeouts};
+    use crate::git::{FetchLimits, StoreLimits};
+    use crate::model::Hash64;
 
     fn registry_of(depot: &Depot) -> Registry {
         Registry::new(RegistryConfig {
@@ -440,6 +480,66 @@ mod tests {
             error.message.contains("none of its 7 tags is the version `9.9.9`; the greatest version is `2.0.0-rc.1`"),
             "{error}"
         );
+    }
+
+    #[tokio::test]
+    async fn an_archive_on_another_host_is_fetched_without_the_login_of_the_repository_that_covers_it() {
+        let (authority, clients) = (Authority::new("Test CA"), Authority::new("Clients"));
+        let plain = Depot::start(Some(authority.acceptor("localhost"))).await;
+        let strict = Depot::start(Some(authority.acceptor_wanting("localhost", &clients))).await;
+        let access = || Access {
+            egress: Egress::direct(SystemRoots::none()),
+            route: Override::None,
+            authorization: Some(BasicCredentials::new("team-b".into(), "canary".into()).unwrap().into()),
+            identity: Some(clients.identity("team-b")),
+            ssh: None,
+            ca: Some(authority.bundle()),
+            timeouts: Timeouts::default(),
+            limits: FetchLimits::default(),
+            store_limits: StoreLimits::default(),
+            plain_http: false,
+            transfer_limit: None,
+            max_age: None,
+            repository: Some("team-b".to_owned()),
+            proxy: None,
+            secrets: Vec::new(),
+            fingerprint: Hash64::of_bytes(b""),
+        };
+        plain.put_file("/shop.tgz", b"chart");
+        strict.put_file("/shop.tgz", b"chart");
+        let at = |depot: &Depot| format!("https://localhost:{}/shop.tgz", depot.address.port()).parse().unwrap();
+        assert_eq!(archive(&without_login(access()), &at(&plain), None, 99).await.unwrap(), b"chart");
+        assert_eq!(plain.take_log(), ["GET localhost/shop.tgz -"]);
+        assert!(archive(&without_login(access()), &at(&strict), None, 99).await.is_err());
+        assert_eq!(strict.take_log(), Vec::<String>::new(), "nobody was let in");
+    }
+
+    #[test]
+    fn what_fails_for_all_ends_the_poll_and_keeps_the_wish_of_the_server() {
+        let missing = ArtifactError::new(Reason::ChartNotFound, "no such chart");
+        let failure = Failure { reason: Reason::ChartNotFound, message: "no such chart".to_owned() };
+        assert_eq!(one_target(Err(missing)).unwrap().failure, Some(failure));
+        for reason in [Reason::AuthFailed, Reason::ProxyAuthRequired, Reason::TlsUntrusted, Reason::ServerError] {
+            let wait = Some(std::time::Duration::from_secs(17));
+            let error = ArtifactError { retry_after: wait, ..ArtifactError::new(reason, "no") };
+            assert_eq!(one_target(Err(error.clone())).map(|_| ()), Err(error));
+        }
+    }
+
+    #[test]
+    fn another_host_that_fails_for_all_is_remembered_and_one_that_lacks_a_chart_is_not() {
+        let url = HelmRepositoryUrl::parse("https://charts.corp.test").unwrap();
+        let mut others = BTreeMap::new();
+        let far = || "https://files.corp.test".to_owned();
+        let missing = ArtifactError::new(Reason::ChartNotFound, "gone");
+        failed_elsewhere(missing, &url, far(), &mut others);
+        assert_eq!(others, BTreeMap::new());
+        let refused = ArtifactError::new(Reason::AuthFailed, "refused");
+        let state = failed_elsewhere(refused, &url, far(), &mut others);
+        assert_eq!(state.failure.unwrap().message, "refused");
+        let remembered = "https://charts.corp.test: the chart is on https://files.corp.test, which failed before in this \
+            poll: refused";
+        assert_eq!(others, BTreeMap::from([(far(), ArtifactError::new(Reason::AuthFailed, remembered))]));
     }
 
     #[tokio::test]

@@ -8,7 +8,8 @@ use tokio::time::timeout;
 use url::Url;
 
 use crate::egress::{
-    Authorization, CaBundle, ClientIdentity, Egress, HttpClient, HttpConfig, HttpResponse, Override, Timeouts,
+    Authorization, CaBundle, ClientIdentity, Destination, Egress, HttpClient, HttpConfig, HttpResponse, Override,
+    Timeouts,
 };
 use crate::model::Reason;
 
@@ -34,8 +35,8 @@ pub struct LfsConfig {
     pub url: RepositoryUrl,
     /// The rules for all connections.
     pub egress: Egress,
-    /// What the repository says about its route. A proxy that it names carries downloads from other hosts too; that it
-    /// goes direct says nothing about them.
+    /// What the repository says about the route to its own host and port. The rules alone decide about downloads from
+    /// other hosts.
     pub route: Override,
     /// Sent to the repository's own host and port alone, and there only where the server gives no other.
     pub authorization: Option<Authorization>,
@@ -66,30 +67,27 @@ pub struct LfsClient {
     url: RepositoryUrl,
     /// With the repository's credentials.
     own: HttpClient,
-    /// To the repository's host, with what the server gives in place of the credentials.
+    /// To the repository's host, with what the server gives in place of the credentials; and to other hosts.
     granted: HttpClient,
-    /// To other hosts.
-    other: HttpClient,
 }
 
 impl LfsClient {
     /// Makes no connection yet.
     pub fn new(config: LfsConfig) -> Self {
         let LfsConfig { url, egress, route, authorization, identity, ca, timeouts } = config;
-        let elsewhere = match &route {
-            Override::Proxy(name) => Override::Proxy(name.clone()),
-            Override::None | Override::Direct => Override::None,
+        let home = Destination::of_url(url.base()).ok();
+        let client = |authorization| {
+            let (route, ca, identity, timeouts) = (route.clone(), ca.clone(), identity.clone(), timeouts.clone());
+            let user_agent = Some(AGENT.to_owned());
+            let config = HttpConfig { route, ca, authorization, identity, timeouts, user_agent };
+            let client = HttpClient::new(egress.clone(), config);
+            match home.clone() {
+                Some(home) => client.of(home),
+                // Not http: no request is made.
+                None => client,
+            }
         };
-        let client = |route, authorization, identity| {
-            let (ca, timeouts, user_agent) = (ca.clone(), timeouts.clone(), Some(AGENT.to_owned()));
-            HttpClient::new(egress.clone(), HttpConfig { route, ca, authorization, identity, timeouts, user_agent })
-        };
-        Self {
-            own: client(route.clone(), authorization, identity.clone()),
-            granted: client(route, None, identity),
-            other: client(elsewhere, None, None),
-            url,
-        }
+        Self { own: client(authorization), granted: client(None), url }
     }
 
     /// Brings contents into the store that it does not have yet, each checked by its hash. Returns the bytes that came.
@@ -175,11 +173,7 @@ impl LfsClient {
         needed: &[LfsPointer],
     ) -> Result<u64, GitError> {
         let own = download.href.origin() == self.url.base().origin();
-        let client = match (own, download.headers.contains_key(AUTHORIZATION)) {
-            (true, false) => &self.own,
-            (true, true) => &self.granted,
-            (false, _) => &self.other,
-        };
+        let client = if own && !download.headers.contains_key(AUTHORIZATION) { &self.own } else { &self.granted };
         let mut answer = client.get(&download.href, &download.headers).await?;
         if answer.status != http::StatusCode::OK || answer.is_html() {
             return Err(refused_download(&mut answer).await);

@@ -101,9 +101,7 @@ impl Remote {
             // The list of refs is the advertisement.
             Server::Old(_) => Ok(None),
         };
-        let answer = if let Some((_, answer)) = self.ask_remembered(&encode).await? {
-            answer
-        } else {
+        let answer = if let Some((_, answer)) = self.ask_remembered(&encode).await? { answer } else {
             let reader = AdvertisementReader::keeping(prefixes);
             let (session, refs) = self.greet(reader, limit).await?;
             match self.send(session, &encode).await? {

@@ -143,6 +143,11 @@ impl HelmRepository {
     pub fn place(&self, chart: &str, entry: &ChartEntry) -> Result<ChartPlace, ArtifactError> {
         let about = format!("{}: chart `{chart}` version {}", self.url, entry.version);
         let wrong = |message: String| ArtifactError::new(Reason::ArtifactInvalid, format!("{about}: {message}"));
+        if entry.digest_unusable {
+            let message = "the index states a digest for it that is no SHA-256, so the archive can't be verified; have the \
+                           index made anew (`helm repo index`)";
+            return Err(wrong(message.to_owned()));
+        }
         let text = entry.urls.first().ok_or_else(|| wrong("the index gives no URL for it".to_owned()))?;
         let mut url = self
             .url

@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::BufReader;
 
-use libyaml_safer::{EventData, Parser};
+use libyaml_safer::{EventData, Parser, ScalarStyle};
 use thiserror::Error;
 
 use super::digest::Digest;
@@ -46,6 +46,8 @@ pub struct ChartEntry {
     pub version: String,
     /// Digest of the archive, where the index states one.
     pub digest: Option<Digest>,
+    /// That it states one by which nothing can be verified, so that the archive can't be used.
+    pub digest_unusable: bool,
     /// Where the archive is, absolute or relative to the repository.
     pub urls: Vec<String>,
     /// When it was made (RFC 3339), where the index states it.
@@ -121,6 +123,19 @@ impl Reader<'_> {
         }
     }
 
+    /// A stated digest: empty where none is stated, `None` where something else stands.
+    fn digest(&mut self) -> Result<Option<String>, IndexError> {
+        match self.next()? {
+            EventData::Scalar { value, style, .. }
+                if style == ScalarStyle::Plain && matches!(&*value, "null" | "~") =>
+            {
+                Ok(Some(String::new()))
+            }
+            EventData::Scalar { value, .. } => Ok((value.len() <= LONGEST).then_some(value)),
+            other => self.skip(&other).map(|()| None),
+        }
+    }
+
     fn index(&mut self, wanted: &BTreeSet<String>) -> Result<Index, IndexError> {
         loop {
             match self.next()? {
@@ -182,7 +197,11 @@ impl Reader<'_> {
         while let Some(key) = self.key()? {
             match key.as_str() {
                 "version" => entry.version = self.text()?.unwrap_or_default(),
-                "digest" => entry.digest = self.text()?.and_then(|text| Digest::parse(&text)),
+                "digest" => {
+                    let text = self.digest()?;
+                    entry.digest = text.as_deref().and_then(Digest::parse);
+                    entry.digest_unusable = entry.digest.is_none() && text.as_deref() != Some("");
+                }
                 "created" => entry.created = self.text()?,
                 "urls" => entry.urls = self.urls()?,
                 _ => {
@@ -244,14 +263,34 @@ generated: "2026-01-02T03:04:05Z"
         let first = ChartEntry {
             version: "1.2.3".into(),
             digest: Some(Digest::of(b"")),
+            digest_unusable: false,
             urls: vec!["charts/redis-1.2.3.tgz".into(), "https://other.test/redis.tgz".into()],
             created: Some("2026-01-02T03:04:05Z".into()),
         };
-        let second = ChartEntry { version: "1.2.2".into(), ..ChartEntry::default() };
+        let second = ChartEntry { version: "1.2.2".into(), digest_unusable: true, ..ChartEntry::default() };
         assert_eq!(index.charts, BTreeMap::from([("redis".to_owned(), vec![first, second])]));
         assert_eq!(index.names, wanted(&["nginx", "redis"]));
         let json = br#"{"entries": {"a": [{"version": "1.0.0", "urls": ["a.tgz"]}]}}"#;
         assert_eq!(parse(json, &wanted(&["a"])).unwrap().charts["a"][0].version, "1.0.0");
+    }
+
+    #[test]
+    fn a_digest_that_can_not_be_verified_is_told_from_none() {
+        let sha512 = format!("sha512:{}", "a".repeat(128));
+        for (stated, unusable) in [
+            ("\"\"", false),
+            ("null", false),
+            ("~", false),
+            ("\"null\"", true),
+            ("abc", true),
+            (&*sha512, true),
+            ("[a]", true),
+        ] {
+            let text = format!("entries: {{a: [{{version: 1.0.0, digest: {stated}, urls: [u]}}]}}");
+            let index = parse(text.as_bytes(), &wanted(&["a"])).unwrap();
+            let entry = &index.charts["a"][0];
+            assert_eq!((&entry.digest, entry.digest_unusable), (&None, unusable), "{stated}");
+        }
     }
 
     #[test]

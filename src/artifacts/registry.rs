@@ -29,12 +29,16 @@ const TAGS_PAGE_LIMIT: usize = 4 << 20;
 const TAGS_PAGE: usize = 1000;
 /// Tags in all; a repository of more has to be asked for a tag or digest.
 const MOST_TAGS: usize = 100_000;
+/// Pages of tags: a registry that gives few or none on each must not be asked for ever.
+const MOST_TAG_PAGES: usize = 200;
+/// Characters of a tag, by the specification. What is longer is left out.
+const LONGEST_TAG: usize = 128;
 /// Bytes of a token service's answer.
 const TOKEN_LIMIT: usize = 1 << 20;
 /// Signatures of one artifact that are looked at.
 const MOST_SIGNATURES: usize = 32;
 /// Bytes of what a signature signs.
-const PAYLOAD_LIMIT: u64 = 64 << 10;
+const PAYLOAD_LIMIT: usize = 64 << 10;
 const CONTENT_DIGEST: HeaderName = HeaderName::from_static("docker-content-digest");
 const COSIGN_SIGNATURE: &str = "dev.cosignproject.cosign/signature";
 
@@ -177,20 +181,27 @@ impl Registry {
         let mut url = self.url("tags/list")?;
         url.set_query(Some(&format!("n={TAGS_PAGE}")));
         let mut tags = Vec::new();
-        loop {
+        for page in 1.. {
             let mut answer = self.ask(Method::GET, &url, "application/json").await?;
             judge(&mut answer, Reason::ArtifactNotFound).await?;
             let text = read(&mut answer, TAGS_PAGE_LIMIT).await?;
-            let page: Page = serde_json::from_slice(&text)
+            let listed: Page = serde_json::from_slice(&text)
                 .map_err(|_| answer.error(Reason::ProtocolError, "the list of tags is not the JSON of a registry"))?;
-            tags.extend(page.tags.unwrap_or_default());
+            tags.extend(listed.tags.unwrap_or_default().into_iter().filter(|tag| tag.len() <= LONGEST_TAG));
             if tags.len() > MOST_TAGS {
                 let message =
                     format!("it has more than {MOST_TAGS} tags: name a tag or digest in targetRevision, not a range");
                 return Err(answer.error(Reason::ArtifactInvalid, message).into());
             }
             let next = answer.headers.get(LINK).and_then(|value| value.to_str().ok()).and_then(next_page);
-            let Some(next) = next else { return Ok(tags) };
+            let Some(next) = next else { break };
+            if page >= MOST_TAG_PAGES {
+                let message = format!(
+                    "its list of tags does not end after {MOST_TAG_PAGES} pages: name a tag or digest in targetRevision, \
+                     not a range"
+                );
+                return Err(answer.error(Reason::ArtifactInvalid, message).into());
+            }
             let following = url.join(&next).ok().filter(|following| following.origin() == self.base.origin());
             match following {
                 Some(following) if following != url => url = following,
@@ -200,6 +211,7 @@ impl Registry {
                 }
             }
         }
+        Ok(tags)
     }
 
     async fn try_digest_of(&self, tag: &str) -> Result<Digest, ArtifactError> {
@@ -281,10 +293,10 @@ impl Registry {
         let mut signatures = Vec::new();
         for layer in manifest.layers.iter().take(MOST_SIGNATURES) {
             let Some(signature) = layer.annotations.get(COSIGN_SIGNATURE) else { continue };
-            if layer.size > PAYLOAD_LIMIT {
+            if layer.size > PAYLOAD_LIMIT as u64 {
                 continue;
             }
-            let payload = self.try_blob(layer, self.limit).await?;
+            let payload = self.try_blob(layer, PAYLOAD_LIMIT).await?;
             signatures.push(CosignSignature { payload, signature: signature.clone() });
         }
         Ok(signatures)

@@ -316,3 +316,17 @@ fn only_the_next_page_is_followed() {
     assert_eq!(next_page("<x>; rel=prev"), None);
     assert_eq!(next_page("garbage"), None);
 }
+
+#[tokio::test]
+async fn a_list_of_tags_without_an_end_is_given_up_and_what_is_no_tag_is_left_out() {
+    let depot = Depot::start(None).await;
+    depot.with(|shelf| shelf.tags = vec!["1.0.0".to_owned(), "x".repeat(LONGEST_TAG + 1), "y".repeat(LONGEST_TAG)]);
+    let registry = Registry::new(direct(&depot)).unwrap();
+    assert_eq!(registry.tags().await, Ok(vec!["1.0.0".to_owned(), "y".repeat(LONGEST_TAG)]));
+    depot.take_log();
+    depot.with(|shelf| (shelf.endless, shelf.tags) = (true, Vec::new()));
+    let error = registry.tags().await.unwrap_err();
+    assert_eq!(error.reason, Reason::ArtifactInvalid, "{error}");
+    assert!(error.message.contains("does not end after 200 pages"), "{error}");
+    assert_eq!(depot.take_log().len(), MOST_TAG_PAGES);
+}

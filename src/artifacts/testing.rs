@@ -54,6 +54,11 @@ impl Tar {
         self.entry(path, EntryType::Link, target, b"")
     }
 
+    /// An entry about the next one.
+    pub fn extension(self, kind: EntryType, content: &[u8]) -> Self {
+        self.entry("extension", kind, "", content)
+    }
+
     pub fn special(self, path: &str, kind: EntryType) -> Self {
         self.entry(path, kind, "", b"")
     }
@@ -98,6 +103,8 @@ pub struct Shelf {
     pub blobs_at: Option<String>,
     /// Most tags in a page.
     pub page: usize,
+    /// Every page of tags is followed by another one, each at a URL of its own.
+    pub endless: bool,
     /// Said in place of every answer.
     pub answer: Option<String>,
     pub log: Vec<String>,
@@ -273,7 +280,9 @@ fn registry(shelf: &Shelf, head: &Head, rest: &str, query: &str) -> Answer {
         let size = if shelf.page == 0 { usize::MAX } else { shelf.page };
         let page: Vec<&String> = shelf.tags.iter().skip(start).take(size).collect();
         let mut headers = vec![("Content-Type", "application/json".to_owned())];
-        if let Some(last) = page.last().filter(|_| start + page.len() < shelf.tags.len()) {
+        if shelf.endless {
+            headers.push(("Link", format!("</v2/{rest}?last={}>; rel=\"next\"", shelf.log.len())));
+        } else if let Some(last) = page.last().filter(|_| start + page.len() < shelf.tags.len()) {
             headers.push(("Link", format!("</v2/{rest}?n={size}&last={last}>; rel=\"next\"")));
         }
         return ("200 OK", headers, json!({"name": "x", "tags": page}).to_string().into_bytes());

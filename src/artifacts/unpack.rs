@@ -35,6 +35,11 @@ const RATIO_COUNTS_FROM: u64 = 16 << 20;
 /// What an entry takes in an archive besides its content.
 const ENTRY_OVERHEAD: u64 = 4096;
 const LONGEST_PATH: usize = 4096;
+/// Bytes of a name or of attributes that stand in an entry of their own: reading the entry that they are about takes them
+/// into memory whole.
+const LONGEST_EXTENSION: u64 = 64 << 10;
+/// Entries for one member: itself, a long name, a long target of a link and attributes.
+const ENTRIES_OF_MEMBER: usize = 4;
 const GZIP: [u8; 2] = [0x1f, 0x8b];
 
 /// How the files lie in an archive.
@@ -54,12 +59,9 @@ pub fn import(
     limits: UnpackLimits,
     note: &ImportNote,
 ) -> Result<Revision, ArtifactError> {
+    survey(bounded(archive, limits), limits)?;
     let mut import = store.import()?;
-    let found = if archive.starts_with(&GZIP) {
-        unpack(bounded(archive, limits), layout, limits, &mut import)?
-    } else {
-        unpack(archive, layout, limits, &mut import)?
-    };
+    let found = unpack(bounded(archive, limits), layout, limits, &mut import)?;
     match layout {
         Layout::Chart if !found.chart => Err(invalid("the archive holds no Chart.yaml in a folder, so it is no chart")),
         Layout::Plain if found.files == 0 => Err(invalid("the archive holds no file")),
@@ -80,6 +82,7 @@ pub fn keep_archive(
     if !archive.starts_with(&GZIP) {
         return Err(invalid("the archive of the chart is not compressed by gzip"));
     }
+    survey(bounded(archive, limits), limits)?;
     let found = unpack(bounded(archive, limits), Layout::Chart, limits, &mut store.import()?)?;
     if !found.chart {
         return Err(invalid("the archive holds no Chart.yaml in a folder, so it is no chart"));
@@ -89,10 +92,14 @@ pub fn keep_archive(
     Ok(import.finish(note)?)
 }
 
-fn bounded(archive: &[u8], limits: UnpackLimits) -> impl Read {
+/// The archive from its beginning, without compression.
+fn bounded(archive: &[u8], limits: UnpackLimits) -> Box<dyn Read + '_> {
+    if !archive.starts_with(&GZIP) {
+        return Box::new(archive);
+    }
     let allowed = limits.bytes.saturating_add(limits.entries as u64 * ENTRY_OVERHEAD);
     let by_ratio = (archive.len() as u64).saturating_mul(limits.ratio).max(RATIO_COUNTS_FROM);
-    Bounded { inner: MultiGzDecoder::new(archive), left: allowed.min(by_ratio) }
+    Box::new(Bounded { inner: MultiGzDecoder::new(archive), left: allowed.min(by_ratio) })
 }
 
 fn invalid(message: impl Into<String>) -> ArtifactError {
@@ -137,6 +144,62 @@ struct Found {
     chart: bool,
 }
 
+/// Looks at every header, without the content, before anything is unpacked: what reads an archive's entries takes long
+/// names, attributes and maps of sparse files into memory before it shows the entry.
+fn survey(reader: impl Read, limits: UnpackLimits) -> Result<(), ArtifactError> {
+    let mut archive = Archive::new(reader);
+    let (mut entries, mut stated) = (0_usize, None);
+    for entry in archive.entries().map_err(|error| unreadable(&error))?.raw(true) {
+        let mut entry = entry.map_err(|error| unreadable(&error))?;
+        entries += 1;
+        if entries > limits.entries.saturating_mul(ENTRIES_OF_MEMBER) {
+            return Err(too_many(limits));
+        }
+        let kind = entry.header().entry_type();
+        match kind {
+            EntryType::GNULongName | EntryType::GNULongLink | EntryType::XHeader | EntryType::XGlobalHeader => {
+                let size = entry.size();
+                if size > LONGEST_EXTENSION {
+                    return Err(invalid(format!(
+                        "the archive has a name or attributes of {size} bytes, the limit is {LONGEST_EXTENSION}"
+                    )));
+                }
+                if kind == EntryType::XHeader {
+                    stated = stated_size(&mut entry)?;
+                }
+            }
+            EntryType::GNUSparse => {
+                let shown = String::from_utf8_lossy(&entry.path_bytes()).chars().take(200).collect::<String>();
+                return Err(invalid(format!("`{shown}` in the archive is a sparse file, which is not supported")));
+            }
+            // What a size stands for must not depend on who reads it: else headers hide in what looks like content.
+            _ => match stated.take() {
+                Some(stated) if stated != entry.size() => {
+                    return Err(invalid("the archive gives two different sizes for one entry"));
+                }
+                Some(_) | None => {}
+            },
+        }
+    }
+    Ok(())
+}
+
+/// The size that attributes state for the next member.
+fn stated_size<R: Read>(entry: &mut tar::Entry<'_, R>) -> Result<Option<u64>, ArtifactError> {
+    let Some(attributes) = entry.pax_extensions().map_err(|error| unreadable(&error))? else { return Ok(None) };
+    for attribute in attributes {
+        let Ok(attribute) = attribute else { break };
+        if attribute.key() == Ok("size") {
+            return Ok(attribute.value().ok().and_then(|value| value.parse().ok()));
+        }
+    }
+    Ok(None)
+}
+
+fn too_many(limits: UnpackLimits) -> ArtifactError {
+    invalid(format!("the archive has more than {} entries", limits.entries))
+}
+
 fn unpack(
     reader: impl Read,
     layout: Layout,
@@ -149,7 +212,7 @@ fn unpack(
         let mut entry = entry.map_err(|error| unreadable(&error))?;
         entries += 1;
         if entries > limits.entries {
-            return Err(invalid(format!("the archive has more than {} entries", limits.entries)));
+            return Err(too_many(limits));
         }
         let kind = entry.header().entry_type();
         if matches!(kind, EntryType::XGlobalHeader | EntryType::XHeader) {
@@ -355,5 +418,30 @@ mod tests {
         let bomb = gzip(&Tar::new().file("a", &"\0".repeat(40 << 20)).done());
         assert!(bomb.len() < 100_000);
         assert!(plain(&bomb).unwrap_err().contains("decompression bomb"));
+    }
+
+    #[test]
+    fn names_and_attributes_that_would_fill_the_memory_are_refused_before_they_are_read() {
+        let huge = "\0".repeat((LONGEST_EXTENSION + 1) as usize);
+        for kind in [EntryType::GNULongName, EntryType::GNULongLink, EntryType::XHeader, EntryType::XGlobalHeader] {
+            let archive = Tar::new().extension(kind, huge.as_bytes()).file("a", "x").done();
+            let error = plain(&gzip(&archive)).unwrap_err();
+            assert!(error.contains("a name or attributes of 65537 bytes"), "{kind:?}: {error}");
+        }
+        let long = format!("{}/a.yaml", "d".repeat(200));
+        let named = Tar::new().extension(EntryType::GNULongName, format!("{long}\0").as_bytes()).file("a", "x").done();
+        assert_eq!(plain(&named), Ok(vec![format!("{long}=x")]));
+        let sparse = Tar::new().special("holes", EntryType::GNUSparse).done();
+        assert!(plain(&sparse).unwrap_err().contains("`holes` in the archive is a sparse file"));
+    }
+
+    #[test]
+    fn an_entry_with_two_sizes_is_refused_so_that_no_header_hides_in_content() {
+        let inner = Tar::new().extension(EntryType::GNULongName, &[b'x'; 70_000]).done();
+        let inner = String::from_utf8(inner).unwrap();
+        let hidden = Tar::new().extension(EntryType::XHeader, b"10 size=0\n").file("a", &inner).done();
+        assert_eq!(plain(&hidden), Err("the archive gives two different sizes for one entry".to_owned()));
+        let same = Tar::new().extension(EntryType::XHeader, b"10 size=1\n").file("a", "x").done();
+        assert_eq!(plain(&same), Ok(vec!["a=x".to_owned()]));
     }
 }

@@ -56,7 +56,7 @@ pub use remote::{Remote, RemoteConfig};
 pub use resolve::{Resolved, Target, ref_prefixes, resolve};
 pub use snapshot::{Snapshot, SnapshotLimits};
 pub use ssh::{KnownHosts, KnownHostsError, SshChannel, SshConfig, SshConfigError, SshIdentity, SshTransport};
-pub use store::{CommitFacts, Store, StoreLimits};
+pub use store::{CommitFacts, Store, StoreLimits, WeakStore};
 pub use submodules::{GITMODULES, SubmoduleUrlError, Submodules, SubmodulesError};
 pub use url::{RepositoryUrl, RepositoryUrlError, SshPlace, UrlPrefix};
 pub use version::{Constraint, newest, parse_version};

@@ -50,6 +50,7 @@ impl Remote {
         let mut stats = FetchStats::default();
         self.commits(store, wants, limits, &mut stats).await?;
         let mut batch = FIRST_BATCH;
+        let mut asked = BTreeSet::new();
         loop {
             let work = (store.clone(), wants.clone());
             let lacking = blocking(move || lacking(&work.0, &work.1)).await?;
@@ -60,6 +61,13 @@ impl Remote {
             if lacking.objects.is_empty() {
                 break;
             }
+            // Each object is asked for until its pack has come: one that is lacking after that was left out, and asking
+            // again would never end.
+            if let Some((id, path)) = lacking.objects.iter().find(|(id, _)| asked.contains(id)) {
+                let message = format!("the server left out `{path}` (object {id}) although it was asked for it");
+                return Err(GitError::new(Reason::ProtocolError, message));
+            }
+            asked.extend(lacking.objects.iter().map(|(id, _)| id.clone()));
             self.objects(store, lacking.objects, &mut batch, limits, &mut stats).await?;
         }
         let work = (store.clone(), wants.clone());

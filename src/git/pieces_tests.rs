@@ -2,7 +2,7 @@ use std::time::Duration;
 
 use super::*;
 use crate::egress::Timeouts;
-use crate::git::testing::{Fixture, GitServer, Harm, Relay, TestStore};
+use crate::git::testing::{Fault, Fixture, GitServer, Harm, Relay, TestStore};
 use crate::git::{SnapshotLimits, StoreLimits};
 use crate::model::Files as _;
 
@@ -155,4 +155,18 @@ async fn pieces_together_are_bounded_as_one_transfer_is() {
     }
     let error = remote.fetch(&test.store, std::slice::from_ref(&tip), limits).await.unwrap_err();
     assert_eq!(error.reason, Reason::PackTooLarge, "{error}");
+}
+
+#[tokio::test]
+async fn a_server_that_answers_with_empty_packs_is_asked_once_and_not_for_ever() {
+    let (_fixture, tip, server, _relay) = served().await;
+    let (remote, test) = (server.remote(), TestStore::new());
+    server.break_with(Fault::EmptyPieces);
+    let wants = BTreeSet::from([tip.clone()]);
+    let error = remote.fetch_in_pieces(&test.store, &wants, FetchLimits::default()).await.unwrap_err();
+    assert_eq!(error.reason, Reason::ProtocolError, "{error}");
+    assert!(error.message.contains("left out `") && error.message.contains("although it was asked for it"), "{error}");
+    assert!(!test.store.has(&tip).unwrap());
+    let fetches = server.take_log().iter().filter(|line| line.ends_with("command=fetch")).count();
+    assert_eq!(fetches, 2, "the commit with its directories, and one batch of files");
 }

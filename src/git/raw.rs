@@ -4,10 +4,12 @@
 //! everything else.
 
 use std::fs;
+use std::io::Read as _;
 use std::path::PathBuf;
 use std::time::SystemTime;
 
 use git2::{Odb, Oid};
+use tracing::warn;
 
 use crate::model::{Reason, Revision};
 
@@ -18,7 +20,10 @@ use super::store::Store;
 const MOST_BYTES: usize = 1 << 20;
 
 /// How many tags are kept; beyond that the oldest go, and are fetched again if they are still followed.
-const MOST_TAGS: usize = 64;
+const MOST_TAGS: usize = 4096;
+
+/// Bytes of all tags that are kept.
+const MOST_TAG_BYTES: u64 = 64 << 20;
 
 impl Store {
     /// The content of a commit that is held; `None` when it is not.
@@ -44,9 +49,13 @@ impl Store {
     pub fn raw_tags(&self, commit: &Revision) -> Result<Vec<Vec<u8>>, GitError> {
         let beginning = format!("object {commit}\n");
         let mut found = Vec::new();
-        for (_, path) in self.kept_tags() {
-            let content = fs::read(&path).map_err(|error| GitError::file("reading a tag", &error))?;
-            if content.starts_with(beginning.as_bytes()) {
+        for (_, _, path) in self.kept_tags() {
+            let failed = |error: std::io::Error| GitError::file("reading a tag", &error);
+            let mut file = fs::File::open(&path).map_err(failed)?;
+            let mut content = Vec::with_capacity(beginning.len());
+            file.by_ref().take(beginning.len() as u64).read_to_end(&mut content).map_err(failed)?;
+            if content == beginning.as_bytes() {
+                file.read_to_end(&mut content).map_err(failed)?;
                 found.push(content);
             }
         }
@@ -57,20 +66,24 @@ impl Store {
         self.dir().join("tags")
     }
 
-    /// The tags that are kept, oldest first.
-    fn kept_tags(&self) -> Vec<(SystemTime, PathBuf)> {
-        let mut all: Vec<(SystemTime, PathBuf)> = fs::read_dir(self.tags_directory())
+    /// The tags that are kept, with their sizes, oldest first.
+    fn kept_tags(&self) -> Vec<(SystemTime, u64, PathBuf)> {
+        let mut all: Vec<(SystemTime, u64, PathBuf)> = fs::read_dir(self.tags_directory())
             .into_iter()
             .flatten()
             .flatten()
             .filter(|entry| entry.file_name().to_str().is_some_and(|name| Revision::parse(name).is_ok()))
-            .filter_map(|entry| Some((entry.metadata().ok()?.modified().ok()?, entry.path())))
+            .filter_map(|entry| {
+                let about = entry.metadata().ok()?;
+                Some((about.modified().ok()?, about.len(), entry.path()))
+            })
             .collect();
         all.sort();
         all
     }
 
-    /// Keeps a tag that has come with a pack.
+    /// Keeps a tag that has come with a pack. One that is too large is kept as an empty file, so that it is not fetched
+    /// again: a signature of it can't be checked, and its repository is none the worse.
     pub(super) fn keep_tag(&self, odb: &Odb<'_>, tag: &Revision) -> Result<(), GitError> {
         let failed = |error: std::io::Error| GitError::file("keeping a tag", &error);
         let id = Oid::from_str(tag.as_str()).map_err(|error| GitError::store("reading a tag", &error))?;
@@ -80,7 +93,10 @@ impl Store {
                 return Err(GitError::new(Reason::ProtocolError, format!("the pack lacks the wanted tag {tag}")));
             }
             Err(Unread::Failed(error)) => return Err(GitError::store("reading a tag", &error)),
-            Err(Unread::TooLarge) => return Err(too_large(tag)),
+            Err(Unread::TooLarge) => {
+                warn!(%tag, most = MOST_BYTES, "a tag is too large to be kept, so no signature of it counts");
+                Vec::new()
+            }
         };
         let directory = self.tags_directory();
         fs::create_dir_all(&directory).map_err(failed)?;
@@ -89,9 +105,13 @@ impl Store {
         fs::write(&fresh, content).map_err(failed)?;
         fs::File::open(&fresh).and_then(|file| file.sync_all()).map_err(failed)?;
         fs::rename(&fresh, directory.join(tag.as_str())).map_err(failed)?;
-        let all = self.kept_tags();
-        for (_, path) in all.iter().take(all.len().saturating_sub(MOST_TAGS)) {
-            fs::remove_file(path).map_err(failed)?;
+        let (mut count, mut bytes) = (0, 0);
+        for (_, size, path) in self.kept_tags().iter().rev() {
+            count += 1;
+            bytes += size;
+            if count > MOST_TAGS || bytes > MOST_TAG_BYTES {
+                fs::remove_file(path).map_err(failed)?;
+            }
         }
         Ok(())
     }

@@ -54,3 +54,18 @@ async fn a_tag_that_is_made_later_comes_alone() {
     assert_eq!(stats.objects, 1);
     assert_eq!(test.store.raw_tags(&commit).unwrap(), [raw(&fixture, "tag", "v2")]);
 }
+
+#[tokio::test]
+async fn a_tag_that_is_too_large_harms_nothing_else_and_is_not_fetched_again() {
+    let fixture = Fixture::new();
+    let server = GitServer::start(&fixture).await;
+    let (remote, test) = (server.remote(), TestStore::new());
+    let message = fixture.work().join("message");
+    std::fs::write(&message, "a line of many\n".repeat(MOST_BYTES / 10)).unwrap();
+    fixture.git(&["tag", "-a", "-F", message.to_str().unwrap(), "huge"]);
+    let (commit, tag) = (fixture.revision("huge^{commit}"), fixture.revision("huge"));
+    let (wants, tags) = (std::slice::from_ref(&commit), std::slice::from_ref(&tag));
+    remote.fetch_with_tags(&test.store, wants, tags, FetchLimits::default()).await.unwrap();
+    assert!(test.store.has(&commit).unwrap() && test.store.has_tag(&tag));
+    assert_eq!(test.store.raw_tags(&commit).unwrap(), Vec::<Vec<u8>>::new());
+}

@@ -5,7 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, Weak};
 
 use git2::{ErrorCode, Oid, Repository};
 
@@ -54,6 +54,25 @@ pub struct Store {
     inner: Arc<Inner>,
 }
 
+/// A store that may be closed by now. As long as anything works on a directory its store is to be had from here: opening
+/// the directory a second time would remove what is being written.
+#[derive(Clone)]
+pub struct WeakStore {
+    inner: Weak<Inner>,
+}
+
+impl WeakStore {
+    /// The store, unless nobody uses it any more.
+    pub fn upgrade(&self) -> Option<Store> {
+        self.inner.upgrade().map(|inner| Store { inner })
+    }
+
+    /// Whether anybody uses it.
+    pub fn is_open(&self) -> bool {
+        self.inner.strong_count() > 0
+    }
+}
+
 struct Inner {
     dir: PathBuf,
     limits: Mutex<StoreLimits>,
@@ -63,7 +82,7 @@ struct Inner {
     /// Held by whoever adds or drops packs, across await points.
     writing: Arc<tokio::sync::Mutex<()>>,
     /// Commits that snapshots read, with how many do.
-    pins: Arc<Mutex<BTreeMap<Revision, usize>>>,
+    pins: Mutex<BTreeMap<Revision, usize>>,
     /// Commits that are being fetched in pieces: what came of them so far is not to be dropped.
     pieced: Mutex<BTreeSet<Revision>>,
 }
@@ -88,10 +107,15 @@ impl Store {
                 repository: Mutex::new(repository),
                 layout: RwLock::default(),
                 writing: Arc::default(),
-                pins: Arc::default(),
+                pins: Mutex::default(),
                 pieced: Mutex::default(),
             }),
         })
+    }
+
+    /// A handle that does not keep the store open.
+    pub fn downgrade(&self) -> WeakStore {
+        WeakStore { inner: Arc::downgrade(&self.inner) }
     }
 
     pub(super) fn repository(&self) -> MutexGuard<'_, Repository> {
@@ -210,7 +234,7 @@ impl Store {
     /// The files at a commit. While the snapshot lives, compaction keeps what it reads.
     pub fn snapshot(&self, revision: &Revision, limits: SnapshotLimits) -> Result<Snapshot, GitError> {
         let _unchanged = self.inner.layout.read().unwrap_or_else(PoisonError::into_inner);
-        let pin = Pin::new(Arc::clone(&self.inner.pins), revision.clone());
+        let pin = Pin::new(self.clone(), revision.clone());
         let failed = |error: git2::Error| match error.code() {
             ErrorCode::NotFound => GitError::new(
                 Reason::StoreFailed,
@@ -338,22 +362,24 @@ fn remove(repository: &Repository, name: &str) -> Result<(), git2::Error> {
     }
 }
 
-/// Keeps a commit's objects while it lives.
+/// Keeps a commit's objects while it lives, and the store open: opened anew, it would not know of the pin.
 pub(super) struct Pin {
-    pins: Arc<Mutex<BTreeMap<Revision, usize>>>,
+    store: Store,
     revision: Revision,
 }
 
 impl Pin {
-    fn new(pins: Arc<Mutex<BTreeMap<Revision, usize>>>, revision: Revision) -> Self {
-        *pins.lock().unwrap_or_else(PoisonError::into_inner).entry(revision.clone()).or_default() += 1;
-        Self { pins, revision }
+    fn new(store: Store, revision: Revision) -> Self {
+        let mut pins = store.inner.pins.lock().unwrap_or_else(PoisonError::into_inner);
+        *pins.entry(revision.clone()).or_default() += 1;
+        drop(pins);
+        Self { store, revision }
     }
 }
 
 impl Drop for Pin {
     fn drop(&mut self) {
-        let mut pins = self.pins.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut pins = self.store.inner.pins.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(count) = pins.get_mut(&self.revision) {
             *count -= 1;
             if *count == 0 {

@@ -222,3 +222,37 @@ async fn after_a_compaction_a_server_is_told_that_history_is_gone() {
     let files = test.store.snapshot(&older, SnapshotLimits::default()).unwrap();
     assert_eq!(files.read("README").unwrap().as_deref(), Some(b"one\n".as_slice()));
 }
+
+#[tokio::test]
+async fn a_store_is_the_same_for_all_as_long_as_a_writer_or_a_snapshot_works_on_it() {
+    let fixture = Fixture::new();
+    let server = GitServer::start(&fixture).await;
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::open(dir.path(), StoreLimits::default()).unwrap();
+    let weak = store.downgrade();
+    let tip = fixture.revision("main");
+    fetch(&server.remote(), &store, &tip).await;
+
+    let sink = crate::git::ingest::PackSink::open(&store, FetchLimits::default()).await;
+    drop(store);
+    let again = weak.upgrade().expect("the writer holds the store");
+    let taken = again.writing().try_lock_owned();
+    assert!(taken.is_err(), "whoever opens it now waits for that writer");
+    drop(again);
+    sink.abort().await;
+
+    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(20);
+    while weak.is_open() {
+        assert!(std::time::Instant::now() < deadline, "the writer has ended and holds the store");
+        tokio::task::yield_now().await;
+    }
+    assert!(weak.upgrade().is_none());
+
+    let store = Store::open(dir.path(), StoreLimits::default()).unwrap();
+    let weak = store.downgrade();
+    let snapshot = store.snapshot(&tip, SnapshotLimits::default()).unwrap();
+    drop(store);
+    assert!(weak.is_open(), "a compaction has to know of the snapshot");
+    drop(snapshot);
+    assert!(!weak.is_open());
+}

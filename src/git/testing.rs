@@ -116,6 +116,8 @@ pub(super) enum Fault {
     Answer(String),
     /// Does not pass `Git-Protocol` on but tells git this, so that it speaks an old version.
     OldProtocol(&'static str),
+    /// Gives an empty pack to whoever asks for objects rather than for commits.
+    EmptyPieces,
     /// Redirects everything to the same path on this origin.
     Redirect(String),
 }
@@ -236,6 +238,12 @@ async fn answer(state: &Mutex<State>, head: &Head, body: Vec<u8>) -> (Vec<u8>, F
             let text = format!("HTTP/1.1 301 Moved\r\nLocation: {origin}{target}\r\nContent-Length: 0\r\n\r\n");
             return (text.into(), Fault::None);
         }
+        Fault::EmptyPieces => {
+            let text = String::from_utf8_lossy(&body);
+            if text.contains("command=fetch") && !text.contains("deepen") {
+                return (empty_pack(), Fault::None);
+            }
+        }
         Fault::None | Fault::Cut(_) | Fault::Stall(_) | Fault::OldProtocol(_) => {}
     }
     let output = tokio::task::spawn_blocking({
@@ -247,6 +255,21 @@ async fn answer(state: &Mutex<State>, head: &Head, body: Vec<u8>) -> (Vec<u8>, F
         move || backend(&root, &head, &target, &body, &protocol)
     });
     (output.await.unwrap(), fault)
+}
+
+/// An answer of protocol version 2 with a pack of no object.
+fn empty_pack() -> Vec<u8> {
+    let checksum = [
+        0x02, 0x9d, 0x08, 0x82, 0x3b, 0xd8, 0xa8, 0xea, 0xb5, 0x10, 0xad, 0x6a, 0xc7, 0x5c, 0x82, 0x3c, 0xfd, 0x3e,
+        0xd3, 0x1e,
+    ];
+    let pack = [&b"PACK\0\0\0\x02\0\0\0\0"[..], &checksum].concat();
+    let content = [b"000dpackfile\n", format!("{:04x}\x01", pack.len() + 5).as_bytes(), &pack, b"0000"].concat();
+    let head = format!(
+        "HTTP/1.1 200 OK\r\nContent-Type: application/x-git-upload-pack-result\r\nContent-Length: {}\r\n\r\n",
+        content.len()
+    );
+    [head.as_bytes(), &content].concat()
 }
 
 /// Runs `git http-backend` as CGI, and makes an HTTP answer of what it says.

@@ -11,6 +11,7 @@ use super::location::SourceLocation;
 use super::poll::may_be_rotated;
 use super::poll_artifacts::{failure_of_artifact, fetch_artifact, helm_repository, registry, resolve};
 use super::sources::Sources;
+use super::vouchers::Vouchers;
 use crate::artifacts::{
     ARCHIVE, ArtifactError, Digest, HelmRepositoryUrl, RegistryReference, UnpackLimits, choose_chart, is_range,
     keep_archive, version_of_tag,
@@ -75,7 +76,8 @@ impl Sources {
         // A range is looked up again for each commit of the chart that states it, a version is one for ever.
         let range = if is_exact(version) { String::new() } else { format!(" of {of}") };
         let tip = Hash64::of_bytes(format!("dependency {location} {name} {version}{range}").as_bytes()).to_string();
-        if let Some(archive) = held(&store, &tip).await? {
+        let vouchers = self.vouchers(&location).await;
+        if let Some(archive) = held(&store, &tip, vouchers.clone()).await? {
             return Ok(archive);
         }
         let _turn = self.beside.turn(location.as_str()).await;
@@ -103,7 +105,7 @@ impl Sources {
         self.beside.answered(location.as_str(), access.fingerprint, None);
         self.connections.report(access.repository.as_deref(), access.proxy.as_deref(), None).await;
         info!(%location, name, version, bytes = bytes.len(), "fetched a chart that another one depends on");
-        let kept = keep(&store, &tip, name, version.clone(), bytes).await;
+        let kept = keep(&store, &tip, name, version.clone(), bytes, vouchers).await;
         kept.map(|bytes| ChartArchive { version, bytes })
             .map_err(|error| failure_of_artifact(&error.about(&location.to_string())))
     }
@@ -159,11 +161,14 @@ fn is_exact(version: &str) -> bool {
     !is_range(version) && numbers.split('.').count() == 3
 }
 
-async fn held(store: &Arc<Store>, tip: &str) -> Result<Option<ChartArchive>, Failure> {
+async fn held(store: &Arc<Store>, tip: &str, vouchers: Vouchers) -> Result<Option<ChartArchive>, Failure> {
     let (store, tip) = (Arc::clone(store), tip.to_owned());
     super::trees::blocking(move || {
         let failed = |error: crate::git::GitError| Failure { reason: error.reason, message: error.to_string() };
         let Some(revision) = store.tips().map_err(failed)?.remove(&tip) else { return Ok(None) };
+        if !vouchers.has(&store, &tip, &revision) {
+            return Ok(None);
+        }
         let Some(note) = store.imported(&revision) else { return Ok(None) };
         let files = store.snapshot(&revision, SnapshotLimits::default()).map_err(failed)?;
         let read =
@@ -179,6 +184,7 @@ async fn keep(
     name: &str,
     version: String,
     bytes: Vec<u8>,
+    vouchers: Vouchers,
 ) -> Result<Arc<[u8]>, ArtifactError> {
     let (store, tip) = (Arc::clone(store), tip.to_owned());
     let origin = format!("archive {name} {version} {}", Digest::of(&bytes));
@@ -186,6 +192,7 @@ async fn keep(
         let note = ImportNote { name: version, origin, made: 0 };
         let revision = keep_archive(&store, &bytes, UnpackLimits::default(), &note)?;
         store.record_tip(&tip, &revision)?;
+        vouchers.add(&store, &tip, &revision);
         store.compact()?;
         Ok(Arc::from(bytes))
     });
@@ -216,12 +223,15 @@ mod tests {
             || Arc::new(Store::open(&directory.path().join("store"), crate::git::StoreLimits::default()).unwrap());
         let chart = crate::artifacts::testing::chart("lib", "1.2.0");
         let store = open();
-        keep(&store, "tip", "lib", "1.2.0".to_owned(), chart.clone()).await.unwrap();
-        let error = keep(&store, "other", "lib", "1.2.0".to_owned(), b"no chart".to_vec()).await.unwrap_err();
+        let vouchers = Vouchers::for_test(1);
+        keep(&store, "tip", "lib", "1.2.0".to_owned(), chart.clone(), vouchers.clone()).await.unwrap();
+        let error = keep(&store, "other", "lib", "1.2.0".to_owned(), b"no chart".to_vec(), vouchers.clone()).await;
+        let error = error.unwrap_err();
         assert_eq!(error.reason, Reason::ArtifactInvalid);
         drop(store);
         let expected = ChartArchive { version: "1.2.0".to_owned(), bytes: chart.into() };
-        assert_eq!(held(&open(), "tip").await, Ok(Some(expected)));
-        assert_eq!(held(&open(), "other").await, Ok(None));
+        assert_eq!(held(&open(), "tip", vouchers.clone()).await, Ok(Some(expected)));
+        assert_eq!(held(&open(), "other", vouchers).await, Ok(None));
+        assert_eq!(held(&open(), "tip", Vouchers::for_test(2)).await, Ok(None), "planted by who has no key");
     }
 }

@@ -61,6 +61,7 @@ mod tree_options;
 mod trees;
 mod trust;
 mod verified;
+mod vouchers;
 mod ways_out;
 mod windows;
 

@@ -10,6 +10,7 @@ use super::location::{SourceLocation, SourceTarget};
 use super::poll::{Answer, Refusal};
 use super::sources::Sources;
 use super::tracker::{TargetState, Tracker, lock};
+use super::vouchers::Vouchers;
 use crate::artifacts::{
     ArtifactError, ChartEntry, DEFAULT_LIMIT, Digest, HelmRepository, HelmRepositoryConfig, HelmRepositoryUrl, Index,
     Layout, Registry, RegistryConfig, RegistryReference, UnpackLimits, archive, choose_chart, choose_version, import,
@@ -80,7 +81,7 @@ struct HelmPoll<'a> {
     url: &'a HelmRepositoryUrl,
     repository: &'a HelmRepository,
     index: &'a Index,
-    held: &'a BTreeMap<String, Revision>,
+    held: Held<'a>,
     /// Hosts besides the repository's own that failed in this poll: they are not asked again in it.
     others: BTreeMap<String, ArtifactError>,
 }
@@ -120,7 +121,9 @@ impl Sources {
             lock(&tracker.state).artifacts = Some((access.fingerprint, side.clone()));
             side
         };
-        let held = held(&tracker.store).await?;
+        let vouchers = self.vouchers(&tracker.url).await;
+        let held = held(&tracker.store, vouchers.clone()).await?;
+        let held = Held { imports: &held, vouchers: &vouchers };
         let mut found = BTreeMap::new();
         match side {
             ArtifactSide::Helm(repository) => {
@@ -132,7 +135,7 @@ impl Sources {
                 let charts: BTreeSet<String> = targets.iter().filter_map(chart_of).collect();
                 let index = repository.index(&charts).await?;
                 let mut poll =
-                    HelmPoll { url, repository: &repository, index: &index, held: &held, others: BTreeMap::new() };
+                    HelmPoll { url, repository: &repository, index: &index, held, others: BTreeMap::new() };
                 for target in targets {
                     let done = self.chart(tracker, &mut poll, target).await;
                     found.insert(target.clone(), one_target(done)?);
@@ -140,7 +143,7 @@ impl Sources {
             }
             ArtifactSide::Registry(registry) => {
                 for target in targets {
-                    let done = self.artifact(tracker, &registry, &held, target).await;
+                    let done = self.artifact(tracker, &registry, held, target).await;
                     found.insert(target.clone(), one_target(done)?);
                 }
             }
@@ -161,7 +164,7 @@ impl Sources {
         };
         let entry = choose_chart(index, url, chart, version)?;
         let note = note_of_chart(chart, entry);
-        if let Some(revision) = held.get(&note.origin) {
+        if let Some(revision) = held.imports.get(&note.origin) {
             return Ok(TargetState { revision: Some(revision.clone()), ..TargetState::default() });
         }
         let place = repository.place(chart, entry)?;
@@ -177,8 +180,9 @@ impl Sources {
         };
         info!(chart, version = entry.version, bytes = bytes.len(), "fetched");
         let about = format!("{url}: chart `{chart}` version {}", entry.version);
-        let revision =
-            take_in(&tracker.store, bytes, Layout::Chart, note).await.map_err(|error| error.about(&about))?;
+        let revision = take_in(&tracker.store, bytes, Layout::Chart, note, held.vouchers)
+            .await
+            .map_err(|error| error.about(&about))?;
         Ok(TargetState { revision: Some(revision), ..TargetState::default() })
     }
 
@@ -210,7 +214,7 @@ impl Sources {
         &self,
         tracker: &Tracker,
         registry: &Registry,
-        held: &BTreeMap<String, Revision>,
+        held: Held<'_>,
         target: &SourceTarget,
     ) -> Result<TargetState, ArtifactError> {
         let SourceTarget::Artifact { version, is_chart } = target else { return Ok(TargetState::default()) };
@@ -223,14 +227,14 @@ impl Sources {
         let kind = if *is_chart { "chart" } else { "artifact" };
         let origin = format!("{kind} {name} {digest}");
         let reference = tag.map(|tag| format!("refs/tags/{tag}"));
-        if let Some(revision) = held.get(&origin) {
+        if let Some(revision) = held.imports.get(&origin) {
             return Ok(TargetState { revision: Some(revision.clone()), reference, signed, ..TargetState::default() });
         }
         let fetched = fetch_artifact(registry, &digest, *is_chart).await?;
         info!(%digest, bytes = fetched.bytes.len(), "fetched");
         let note = ImportNote { name, origin, made: seconds_of(fetched.created.as_deref()) };
         let about = format!("{}: {digest}", registry.reference());
-        let taken = take_in(&tracker.store, fetched.bytes, fetched.layout, note).await;
+        let taken = take_in(&tracker.store, fetched.bytes, fetched.layout, note, held.vouchers).await;
         let revision = taken.map_err(|error| error.about(&about))?;
         Ok(TargetState { revision: Some(revision), reference, signed, ..TargetState::default() })
     }
@@ -343,23 +347,34 @@ fn seconds_of(created: Option<&str>) -> i64 {
     created.and_then(|text| text.parse::<jiff::Timestamp>().ok()).map_or(0, |time| time.as_second().max(0))
 }
 
-async fn held(store: &Arc<Store>) -> Result<BTreeMap<String, Revision>, ArtifactError> {
+/// What a source's store holds already, and who says so.
+#[derive(Clone, Copy)]
+struct Held<'a> {
+    imports: &'a BTreeMap<String, Revision>,
+    vouchers: &'a Vouchers,
+}
+
+async fn held(store: &Arc<Store>, vouchers: Vouchers) -> Result<BTreeMap<String, Revision>, ArtifactError> {
     let store = Arc::clone(store);
-    let found = tokio::task::spawn_blocking(move || store.imports()).await;
+    let found = tokio::task::spawn_blocking(move || vouchers.imports(&store)).await;
     Ok(found.map_err(|_| panicked())??)
 }
 
-/// Unpacks an archive into a store.
+/// Unpacks an archive into a store, and vouches for it.
 pub(super) async fn take_in(
     store: &Arc<Store>,
     bytes: Vec<u8>,
     layout: Layout,
     note: ImportNote,
+    vouchers: &Vouchers,
 ) -> Result<Revision, ArtifactError> {
-    let store = Arc::clone(store);
-    let done =
-        tokio::task::spawn_blocking(move || import(&store, &bytes, layout, UnpackLimits::default(), &note)).await;
-    done.map_err(|_| panicked())?
+    let (store, vouchers) = (Arc::clone(store), vouchers.clone());
+    let done = tokio::task::spawn_blocking(move || {
+        let revision = import(&store, &bytes, layout, UnpackLimits::default(), &note)?;
+        vouchers.add(&store, &note.origin, &revision);
+        Ok(revision)
+    });
+    done.await.map_err(|_| panicked())?
 }
 
 fn panicked() -> ArtifactError {

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, Weak};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use tracing::{Instrument as _, info_span};
@@ -17,7 +17,7 @@ use super::store_key::StoreKey;
 use super::tracker::{Tracker, lock, run};
 use super::trees::Beside;
 use crate::api::{ApplicationSource, RepositorySpec};
-use crate::git::{GitError, Store, StoreLimits};
+use crate::git::{GitError, Store, StoreLimits, WeakStore};
 use crate::metrics::Metrics;
 use crate::model::{Hash64, Reason, Revision};
 use crate::status::Failure;
@@ -68,9 +68,9 @@ pub struct Sources {
     pub(super) metrics: Arc<Metrics>,
     pub(super) queue: Arc<Queue>,
     inner: Mutex<Inner>,
-    /// Open stores by URL. Applications of one repository come at once, and a tracker that ended may still be fetching:
-    /// one directory must never be opened twice.
-    stores: tokio::sync::Mutex<BTreeMap<String, Weak<Store>>>,
+    /// Open stores by URL. Applications of one repository come at once, and what was given up may still be writing: one
+    /// directory must never be opened twice.
+    stores: tokio::sync::Mutex<BTreeMap<String, WeakStore>>,
 }
 
 #[derive(Default)]
@@ -177,17 +177,16 @@ impl Sources {
     /// The store of a repository, the same for all who use it.
     pub(super) async fn open(&self, url: &SourceLocation) -> Result<Arc<Store>, Failure> {
         let mut stores = self.stores.lock().await;
-        if let Some(store) = stores.get(url.as_str()).and_then(Weak::upgrade) {
-            return Ok(store);
+        if let Some(store) = stores.get(url.as_str()).and_then(WeakStore::upgrade) {
+            return Ok(Arc::new(store));
         }
         let directory = self.directory.join(Hash64::of_bytes(url.as_str().as_bytes()).to_string());
         let opened = tokio::task::spawn_blocking(move || Store::open(&directory, StoreLimits::default())).await;
         match opened {
             Ok(Ok(store)) => {
-                let store = Arc::new(store);
-                stores.retain(|_, store| store.strong_count() > 0);
-                stores.insert(url.as_str().to_owned(), Arc::downgrade(&store));
-                Ok(store)
+                stores.retain(|_, store| store.is_open());
+                stores.insert(url.as_str().to_owned(), store.downgrade());
+                Ok(Arc::new(store))
             }
             Ok(Err(error)) => Err(failure_of(&error)),
             Err(_) => Err(Failure { reason: Reason::InternalError, message: "opening the store panicked".to_owned() }),

@@ -392,6 +392,13 @@ fn airgap_55_a_certificate_counts_by_its_authority_and_its_principals() {
     assert!(matches!(check(&sign()), Err(SignatureError::UnknownKey { .. })));
     let plain = ada.sign("git", b"text");
     assert!(matches!(check(&plain), Err(SignatureError::UnknownKey { .. })), "the key without its certificate");
+    run(std::process::Command::new("ssh-keygen")
+        .args(["-q", "-h", "-s"])
+        .arg(authority.path())
+        .args(["-I", "host", "-n", "ada@corp.test", "-V", "-1d:+1d"])
+        .arg(&public));
+    let said = check(&sign()).unwrap_err().to_string();
+    assert!(said.contains("its certificate is that of a host"), "{said}");
 }
 
 #[test]

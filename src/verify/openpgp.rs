@@ -35,6 +35,22 @@ struct Certificate {
     keys: Vec<Key>,
 }
 
+impl Certificate {
+    /// Keeps what another copy of the same key says of revocations: they are for ever, and an older copy does not know
+    /// of them.
+    fn take_revocations(&mut self, other: &Self) {
+        let is_revoked = |fingerprint: &str| {
+            other.keys.iter().any(|key| key.fingerprint == fingerprint && key.standing == Standing::Revoked)
+        };
+        let all = is_revoked(&self.fingerprint);
+        for key in &mut self.keys {
+            if all || is_revoked(&key.fingerprint) {
+                key.standing = Standing::Revoked;
+            }
+        }
+    }
+}
+
 /// A primary key or a subkey.
 #[derive(Debug)]
 struct Key {
@@ -115,7 +131,10 @@ impl Keyring {
             for block in blocks(text) {
                 match read_block(block) {
                     Ok(certificates) => {
-                        for certificate in certificates {
+                        for mut certificate in certificates {
+                            if let Some(before) = known.get(&certificate.fingerprint) {
+                                certificate.take_revocations(before);
+                            }
                             known.insert(certificate.fingerprint.clone(), certificate);
                         }
                     }

@@ -66,3 +66,20 @@ fn text_that_is_no_signature_is_refused() {
         assert!(matches!(check(armored), Err(SignatureError::Malformed { .. })), "{armored}");
     }
 }
+
+#[test]
+fn a_revocation_is_kept_whatever_older_copy_of_the_key_comes_after_it() {
+    let gpg = Gpg::new();
+    let ada = gpg.make(ADA, "ed25519", "sign", "0");
+    let (signature, stale) = (signed(&gpg, &ada), gpg.public(&ada));
+    let file = gpg.path().join(format!("openpgp-revocs.d/{ada}.rev"));
+    // The certificate that gpg puts aside with a new key is made unusable by a colon.
+    let revocation = std::fs::read_to_string(file).unwrap().replace(":-----BEGIN", "-----BEGIN");
+    super::super::testing::run_with(gpg.command().arg("--import"), revocation.as_bytes());
+    let revoked = gpg.public(&ada);
+    for texts in [[&revoked, &stale], [&stale, &revoked]] {
+        let ring = Keyring::read([("a", texts[0].as_str()), ("b", texts[1].as_str())]);
+        let done = ring.verify("it", b"text", &signature, std::slice::from_ref(&ada), Moment::Known);
+        assert!(matches!(done, Err(SignatureError::Revoked { .. })), "{done:?}");
+    }
+}

@@ -2,6 +2,7 @@
 
 mod signers;
 
+use russh::keys::ssh_key::certificate::CertType;
 use russh::keys::ssh_key::public::KeyData;
 use russh::keys::ssh_key::{Algorithm, Fingerprint, HashAlg, PublicKey, SshSig};
 
@@ -123,6 +124,9 @@ impl AllowedSigners {
             .map_err(|error| malformed(error.to_string()))?;
         if PublicKey::from(key).verify(NAMESPACE, payload, &plain).is_err() {
             return Err(SignatureError::Bad { object: object.to_owned(), key: signer.to_string() });
+        }
+        if certificate.is_some_and(|certificate| certificate.cert_type() != CertType::User) {
+            return Err(unusable("its certificate is that of a host, and says nothing about who may sign"));
         }
         if !entry.namespaces.is_empty()
             && !entry.namespaces.iter().any(|pattern| glob(pattern, false).is_match(NAMESPACE))

@@ -53,22 +53,17 @@ fn split(header: &str) -> Vec<(String, Parameters)> {
     let mut found: Vec<(String, Parameters)> = Vec::new();
     for part in parts(header) {
         let part = part.trim();
-        let (name, value) = match part.split_once('=') {
-            // `Bearer realm=…` begins a scheme and has its first parameter.
-            Some((name, value)) => match name.trim().split_once(' ') {
-                Some((scheme, name)) => {
-                    found.push((scheme.to_owned(), Vec::new()));
-                    (name, value)
-                }
-                None => (name, value),
-            },
-            None => {
-                if !part.is_empty() {
-                    found.push((part.to_owned(), Vec::new()));
-                }
-                continue;
+        let Some((mut name, value)) = part.split_once('=') else {
+            if !part.is_empty() {
+                found.push((part.to_owned(), Vec::new()));
             }
+            continue;
         };
+        // `Bearer realm=…` begins a scheme and has its first parameter.
+        if let Some((scheme, first)) = name.trim().split_once(' ') {
+            found.push((scheme.to_owned(), Vec::new()));
+            name = first;
+        }
         if let Some((_, parameters)) = found.last_mut() {
             parameters.push((name.trim().to_owned(), unquoted(value.trim())));
         }
@@ -136,6 +131,7 @@ mod tests {
     use super::*;
     use secrecy::ExposeSecret as _;
 
+    #[expect(clippy::unnecessary_wraps, reason = "the form that a reading has")]
     fn bearer(realm: &str, service: Option<&str>, scope: Option<&str>) -> Option<Challenge> {
         let owned = |text: Option<&str>| text.map(str::to_owned);
         Some(Challenge::Bearer { realm: realm.to_owned(), service: owned(service), scope: owned(scope) })

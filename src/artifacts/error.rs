@@ -28,6 +28,7 @@ impl ArtifactError {
     }
 
     /// The same error, its message beginning with what it is about.
+    #[must_use]
     pub fn about(mut self, what: &str) -> Self {
         if !self.message.starts_with(what) {
             self.message = format!("{what}: {}", self.message);

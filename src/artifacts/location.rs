@@ -187,8 +187,8 @@ fn read(text: &str) -> Result<(String, Url), LocationError> {
     }
     let (authority, path) = rest.split_at(rest.find(['/', '\\']).unwrap_or(rest.len()));
     let path = plain_path(path).map_err(|problem| LocationError::Unreadable(format!("its path {problem}")))?;
-    let mut url =
-        Url::parse(&format!("{spoken}://{authority}{path}")).map_err(|error| LocationError::Unreadable(error.to_string()))?;
+    let mut url = Url::parse(&format!("{spoken}://{authority}{path}"))
+        .map_err(|error| LocationError::Unreadable(error.to_string()))?;
     if url.query().is_some() || url.fragment().is_some() {
         return Err(LocationError::HasQuery);
     }

@@ -26,6 +26,7 @@ fn direct(depot: &Depot) -> RegistryConfig {
     config(&format!("oci://{}/team/shop", depot.address), Egress::direct(SystemRoots::none()))
 }
 
+#[expect(clippy::unnecessary_wraps, reason = "the form that a configuration wants it in")]
 fn login(pair: (&str, &str)) -> Option<Authorization> {
     Some(BasicCredentials::new(pair.0.into(), pair.1.into()).unwrap().into())
 }

@@ -42,23 +42,28 @@ impl Tar {
         self
     }
 
+    #[must_use]
     pub fn file(self, path: &str, content: &str) -> Self {
         self.entry(path, EntryType::Regular, "", content.as_bytes())
     }
 
+    #[must_use]
     pub fn link(self, path: &str, target: &str) -> Self {
         self.entry(path, EntryType::Symlink, target, b"")
     }
 
+    #[must_use]
     pub fn hard_link(self, path: &str, target: &str) -> Self {
         self.entry(path, EntryType::Link, target, b"")
     }
 
     /// An entry about the next one.
+    #[must_use]
     pub fn extension(self, kind: EntryType, content: &[u8]) -> Self {
         self.entry("extension", kind, "", content)
     }
 
+    #[must_use]
     pub fn special(self, path: &str, kind: EntryType) -> Self {
         self.entry(path, kind, "", b"")
     }

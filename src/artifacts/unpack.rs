@@ -422,7 +422,7 @@ mod tests {
 
     #[test]
     fn names_and_attributes_that_would_fill_the_memory_are_refused_before_they_are_read() {
-        let huge = "\0".repeat((LONGEST_EXTENSION + 1) as usize);
+        let huge = "\0".repeat(usize::try_from(LONGEST_EXTENSION).unwrap() + 1);
         for kind in [EntryType::GNULongName, EntryType::GNULongLink, EntryType::XHeader, EntryType::XGlobalHeader] {
             let archive = Tar::new().extension(kind, huge.as_bytes()).file("a", "x").done();
             let error = plain(&gzip(&archive)).unwrap_err();
@@ -437,7 +437,7 @@ mod tests {
 
     #[test]
     fn an_entry_with_two_sizes_is_refused_so_that_no_header_hides_in_content() {
-        let inner = Tar::new().extension(EntryType::GNULongName, &[b'x'; 70_000]).done();
+        let inner = Tar::new().extension(EntryType::GNULongName, &vec![b'x'; 70_000]).done();
         let inner = String::from_utf8(inner).unwrap();
         let hidden = Tar::new().extension(EntryType::XHeader, b"10 size=0\n").file("a", &inner).done();
         assert_eq!(plain(&hidden), Err("the archive gives two different sizes for one entry".to_owned()));

@@ -84,7 +84,7 @@ pub(super) async fn run(
         timeout,
         proxies: environment.proxy,
     };
-    let report = doctor::diagnose(request, clock.clone()).await?;
+    let report = Box::pin(doctor::diagnose(request, clock.clone())).await?;
     let text = match form {
         Form::Text => report.text(),
         Form::Json => report.json()?,

@@ -66,7 +66,7 @@ pub async fn diagnose(request: Request, clock: Clock) -> Result<Report, DoctorEr
     let limit = LIST_LIMIT.min(request.timeout);
     let environment = EnvironmentProxies::read(&request.proxies.variables);
     let warnings = environment.warnings.clone();
-    let read = Survey::read(&client, &request.namespace, api_hosts, environment, clock, limit).await;
+    let read = Box::pin(Survey::read(&client, &request.namespace, api_hosts, environment, clock, limit)).await;
     let mut examined = Vec::new();
     if !request.only_arguments || read.is_err() {
         examined.push(api_server.examine(&client, read.as_ref().err(), deadline).await);

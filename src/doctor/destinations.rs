@@ -96,11 +96,15 @@ impl FromStr for Argument {
                 return Err(ArgumentError::HoldsCredentials);
             }
             Some(("oci", _)) => http(Kind::Oci, text, None).ok_or(ArgumentError::Unreadable)?,
-            Some(_) => if let Ok(url) = RepositoryUrl::parse(text) { Place::Git(url) } else {
-                let url = Url::parse(text).map_err(|_| ArgumentError::Unreadable)?;
-                let destination = Destination::of_url(&url).map_err(|_| ArgumentError::Unreadable)?;
-                Place::Address { shown: format!("{}://{destination}", url.scheme()), destination }
-            },
+            Some(_) => {
+                if let Ok(url) = RepositoryUrl::parse(text) {
+                    Place::Git(url)
+                } else {
+                    let url = Url::parse(text).map_err(|_| ArgumentError::Unreadable)?;
+                    let destination = Destination::of_url(&url).map_err(|_| ArgumentError::Unreadable)?;
+                    Place::Address { shown: format!("{}://{destination}", url.scheme()), destination }
+                }
+            }
         };
         Ok(Self { place })
     }

@@ -134,7 +134,7 @@ pub struct Step {
     pub certificates: Vec<Certificate>,
 }
 
-#[expect(clippy::ref_option, reason = "the form that serde calls")]
+#[expect(clippy::ref_option, clippy::trivially_copy_pass_by_ref, reason = "the form that serde calls")]
 fn word<S: serde::Serializer>(reason: &Option<Reason>, serializer: S) -> Result<S::Ok, S::Error> {
     match reason {
         Some(reason) => serializer.serialize_str(reason.as_str()),

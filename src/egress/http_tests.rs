@@ -391,6 +391,7 @@ async fn every_connection_is_told_to_the_observer_by_route_and_outcome() {
 }
 
 /// Redirects every request to one place.
+#[expect(clippy::needless_pass_by_value, reason = "what is returned may not borrow")]
 fn leads_to(location: String) -> impl Fn(Stream) -> futures::future::BoxFuture<'static, ()> + Send + Sync + 'static {
     says(Box::leak(format!("HTTP/1.1 302 Found\r\nLocation: {location}\r\nContent-Length: 0\r\n\r\n").into_boxed_str()))
 }

@@ -210,7 +210,9 @@ impl Remote {
             };
             encoded.map(Some)
         };
-        let answered = if let Some(answered) = self.ask_remembered(&encode).await? { Some(answered) } else {
+        let answered = if let Some(answered) = self.ask_remembered(&encode).await? {
+            Some(answered)
+        } else {
             let (session, _) = self.greet(AdvertisementReader::without_refs(), REFS_LIMIT).await?;
             self.send(session, &encode).await?
         };

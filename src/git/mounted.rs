@@ -201,7 +201,9 @@ impl Files for Mounted {
             let entry = mount.snapshot.entry(inner).map_err(|error| below(around, error))?;
             return Ok(entry.map(|entry| Entry { name: name.to_owned(), kind: EntryKind::Directory, ..entry }));
         }
-        if let Some(entry) = mount.snapshot.entry(inner).map_err(|error| below(within, error))? { Ok(Some(self.seen(entry))) } else {
+        if let Some(entry) = mount.snapshot.entry(inner).map_err(|error| below(within, error))? {
+            Ok(Some(self.seen(entry)))
+        } else {
             // In a submodule that is not there yet, or nowhere.
             self.unmounted(path)?.into_iter().for_each(|lacking| self.note(lacking));
             Ok(None)

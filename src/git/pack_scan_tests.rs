@@ -15,10 +15,10 @@ fn zlib(content: &[u8]) -> Vec<u8> {
 fn varint(mut value: u64) -> Vec<u8> {
     let mut bytes = Vec::new();
     while value > 0x7f {
-        bytes.push(0x80 | (value & 0x7f) as u8);
+        bytes.push(0x80 | u8::try_from(value & 0x7f).unwrap());
         value >>= 7;
     }
-    bytes.push(value as u8);
+    bytes.push(u8::try_from(value).unwrap());
     bytes
 }
 

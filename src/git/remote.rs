@@ -71,11 +71,11 @@ impl Remote {
     pub fn new(config: RemoteConfig) -> Self {
         let RemoteConfig { url, egress, route, authorization, identity, ca, ssh, timeouts } = config;
         let transport = if url.ssh().is_some() {
-            Transport::Ssh(SshTransport::new(ssh, &url, egress, route, timeouts))
+            Transport::Ssh(Box::new(SshTransport::new(ssh, &url, egress, route, timeouts)))
         } else {
             let user_agent = Some(AGENT.to_owned());
             let config = HttpConfig { route, ca, authorization, identity, timeouts, user_agent };
-            Transport::Http(HttpTransport::new(HttpClient::new(egress, config), url.base().clone()))
+            Transport::Http(Box::new(HttpTransport::new(HttpClient::new(egress, config), url.base().clone())))
         };
         Self { url, transport, session: Mutex::default(), way: Mutex::default() }
     }
@@ -101,7 +101,9 @@ impl Remote {
             // The list of refs is the advertisement.
             Server::Old(_) => Ok(None),
         };
-        let answer = if let Some((_, answer)) = self.ask_remembered(&encode).await? { answer } else {
+        let answer = if let Some((_, answer)) = self.ask_remembered(&encode).await? {
+            answer
+        } else {
             let reader = AdvertisementReader::keeping(prefixes);
             let (session, refs) = self.greet(reader, limit).await?;
             match self.send(session, &encode).await? {

@@ -378,16 +378,10 @@ async fn relay(mut client: TcpStream, server: SocketAddr, state: Arc<Mutex<Relay
     loop {
         let harm = state.lock().unwrap().harm;
         let limit = match harm {
-            Harm::None => usize::MAX,
+            Harm::Trickle { from, .. } if passed < from => from,
+            Harm::Trickle { to, .. } if passed < to => passed + 1,
+            Harm::None | Harm::Trickle { .. } => usize::MAX,
             Harm::Close(bytes) | Harm::Reset(bytes) | Harm::Hold(bytes) => bytes,
-            Harm::Trickle { from, to, .. } if passed < to => {
-                if passed < from {
-                    from
-                } else {
-                    passed + 1
-                }
-            }
-            Harm::Trickle { .. } => usize::MAX,
         };
         if passed >= limit {
             match harm {

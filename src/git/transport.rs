@@ -27,9 +27,9 @@ const FLUSH: &[u8] = b"0000";
 /// What carries conversations with one repository's server.
 pub(super) enum Transport {
     /// Smart HTTP.
-    Http(HttpTransport),
+    Http(Box<HttpTransport>),
     /// SSH.
-    Ssh(SshTransport),
+    Ssh(Box<SshTransport>),
 }
 
 /// Where commands go.

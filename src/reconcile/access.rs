@@ -172,8 +172,9 @@ impl AccessBuilder {
             message: format!("no way out for {url}: {error}"),
         })?;
         let proxy = decision.route.proxy().map(str::to_owned);
-        let transfer_limit =
-            spec.and_then(|spec| spec.limits.as_ref()?.transfer_mebibytes).map(|mebibytes| mebibytes.saturating_mul(1 << 20));
+        let transfer_limit = spec
+            .and_then(|spec| spec.limits.as_ref()?.transfer_mebibytes)
+            .map(|mebibytes| mebibytes.saturating_mul(1 << 20));
         let timeouts = timeouts(spec);
         let about = format!("{url}\n{route:?}\n{rules:?}\n{timeouts:?}\n{plain_http} {transfer_limit:?}\n");
         let mut reading = Reading::new(&self.secrets, about);

@@ -82,7 +82,7 @@ impl Sources {
         }
         let _turn = self.beside.turn(location.as_str()).await;
         // Who had the turn before may have brought it.
-        if let Some(archive) = held(&store, &tip).await? {
+        if let Some(archive) = held(&store, &tip, vouchers.clone()).await? {
             return Ok(archive);
         }
         let access = self.access.access(&location).await?;

@@ -72,12 +72,30 @@ impl FreshnessReports {
     }
 }
 
+/// What a condition was last made to say.
+#[derive(Default, PartialEq, Eq)]
+enum PiecedReport {
+    /// It was not looked at yet.
+    #[default]
+    Unknown,
+    /// Commits come whole.
+    Whole,
+    /// The URL, and why its commits come in pieces.
+    Pieces(String),
+}
+
+impl PiecedReport {
+    fn of(why: Option<&str>) -> Self {
+        why.map_or(Self::Whole, |why| Self::Pieces(why.to_owned()))
+    }
+}
+
 #[derive(Default)]
 struct Pieced {
     /// One Repository may cover many URLs.
     why: BTreeMap<String, String>,
-    /// The URL and message that its status tells; `None` before it was first looked at.
-    reported: Option<Option<String>>,
+    /// What its status tells.
+    reported: PiecedReport,
 }
 
 #[derive(Clone, PartialEq, Eq)]
@@ -195,7 +213,7 @@ impl Connections {
                 None => drop(one.why.remove(url)),
             }
             let told = one.why.iter().next().map(|(url, why)| format!("{url}: {why}"));
-            if one.reported.as_ref() == Some(&told) {
+            if one.reported == PiecedReport::of(told.as_deref()) {
                 return;
             }
             told
@@ -219,7 +237,7 @@ impl Connections {
         match tokio::time::timeout(DEFAULT_DEADLINE, written).await {
             Ok(Ok(())) => {
                 let mut all = self.pieced.lock().unwrap_or_else(PoisonError::into_inner);
-                all.entry(name.to_owned()).or_default().reported = Some(told);
+                all.entry(name.to_owned()).or_default().reported = PiecedReport::of(told.as_deref());
             }
             Ok(Err(error)) => warn!(%name, %error, "the status of a connection could not be written"),
             Err(_) => warn!(%name, "the status of a connection could not be written in time"),

@@ -336,7 +336,7 @@ async fn start(
                 || refresh(before) != refresh(after)
             {
                 sources.forget_report(false, name);
-                sources.poll_covered([before, after].into_iter().flatten().map(|repository| &repository.spec));
+                sources.poll_covered(&[before, after].into_iter().flatten().map(|repository| &repository.spec));
             }
         }
     }));

@@ -128,7 +128,8 @@ impl Driver {
         let name = project_name(application);
         let Some(Ok(project)) = self.projects.get(name) else { return Err(no_project(name)) };
         for source in application.spec.all_sources() {
-            let located = self.sources.locate(source).map(|(location, _)| [location.as_str().to_owned(), location.to_string()]);
+            let located =
+                self.sources.locate(source).map(|(location, _)| [location.as_str().to_owned(), location.to_string()]);
             let mut urls = vec![source.repo_url.as_str()];
             urls.extend(located.iter().flatten().map(String::as_str));
             let of_git = git_requirement(&project.spec, &urls).map_err(|error| failure_of_policy(&error))?;

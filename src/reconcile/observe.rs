@@ -103,7 +103,7 @@ impl Driver {
         let (pinned, failure) = (checked.pinned, checked.failure.or(failure));
         let parameters = parameters(application, sources, owner, project_hash, self.fleet.current().left_alone());
         let wanted = Wanted { application, owner, sources, several, project: &project, parameters };
-        let held = self.produce(wanted, pinned, memory.held.as_ref(), &mut memory.refused).await?;
+        let held = Box::pin(self.produce(wanted, pinned, memory.held.as_ref(), &mut memory.refused)).await?;
         memory.held = Some(held.clone());
         Ok(Desired::Known { held: Box::new(held), source_failure: failure })
     }
@@ -154,7 +154,7 @@ impl Driver {
         let pinned = self.verified(application, sources, several, pinned, false).await?.pinned;
         let parameters = parameters(application, sources, owner, project_hash, self.fleet.current().left_alone());
         let wanted = Wanted { application, owner, sources, several, project: &project, parameters };
-        let held = self.produce(wanted, pinned, overriding.held.as_ref(), &mut overriding.refused).await?;
+        let held = Box::pin(self.produce(wanted, pinned, overriding.held.as_ref(), &mut overriding.refused)).await?;
         overriding.held = Some(held.clone());
         Ok(Desired::Known { held: Box::new(held), source_failure: failure })
     }

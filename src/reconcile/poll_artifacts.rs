@@ -134,8 +134,7 @@ impl Sources {
                 };
                 let charts: BTreeSet<String> = targets.iter().filter_map(chart_of).collect();
                 let index = repository.index(&charts).await?;
-                let mut poll =
-                    HelmPoll { url, repository: &repository, index: &index, held, others: BTreeMap::new() };
+                let mut poll = HelmPoll { url, repository: &repository, index: &index, held, others: BTreeMap::new() };
                 for target in targets {
                     let done = self.chart(tracker, &mut poll, target).await;
                     found.insert(target.clone(), one_target(done)?);
@@ -175,7 +174,7 @@ impl Sources {
         let downloaded = self.download_chart(repository, url, chart, entry, *pass_credentials).await;
         let bytes = match (downloaded, other) {
             (Ok(bytes), _) => bytes,
-            (Err(error), Some(other)) => return Ok(failed_elsewhere(error, url, other, others)),
+            (Err(error), Some(other)) => return Ok(failed_elsewhere(&error, url, other, others)),
             (Err(error), None) => return Err(error),
         };
         info!(chart, version = entry.version, bytes = bytes.len(), "fetched");
@@ -252,7 +251,7 @@ pub(super) async fn resolve(
     let tag = match version {
         "" | "HEAD" if !is_chart => "latest".to_owned(),
         // A tag may be called like a version that leaves its end open, and then it is that tag.
-        _ if !is_range(version) && !(is_chart && is_open(version)) => tag_of_version(version),
+        _ if !(is_range(version) || is_chart && is_open(version)) => tag_of_version(version),
         _ => listed(registry, version, is_chart).await?,
     };
     match registry.digest_of(&tag).await {
@@ -399,15 +398,15 @@ fn one_target(done: Result<TargetState, ArtifactError>) -> Result<TargetState, A
 /// What is wrong with another host is not the trouble of the repository's own. Where it is no single chart's either, it is
 /// remembered among `others`.
 fn failed_elsewhere(
-    error: ArtifactError,
+    error: &ArtifactError,
     url: &HelmRepositoryUrl,
     other: String,
     others: &mut BTreeMap<String, ArtifactError>,
 ) -> TargetState {
-    let state = failed(&error);
+    let state = failed(error);
     if !is_about_one_target(error.reason) {
         let message = format!("{url}: the chart is on {other}, which failed before in this poll: {}", error.message);
-        others.insert(other, ArtifactError { message, ..error });
+        others.insert(other, ArtifactError { message, ..error.clone() });
     }
     state
 }
@@ -547,10 +546,10 @@ mod tests {
         let mut others = BTreeMap::new();
         let far = || "https://files.corp.test".to_owned();
         let missing = ArtifactError::new(Reason::ChartNotFound, "gone");
-        failed_elsewhere(missing, &url, far(), &mut others);
+        failed_elsewhere(&missing, &url, far(), &mut others);
         assert_eq!(others, BTreeMap::new());
         let refused = ArtifactError::new(Reason::AuthFailed, "refused");
-        let state = failed_elsewhere(refused, &url, far(), &mut others);
+        let state = failed_elsewhere(&refused, &url, far(), &mut others);
         assert_eq!(state.failure.unwrap().message, "refused");
         let remembered = "https://charts.corp.test: the chart is on https://files.corp.test, which failed before in this \
             poll: refused";

@@ -164,7 +164,7 @@ impl Driver {
         {
             return Err(refused.failure.clone());
         }
-        match self.make(wanted, pinned, trees, known, &surface).await {
+        match Box::pin(self.make(wanted, pinned, trees, known, &surface)).await {
             Ok(held) => {
                 *refused = None;
                 Ok(held)
@@ -189,7 +189,8 @@ impl Driver {
         let primary = wanted.sources.iter().position(renders_something).unwrap_or(0);
         let revisions: Vec<Revision> = pinned.iter().map(|source| source.revision.clone()).collect();
         let tags = pinned.iter().map(|source| source.tag.clone()).collect();
-        let (parts, unchanged, names) = match self.render_files(wanted, pinned, trees, known, surface).await? {
+        let (parts, unchanged, names) = match Box::pin(self.render_files(wanted, pinned, trees, known, surface)).await?
+        {
             Files::Same(held) => return Ok(held),
             Files::New { parts, unchanged, names } => (parts, unchanged, names),
         };

@@ -92,8 +92,11 @@ pub(super) fn digest_of(store: &Store, revision: &Revision) -> Option<String> {
     digest.starts_with("sha256:").then(|| digest.to_owned())
 }
 
-/// The signatures of an artifact that are kept: payload, and signature in base64. `None` when none were looked for yet.
-pub(super) fn kept(store: &Store, digest: &str) -> Result<Option<Vec<(Vec<u8>, String)>>, String> {
+/// The signatures of an artifact: payload, and signature in base64.
+pub(super) type Signatures = Vec<(Vec<u8>, String)>;
+
+/// The signatures of an artifact that are kept. `None` when none were looked for yet.
+pub(super) fn kept(store: &Store, digest: &str) -> Result<Option<Signatures>, String> {
     let text = match fs::read(place(store.directory(), digest.strip_prefix("sha256:").unwrap_or(digest))) {
         Ok(text) => text,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),

@@ -243,7 +243,7 @@ impl Sources {
     }
 
     /// Polls now what these Repositories are about: one of them was made, changed or deleted.
-    pub fn poll_covered<'a>(&self, by: impl IntoIterator<Item = &'a RepositorySpec> + Clone) {
+    pub fn poll_covered<'a>(&self, by: &(impl IntoIterator<Item = &'a RepositorySpec> + Clone)) {
         for tracker in lock(&self.inner).trackers.values() {
             if by.clone().into_iter().any(|spec| tracker.url.coverage(spec).is_some()) {
                 let number = tracker.poll();

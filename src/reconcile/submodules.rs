@@ -134,6 +134,7 @@ impl Sources {
     }
 }
 
-fn about(failure: Failure, root: &RepositoryUrl, path: &str) -> Failure {
-    Failure { message: format!("{root}: submodule `{path}`: {}", failure.message), ..failure }
+fn about(mut failure: Failure, root: &RepositoryUrl, path: &str) -> Failure {
+    failure.message = format!("{root}: submodule `{path}`: {}", failure.message);
+    failure
 }

@@ -100,7 +100,7 @@ impl Survey {
                 list("EgressPolicy", namespace, limit, policies.fill(client, namespace)),
             )
         };
-        reading.await?;
+        Box::pin(reading).await?;
         let ways_out = WaysOut { proxies: Arc::clone(&proxies), policies, environment, cluster_api_hosts };
         let secrets = Secrets::new(client.clone(), namespace);
         let access = AccessBuilder::new(Arc::clone(&repositories), ways_out, secrets, clock);

@@ -154,7 +154,7 @@ pub(super) async fn run(sources: Weak<Sources>, tracker: Arc<Tracker>) {
             sources.forget_freshness(&tracker).await;
             return;
         }
-        let (found, retry_after) = sources.poll_once(&tracker, &targets).await;
+        let (found, retry_after) = Box::pin(sources.poll_once(&tracker, &targets)).await;
         let failed = found.values().any(|target| target.failure.is_some());
         let passing =
             found.values().filter_map(|target| target.failure.as_ref()).any(|failure| !failure.reason.is_terminal());

@@ -213,7 +213,7 @@ mod tests {
         let holds = |access| beside.refusal(url, access).map(|failure| failure.reason);
         beside.answered(url, access, Some(&failure(Reason::AuthFailed)));
         assert_eq!((holds(access), holds(changed)), (Some(Reason::AuthFailed), None));
-        tokio::time::advance(REFUSAL_HOLDS - Duration::from_secs(1)).await;
+        tokio::time::advance(REFUSAL_HOLDS.saturating_sub(Duration::from_secs(1))).await;
         assert_eq!(holds(access), Some(Reason::AuthFailed));
         tokio::time::advance(Duration::from_secs(1)).await;
         assert_eq!(holds(access), None);

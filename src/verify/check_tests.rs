@@ -6,6 +6,7 @@ use super::*;
 const ADA: &str = "Ada Lovelace <ada@corp.test>";
 const BOB: &str = "Bob <bob@corp.test>";
 
+#[expect(clippy::disallowed_methods, reason = "the tools that sign take the machine's time")]
 fn now() -> Moment {
     Moment::New(jiff::Timestamp::now())
 }
@@ -380,6 +381,7 @@ fn airgap_55_a_certificate_counts_by_its_authority_and_its_principals() {
         String::from_utf8(signed).unwrap()
     };
     let signers = AllowedSigners::read([("s", format!("*@corp.test cert-authority {}", authority.public()).as_str())]);
+    #[expect(clippy::disallowed_methods, reason = "the tools that sign take the machine's time")]
     let at = jiff::Timestamp::now().as_second();
     let check =
         |armored: &str| signers.verify("commit 1", b"text", armored, Some(at), &["ada@*".to_owned()], Moment::Known);

@@ -200,7 +200,7 @@ mod tests {
         serde_json::from_value(spec).unwrap()
     }
 
-    fn policies(policies: Value) -> AppProjectSpec {
+    fn policies(policies: &Value) -> AppProjectSpec {
         project(json!({"sourceIntegrity": {"git": {"policies": policies}}}))
     }
 
@@ -221,7 +221,7 @@ mod tests {
 
     #[test]
     fn no_spelling_of_a_repository_escapes_its_policy() {
-        let spec = policies(json!([{
+        let spec = policies(&json!([{
             "repos": [{"url": "https://git.corp.test/shop/*"}, {"url": "!https://git.corp.test/shop/docs"}],
             "gpg": {"keys": ["4AEE18F83AFDEB23"]},
         }]));
@@ -238,7 +238,7 @@ mod tests {
 
     #[test]
     fn a_policy_may_accept_both_kinds_and_may_demand_nothing() {
-        let one = |policy: Value| git_requirement(&policies(json!([policy])), &["https://h/x"]);
+        let one = |policy: Value| git_requirement(&policies(&json!([policy])), &["https://h/x"]);
         let any = json!([{"url": "*"}]);
         assert_eq!(
             one(json!({"repos": any, "gpg": {"mode": "head", "keys": ["AB"]}, "ssh": {"signers": ["*@h"]}})),
@@ -250,7 +250,7 @@ mod tests {
         let strict = one(json!({"repos": any, "gpg": {"mode": "strict", "keys": ["AB"]}})).unwrap_err();
         assert!(strict.is_unsupported() && strict.to_string().contains("Write `head`"), "{strict}");
         let two = json!([{"repos": any, "gpg": {"keys": ["AB"]}}, {"repos": any, "gpg": {"mode": "none"}}]);
-        let twice = git_requirement(&policies(two), &["https://h/x"]).unwrap_err();
+        let twice = git_requirement(&policies(&two), &["https://h/x"]).unwrap_err();
         assert!(twice.to_string().starts_with("2 policies of the project's sourceIntegrity.git.policies"), "{twice}");
     }
 

@@ -203,7 +203,7 @@ fn endpoint(base: &Url) -> Url {
     let mut url = base.clone();
     let path = base.path().trim_end_matches('/');
     // `/team/.git` is a repository's own directory, not a name with an ending.
-    let git = if path.ends_with(".git") { "" } else { ".git" };
+    let git = if path.strip_suffix(".git").is_some() { "" } else { ".git" };
     url.set_path(&format!("{path}{git}/info/lfs/objects/batch"));
     url
 }

@@ -290,7 +290,7 @@ async fn what_is_not_the_content_is_never_kept() {
     let (reason, message) = fail(|state| state.cut = Some(2)).await;
     assert_eq!(reason, Reason::ConnectionCut, "{message}");
     let (reason, message) = fail(|state| {
-        state.instead = Some(("/batch", "HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n".to_owned()))
+        state.instead = Some(("/batch", "HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n".to_owned()));
     })
     .await;
     assert!(reason == Reason::LfsFailed && message.contains("there is no LFS API"), "{message}");

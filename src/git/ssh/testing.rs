@@ -155,6 +155,7 @@ impl SshServer {
         config(&self.dir.path().join("user"), &self.known_host(&self.name(), 0))
     }
 
+    #[expect(clippy::unused_self, reason = "a transport of this server")]
     pub(in crate::git) fn transport(&self, config: SshConfig, url: &RepositoryUrl) -> SshTransport {
         SshTransport::new(Some(config), url, Egress::direct(SystemRoots::none()), Override::None, timeouts())
     }

@@ -126,12 +126,12 @@ async fn every_kind_of_key_logs_in_and_every_kind_of_host_key_is_checked() {
         authorized.push('\n');
     }
     std::fs::write(server.dir.path().join("authorized"), authorized).unwrap();
-    for index in 0..kinds.len() {
+    for (index, kind) in kinds.iter().enumerate() {
         let key = server.dir.path().join(format!("login{index}"));
         // Only this one of the server's host keys is listed.
         let config = config(&key, &server.known_host(&server.name(), index));
         let transport = server.transport(config, &server.url(&fixture));
-        assert!(list_refs(&transport).await.contains("refs/heads/main"), "{:?}", kinds[index]);
+        assert!(list_refs(&transport).await.contains("refs/heads/main"), "{kind:?}");
     }
 }
 

@@ -171,7 +171,7 @@ fn a_dependency_that_lies_elsewhere_is_asked_for_by_its_locked_version_and_rende
         archives.insert(wanted, ChartArchive { version: version.to_owned(), bytes });
     }
     let rendered = render_with_charts(&files, &json!({"path": "apps/pay"}), &archives).unwrap();
-    let names: Vec<&str> = rendered.manifests.iter().map(|manifest| manifest.name()).collect();
+    let names: Vec<&str> = rendered.manifests.iter().map(crate::model::Manifest::name).collect();
     assert!(names.contains(&"payments-1.2.0") && names.contains(&"payments-2.1.0"), "{names:?}");
     assert!(archives.take_lacking().is_empty());
     let alias = chart().file(

@@ -106,9 +106,14 @@ impl SshServer {
 
     /// Waits until the log has a line.
     pub(in crate::git) async fn wait_for_log(&self, text: &str) {
+        self.wait_for_any_log(&[text]).await;
+    }
+
+    /// Waits until the log has one of these lines.
+    pub(in crate::git) async fn wait_for_any_log(&self, texts: &[&str]) {
         let deadline = Instant::now() + Duration::from_secs(60);
-        while !self.log().contains(text) {
-            assert!(Instant::now() < deadline, "sshd never logged {text:?}:\n{}", self.log());
+        while !texts.iter().any(|text| self.log().contains(text)) {
+            assert!(Instant::now() < deadline, "sshd never logged any of {texts:?}:\n{}", self.log());
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     }

@@ -4,6 +4,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 use tempfile::TempDir;
@@ -89,11 +91,52 @@ impl Publisher {
         )
     }
 
+    /// Signs an artifact as `cosign sign --key` does, with a private key in PEM.
+    fn sign(&self, name: &str, artifact: &str, key: &Path) {
+        let payload = json!({
+            "critical": {
+                "identity": {"docker-reference": ""},
+                "image": {"docker-manifest-digest": artifact},
+                "type": "cosign container image signature",
+            },
+            "optional": null,
+        })
+        .to_string();
+        let (signed, signature) = (self.file("payload", payload.as_bytes()), self.work.path().join("signature"));
+        run(Command::new("openssl")
+            .args(["dgst", "-sha256", "-sign"])
+            .arg(key)
+            .arg("-out")
+            .arg(&signature)
+            .arg(&signed));
+        let signature = STANDARD.encode(fs::read(signature).expect("a signature"));
+        self.push_annotated(
+            &format!("{}/{name}", self.name),
+            &format!("{}.sig", artifact.replace(':', "-")),
+            ("application/vnd.oci.image.config.v1+json", b"{}"),
+            ("application/vnd.dev.cosign.simplesigning.v1+json", payload.as_bytes()),
+            &json!({"dev.cosignproject.cosign/signature": signature}),
+        );
+    }
+
     fn push_artifact(&self, name: &str, tag: &str, config: (&str, &[u8]), layer: (&str, &[u8])) -> String {
+        self.push_annotated(name, tag, config, layer, &json!({}))
+    }
+
+    fn push_annotated(
+        &self,
+        name: &str,
+        tag: &str,
+        config: (&str, &[u8]),
+        layer: (&str, &[u8]),
+        annotations: &Value,
+    ) -> String {
         let descriptor = |(media_type, content): (&str, &[u8])| json!({"mediaType": media_type, "digest": digest(content), "size": content.len()});
         let media_type = "application/vnd.oci.image.manifest.v1+json";
+        let mut content = descriptor(layer);
+        content["annotations"] = annotations.clone();
         let manifest = json!({
-            "schemaVersion": 2, "mediaType": media_type, "config": descriptor(config), "layers": [descriptor(layer)],
+            "schemaVersion": 2, "mediaType": media_type, "config": descriptor(config), "layers": [content],
         });
         let registry = format!("https://{}/v2/{name}", Testbed::shared().registry_host);
         for (_, content) in [config, layer] {
@@ -277,5 +320,71 @@ async fn airgap_47_charts_and_artifacts_behind_the_proxy_are_followed_and_enforc
         installation.synced(application, wanted).await;
     }
     assert_eq!(version(&installation, &target, "web-of-shop").await, "1.0.0");
+    installation.finish().await;
+}
+
+#[tokio::test]
+async fn airgap_56_an_artifact_is_deployed_when_a_key_of_the_project_signed_it_and_not_before() {
+    let bed = Testbed::shared();
+    let installation = Installation::start("cosign").await;
+    apply_repositories(&installation).await;
+    let target = installation.target("t").await;
+    let publisher = Publisher::new(&installation);
+    let keys = ["release", "stranger"].map(|name| {
+        let (private, public) =
+            (publisher.work.path().join(format!("{name}.key")), publisher.work.path().join(format!("{name}.pub")));
+        run(Command::new("openssl")
+            .args(["ecparam", "-name", "prime256v1", "-genkey", "-noout", "-out"])
+            .arg(&private));
+        run(Command::new("openssl").args(["ec", "-pubout", "-in"]).arg(&private).arg("-out").arg(&public));
+        (private, fs::read_to_string(public).expect("a public key"))
+    });
+    installation
+        .apply(json!({
+            "apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "tidelock-cosign-keys-cm"},
+            "data": {"release": keys[0].1, "stranger": keys[1].1},
+        }))
+        .await;
+    installation
+        .apply(json!({
+            "apiVersion": "tidelock.dev/v1alpha1", "kind": "AppProject", "metadata": {"name": "signed"},
+            "spec": {
+                "sourceRepos": ["*"],
+                "destinations": [{"server": "https://kubernetes.default.svc", "namespace": "*"}],
+                "sourceIntegrity": {"oci": {"policies": [{"repos": [{"url": "oci://*"}], "cosign": {"keys": ["release"]}}]}},
+            },
+        }))
+        .await;
+    let first = publisher.push_manifests("app", "v1", &[("map.yaml", config_map("signed", "first"))]);
+    let url = format!("oci://{}/{}/app", bed.registry_login_host, installation.namespace);
+    let source = json!({"repoURL": url, "targetRevision": "v1", "directory": {"recurse": true}});
+    installation.declare(from(source, "app", &target).spec("project", json!("signed"))).await;
+    let refused = async |why: &str| {
+        installation
+            .wait_application("app", &format!("is refused: {why}"), |object| {
+                ready_reason(object) == "SignatureInvalid" && ready_message(object).contains(why)
+            })
+            .await
+    };
+    refused("signed").await;
+    assert!(installation.cluster.get(CONFIG_MAP, &target, "signed").await.is_none(), "nothing of it is applied");
+
+    // By a key that the operator knows and the project does not allow.
+    publisher.sign("app", &first, &keys[1].0);
+    installation.refresh("app").await;
+    refused("release").await;
+    assert!(installation.cluster.get(CONFIG_MAP, &target, "signed").await.is_none());
+
+    publisher.sign("app", &first, &keys[0].0);
+    installation.refresh("app").await;
+    installation.synced("app", &first).await;
+    assert_eq!(installation.cluster.must_get(CONFIG_MAP, &target, "signed").await["data"]["value"], "first");
+
+    // The tag moves to what nobody signed: what was verified stays.
+    publisher.push_manifests("app", "v1", &[("map.yaml", config_map("signed", "second"))]);
+    installation.refresh("app").await;
+    let object = refused("signed").await;
+    assert_eq!(object["status"]["sync"]["revision"], first.as_str());
+    assert_eq!(installation.cluster.must_get(CONFIG_MAP, &target, "signed").await["data"]["value"], "first");
     installation.finish().await;
 }

@@ -150,6 +150,11 @@ impl AccessBuilder {
         self.repositories.all().iter().any(|(_, repository)| location.coverage(&repository.spec).is_some())
     }
 
+    /// Name of the Repository that covers a source, for what is to be told on it although it can't be used.
+    pub(super) fn repository_of(&self, url: &SourceLocation) -> Option<String> {
+        covering(url, self.repositories.all_or_broken()).ok().flatten().map(|(name, _)| name)
+    }
+
     /// What the trees of a repository are made of besides its commits.
     pub(super) fn tree_options(&self, url: &RepositoryUrl) -> Result<TreeOptions, Failure> {
         let covering = covering(&url.into(), self.repositories.all_or_broken())?;

@@ -96,7 +96,7 @@ impl Sources {
             Err((failure, retry_after, access)) => {
                 warn!(reason = %failure.reason, message = %failure.message, "the source can't be asked");
                 let (repository, proxy) = access.map(|access| (access.repository, access.proxy)).unwrap_or_default();
-                let repository = repository.or_else(|| lock(&tracker.state).repository.clone());
+                let repository = repository.or_else(|| self.access.repository_of(&tracker.url));
                 let (found, failure_of_source) = self.recall(tracker, targets, &failure).await;
                 self.connections.report(repository.as_deref(), None, Some(&failure_of_source)).await;
                 self.connections.report(None, proxy.as_deref(), Some(&failure)).await;

@@ -17,6 +17,7 @@
 
 mod support;
 
+mod airgap_24_secrets;
 mod airgap_30_submodules;
 mod airgap_47_charts;
 mod airgap_51_git_dark_at_start;

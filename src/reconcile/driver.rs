@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::Semaphore;
-use tracing::{error, info};
+use tracing::{Span, error, info};
 
 use super::attempt::AttemptMemory;
 use super::dependencies::DependencyWatch;
@@ -20,7 +20,7 @@ use super::report::Reporter;
 use super::sources::Sources;
 use super::trust::Trust;
 use super::windows::WindowCache;
-use crate::api::{AppProject, Application};
+use crate::api::{AppProject, Application, ApplicationStatus};
 use crate::apply::Applier;
 use crate::clock::Clock;
 use crate::desired::{DesiredSet, unsupported_fields, unsupported_project_fields};
@@ -29,6 +29,7 @@ use crate::live::{Cache, SurfaceCache};
 use crate::metrics::Metrics;
 use crate::model::{GroupKind, Inventory, ObjectKey, Owner};
 use crate::render::{RenderLimits, Renderer};
+use crate::spans;
 use crate::status::{Assessment, Failure, Observed, derive};
 
 /// How long a reconcile waits for a kind's first complete list.
@@ -73,8 +74,9 @@ pub(super) struct Driver {
 }
 
 impl Driver {
-    /// Reconciles one Application. Returns how long until it is due again, when nothing happens before.
-    pub(super) async fn reconcile(&self, name: &str) -> Option<Duration> {
+    /// Reconciles one Application. Returns how long until it is due again, when nothing happens before. `span` is told what
+    /// was found.
+    pub(super) async fn reconcile(&self, name: &str, span: &Span) -> Option<Duration> {
         let application = match self.applications.get(name) {
             Some(Ok(application)) => application,
             Some(Err(problem)) => {
@@ -91,28 +93,44 @@ impl Driver {
             self.memories.lock().unwrap_or_else(PoisonError::into_inner).entry(name.to_owned()).or_default(),
         );
         let mut memory = memory.lock().await;
+        let due = self.reconcile_one(name, &application, &owner, &mut memory, span).await;
+        let ApplicationStatus { sync, health, .. } = &memory.status;
+        spans::reconciled(span, &sync.revision, sync.status.as_str(), health.status);
+        due
+    }
+
+    async fn reconcile_one(
+        &self,
+        name: &str,
+        application: &Application,
+        owner: &Owner,
+        memory: &mut Memory,
+        span: &Span,
+    ) -> Option<Duration> {
         if memory.uid != application.metadata.uid {
             // Another object of the same name: nothing of the former one holds for it.
             *memory = Memory { uid: application.metadata.uid.clone(), ..Memory::default() };
         }
-        if let Err(failure) = self.recall(&application, &mut memory).await {
-            return Some(self.failed(&application, &mut memory, &failure).await);
-        }
-        if application.metadata.deletion_timestamp.is_some() {
-            return self.finalize(&application, &owner, &mut memory).await;
-        }
-        match self.observe(&application, &owner, &mut memory).await {
-            Desired::Pending => None,
-            Desired::Failed(failure) => Some(self.failed(&application, &mut memory, &failure).await),
-            Desired::Known { held, source_failure } => {
-                if let Err(failure) = self.know(name, &memory).await {
-                    return Some(self.failed(&application, &mut memory, &failure).await);
-                }
-                let due = Box::pin(self.sync(&application, &owner, &mut memory, &held, source_failure)).await;
-                memory.failures = 0;
-                due
+        let failure = match self.recall(application, memory).await {
+            Err(failure) => failure,
+            Ok(()) if application.metadata.deletion_timestamp.is_some() => {
+                return self.finalize(application, owner, memory).await;
             }
-        }
+            Ok(()) => match self.observe(application, owner, memory).await {
+                Desired::Pending => return None,
+                Desired::Failed(failure) => failure,
+                Desired::Known { held, source_failure } => match self.know(name, memory).await {
+                    Err(failure) => failure,
+                    Ok(()) => {
+                        let due = Box::pin(self.sync(application, owner, memory, &held, source_failure)).await;
+                        memory.failures = 0;
+                        return due;
+                    }
+                },
+            },
+        };
+        spans::failed(span, failure.reason, &failure.message);
+        Some(self.failed(application, memory, &failure).await)
     }
 
     /// Reads back what is remembered in the cluster, once.

@@ -246,6 +246,7 @@ impl Driver {
             waiting_since: None,
             unverified: BTreeMap::new(),
             failure: None,
+            span: None,
         });
     }
 

@@ -29,6 +29,7 @@ pub mod api;
 pub mod metrics;
 pub mod seal;
 pub mod settings;
+pub mod spans;
 pub mod telemetry;
 
 pub mod customizations;

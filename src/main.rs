@@ -4,8 +4,9 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use tidelock::cli::plugin::PluginArguments;
-use tidelock::cli::{self, Arguments, Exit};
+use tidelock::cli::{self, Arguments, Exit, Observing};
 use tidelock::clock::Clock;
+use tidelock::settings::Environment;
 use tidelock::telemetry::Telemetry;
 
 /// Holds on to less memory than the system's allocator after a burst of large renders.
@@ -41,12 +42,17 @@ fn run(arguments: Arguments) -> anyhow::Result<Exit> {
     rustls::crypto::ring::default_provider()
         .install_default()
         .map_err(|_| anyhow::anyhow!("another TLS provider was installed before"))?;
-    let telemetry = Telemetry::start(logs.format, &logs.level, clock.clone())?;
+    let traces = arguments.verb.traces(&Environment::read().traces)?;
+    let mut telemetry = Telemetry::start(logs.format, &logs.level, traces.settings, clock.clone())?;
+    for warning in &traces.warnings {
+        tracing::warn!("{warning}");
+    }
+    let observing = Observing { dropped: telemetry.dropped(), traces: telemetry.take_traces() };
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
         .map_err(|error| anyhow::anyhow!("cannot start the async runtime: {error}"))?;
-    let result = runtime.block_on(cli::run(arguments.verb, clock, telemetry.dropped_lines()));
+    let result = runtime.block_on(cli::run(arguments.verb, clock, observing));
     // Tasks that hang in a blocking call must not keep a process alive whose work is done.
     runtime.shutdown_background();
     Ok(result?)

@@ -180,6 +180,14 @@ impl Metrics {
         }
     }
 
+    /// The same, with the spans of traces that are lost, which are counted where they are lost.
+    #[must_use]
+    pub fn with_dropped_spans(mut self, dropped: Counter) -> Self {
+        let help = "Spans of traces dropped because the collector did not take them in time";
+        self.registry.register("trace_spans_dropped", help, dropped);
+        self
+    }
+
     /// A reconcile ended.
     pub fn reconciled(&self, result: ReconcileResult, duration: Duration) {
         self.reconciles.get_or_create(&ReconcileLabels { result }).inc();

@@ -1,5 +1,7 @@
 //! Flags, environment and defaults become one validated value. The only reader of the environment.
 
+mod traces;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
 use std::fs;
@@ -10,6 +12,8 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 use secrecy::SecretString;
 use thiserror::Error;
+
+pub use traces::{Gathered as GatheredTraces, TraceEnvironment, TraceSampler, TraceSettings, TraceSettingsError};
 
 /// Where a pod finds the namespace it runs in.
 const SERVICE_ACCOUNT_NAMESPACE: &str = "/var/run/secrets/kubernetes.io/serviceaccount/namespace";
@@ -46,6 +50,10 @@ pub struct ControllerFlags {
     /// cluster-scoped kinds
     #[arg(long, value_name = "NS,NS", value_delimiter = ',', env = "TIDELOCK_DESTINATION_NAMESPACES")]
     pub destination_namespaces: Vec<String>,
+    /// Base URL of an OTLP/HTTP receiver to export traces to, `/v1/traces` is added; without it, and without
+    /// OTEL_EXPORTER_OTLP_ENDPOINT, there are no traces
+    #[arg(long, value_name = "URL")]
+    pub otlp_endpoint: Option<String>,
     #[command(flatten)]
     #[expect(missing_docs, reason = "a doc comment would become the help heading")]
     pub tools: ToolFlags,
@@ -130,6 +138,8 @@ pub struct Environment {
     pub namespace_file: PathBuf,
     /// Proxy variables.
     pub proxy: ProxyEnvironment,
+    /// Variables of OpenTelemetry.
+    pub traces: TraceEnvironment,
 }
 
 /// The conventional proxy variables by their exact names, as they are set; the egress layer reads their values, which may
@@ -170,6 +180,7 @@ impl Environment {
                 .unwrap_or_else(|| "unknown-host".to_owned()),
             namespace_file: PathBuf::from(SERVICE_ACCOUNT_NAMESPACE),
             proxy: ProxyEnvironment::pick(|name| std::env::var_os(name)),
+            traces: TraceEnvironment::pick(|name| std::env::var_os(name)),
         }
     }
 }
@@ -255,6 +266,7 @@ pub struct Settings {
 impl Settings {
     /// Validates the flags against what is around the process, and makes the state directory.
     pub fn gather(flags: ControllerFlags, environment: Environment) -> Result<Self, SettingsError> {
+        // Traces begin with the logs, before anything else is gathered.
         let ControllerFlags {
             kubeconfig,
             namespace,
@@ -264,10 +276,11 @@ impl Settings {
             allow_duplicate_keys,
             require_impersonation,
             destination_namespaces,
+            otlp_endpoint: _,
             tools,
         } = flags;
         let tools = Tools::locate(&tools, &environment)?;
-        let Environment { path: _, own_directory: _, host_name, namespace_file, proxy } = environment;
+        let Environment { path: _, own_directory: _, host_name, namespace_file, proxy, traces: _ } = environment;
         if let Some(path) = &kubeconfig {
             fs::File::open(path).map_err(|source| SettingsError::ReadKubeconfig { path: path.clone(), source })?;
         }
@@ -364,6 +377,7 @@ mod tests {
             allow_duplicate_keys: false,
             require_impersonation: false,
             destination_namespaces: Vec::new(),
+            otlp_endpoint: None,
             tools: ToolFlags::default(),
         }
     }

@@ -134,6 +134,19 @@ pub enum OperationPhase {
     Succeeded,
 }
 
+impl OperationPhase {
+    /// The name as it stands in status.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Running => "Running",
+            Self::Terminating => "Terminating",
+            Self::Failed => "Failed",
+            Self::Error => "Error",
+            Self::Succeeded => "Succeeded",
+        }
+    }
+}
+
 /// The running or last operation.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]

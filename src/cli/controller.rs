@@ -5,19 +5,20 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use clap::Args;
-use prometheus_client::metrics::counter::Counter;
 use thiserror::Error;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
-use super::Logs;
+use super::collector::ByRules;
+use super::{Logs, Observing};
 use crate::clock::Clock;
 use crate::metrics::Metrics;
-use crate::reconcile::{self, Process};
+use crate::reconcile::{self, OutwardHandle, Process};
 use crate::server::probes::Probes;
 use crate::server::{Handles, Server, ServerError};
 use crate::settings::{ControllerFlags, Environment, Settings, SettingsError};
-use crate::telemetry::LogFormat;
+use crate::telemetry::traces::FLUSH_LIMIT;
+use crate::telemetry::{Dropped, LogFormat};
 
 /// How long running work may take to end after a signal. A pod is killed after 30 s by default.
 const SHUTDOWN_GRACE: Duration = Duration::from_secs(25);
@@ -68,11 +69,26 @@ pub enum ControllerError {
 pub(super) async fn run(
     arguments: ControllerArguments,
     clock: Clock,
-    dropped_log_lines: Counter,
+    observing: Observing,
 ) -> Result<(), ControllerError> {
-    let result = run_to_the_end(arguments, clock, dropped_log_lines).await;
+    let Observing { dropped, traces } = observing;
+    let outward = OutwardHandle::default();
+    let stop = CancellationToken::new();
+    let exporting = traces.and_then(|traces| match traces.exporter(Arc::new(ByRules(outward.clone()))) {
+        Ok(exporter) => Some(tokio::spawn(exporter.run(stop.clone()))),
+        Err(error) => {
+            // What only tells how the work goes does not keep it from going on.
+            tracing::error!("{error}");
+            None
+        }
+    });
+    let result = run_to_the_end(arguments, clock, dropped, outward).await;
     if let Err(error) = &result {
         tracing::error!(%error, "the controller ends");
+    }
+    stop.cancel();
+    if let Some(exporting) = exporting {
+        let _ = tokio::time::timeout(FLUSH_LIMIT, exporting).await;
     }
     result
 }
@@ -80,12 +96,13 @@ pub(super) async fn run(
 async fn run_to_the_end(
     arguments: ControllerArguments,
     clock: Clock,
-    dropped_log_lines: Counter,
+    dropped: Dropped,
+    outward: OutwardHandle,
 ) -> Result<(), ControllerError> {
     let settings = Settings::gather(arguments.flags, Environment::read())?;
     announce(&settings);
     let shutdown = cancelled_by_signals()?;
-    let metrics = Arc::new(Metrics::new(dropped_log_lines));
+    let metrics = Arc::new(Metrics::new(dropped.lines).with_dropped_spans(dropped.spans));
     let probes = Probes::new(clock.clone());
 
     // Probes are answered until the work has ended: a pod that drains is alive.
@@ -95,7 +112,7 @@ async fn run_to_the_end(
     let handles = Handles { metrics: Arc::clone(&metrics), probes: probes.clone() };
     let mut serving = tokio::spawn(server.serve(handles, stop_serving.clone()));
 
-    let process = Process { clock, metrics, probes };
+    let process = Process { clock, metrics, probes, outward };
     let mut work = tokio::spawn(reconcile::run(settings, process, shutdown.clone()));
     let result = tokio::select! {
         ended = &mut work => ended.map_err(ControllerError::from).and_then(|result| Ok(result?)),

@@ -14,6 +14,7 @@
 //!
 //! A reader of stdout that closes early (`| head`) is no error.
 
+mod collector;
 mod controller;
 mod crds;
 mod diff;
@@ -31,11 +32,12 @@ mod yaml;
 use std::io::{self, BufWriter, Write};
 
 use clap::{Parser, Subcommand};
-use prometheus_client::metrics::counter::Counter;
 use thiserror::Error;
 
 use crate::clock::Clock;
-use crate::telemetry::LogFormat;
+use crate::settings::{GatheredTraces, TraceEnvironment, TraceSettings, TraceSettingsError};
+use crate::telemetry::traces::Traces;
+use crate::telemetry::{Dropped, LogFormat};
 
 pub use controller::{ControllerArguments, ControllerError};
 pub use crds::{CrdsArguments, CrdsError, crd_documents};
@@ -129,7 +131,34 @@ pub struct Logs {
     pub level: String,
 }
 
+/// What is known of how the program does, for the verb that shows it.
+#[derive(Debug, Default)]
+pub struct Observing {
+    /// What was lost.
+    pub dropped: Dropped,
+    /// Traces to export.
+    pub traces: Option<Traces>,
+}
+
 impl Verb {
+    /// Where this verb's traces go; to nowhere but for the controller's.
+    ///
+    /// # Errors
+    /// When the flag can't be used.
+    pub fn traces(&self, environment: &TraceEnvironment) -> Result<GatheredTraces, TraceSettingsError> {
+        match self {
+            Self::Controller(arguments) => TraceSettings::gather(arguments.flags.otlp_endpoint.as_deref(), environment),
+            Self::Doctor(_)
+            | Self::Crds(_)
+            | Self::Health(_)
+            | Self::Render(_)
+            | Self::Plan(_)
+            | Self::Diff(_)
+            | Self::Probe(_)
+            | Self::Version => Ok(GatheredTraces::default()),
+        }
+    }
+
     /// How this verb logs; always to stderr.
     pub fn logs(&self) -> Logs {
         match self {
@@ -188,12 +217,12 @@ pub enum CliError {
 }
 
 /// Carries out a verb.
-pub async fn run(verb: Verb, clock: Clock, dropped_log_lines: Counter) -> Result<Exit, CliError> {
+pub async fn run(verb: Verb, clock: Clock, observing: Observing) -> Result<Exit, CliError> {
     let mut output = BufWriter::new(io::stdout());
     let result = match verb {
         Verb::Controller(arguments) => {
             // The log says why; a second copy on stderr would spoil a stream of JSON.
-            let ended = controller::run(arguments, clock, dropped_log_lines).await;
+            let ended = Box::pin(controller::run(arguments, clock, observing)).await;
             Ok(if ended.is_ok() { Exit::Success } else { Exit::Error })
         }
         Verb::Crds(arguments) => crds::run(&arguments, &mut output).map_err(CliError::from),

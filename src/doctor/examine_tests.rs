@@ -180,7 +180,7 @@ async fn a_silent_destination_is_told_when_the_time_is_over() {
     let proxy =
         TestProxy::start("127.0.0.1:1".parse().unwrap(), ProxyBehaviour { silent: true, ..ProxyBehaviour::default() })
             .await;
-    let out = Outward { egress: proxy.egress(None, None), proxies: BTreeMap::new() };
+    let out = Outward { egress: proxy.egress(None, None), proxies: BTreeMap::new(), fingerprint: Hash64(0) };
     let mut steps = Vec::new();
     let work = async {
         let destination = Destination::tcp("db.corp.test", 5432);
@@ -205,7 +205,7 @@ async fn a_proxy_that_speaks_tls_is_judged_by_its_own_authority() {
         let access = ProxyAccess { ca, ..ProxyAccess::default() };
         let egress =
             Egress::new(rules.clone(), BTreeMap::from([("corporate".to_owned(), access.clone())]), SystemRoots::none());
-        Ok(Outward { egress, proxies: BTreeMap::from([("corporate".to_owned(), Ok(access))]) })
+        Ok(Outward { egress, proxies: BTreeMap::from([("corporate".to_owned(), Ok(access))]), fingerprint: Hash64(0) })
     };
     let mut steps = Vec::new();
     proxy("corporate", "127.0.0.1", address.port(), true, &out(Some(authority.bundle())), &mut steps).await;

@@ -250,11 +250,12 @@ impl AccessBuilder {
     /// When an object that says ways out is not valid: then nothing leaves.
     pub async fn outward(&self) -> Result<Outward, Failure> {
         let rules = self.ways_out.rules()?;
-        let mut reading = Reading::new(&self.secrets, String::new());
+        let mut reading = Reading::new(&self.secrets, format!("{rules:?}\n"));
         let proxies = self.ways_out.access_or_failure(&mut reading).await;
         let usable = |(name, one): (&String, &Result<_, _>)| Some((name.clone(), one.as_ref().ok().cloned()?));
         let egress = self.egress(rules, proxies.iter().filter_map(usable).collect());
-        Ok(Outward { egress, proxies })
+        let (_, fingerprint) = reading.end();
+        Ok(Outward { egress, proxies, fingerprint })
     }
 
     /// The token of a GitHub App, from the app that holds one where its Secret says what it did before.

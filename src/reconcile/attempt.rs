@@ -5,12 +5,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
+use tracing::Span;
 
 use crate::api::{ApplicationStatus, Operation, OperationPhase};
 use crate::desired::{DesiredSet, SyncOptions};
 use crate::model::{Hash64, ObjectKey, Phase, Reason};
 use crate::plan::StepId;
 use crate::plan::{HookState, Progress, Waiting};
+use crate::spans::{self, SyncTrigger};
 use crate::status::{Attempt, Failure, HOOK_FAILED, HOOK_SUCCEEDED, rfc3339};
 
 /// How long the status keeps silent about a gate that has just closed. Many open within this time (a controller has to
@@ -79,9 +81,24 @@ pub(super) struct AttemptMemory {
     pub(super) unverified: BTreeMap<ObjectKey, String>,
     /// Why it failed.
     pub(super) failure: Option<Failure>,
+    /// Its trace, from its first step to its end.
+    pub(super) span: Option<Span>,
 }
 
 impl AttemptMemory {
+    /// Its trace, which begins with the first call.
+    pub(super) fn span(&mut self, namespace: &str, application: &str) -> Span {
+        let trigger = if self.deletes {
+            SyncTrigger::Deletion
+        } else if self.automated {
+            SyncTrigger::Policy
+        } else {
+            SyncTrigger::Request
+        };
+        let begin = || spans::sync(namespace, application, &self.revision, trigger, self.retries);
+        self.span.get_or_insert_with(begin).clone()
+    }
+
     /// Whether it is under way.
     pub(super) fn is_running(&self) -> bool {
         matches!(self.phase, OperationPhase::Running | OperationPhase::Terminating)
@@ -97,6 +114,12 @@ impl AttemptMemory {
         self.phase = phase;
         self.waiting.clear();
         self.waiting_since = None;
+        if let Some(span) = self.span.take() {
+            spans::synced(&span, phase.as_str(), phase == OperationPhase::Succeeded);
+            if let Some(Failure { reason, message }) = &failure {
+                spans::failed(&span, *reason, message);
+            }
+        }
         self.failure = failure;
         self.ended = Some(now);
     }
@@ -200,6 +223,7 @@ pub(super) mod tests {
             }],
             unverified: BTreeMap::new(),
             failure: None,
+            span: None,
         }
     }
 

@@ -83,6 +83,7 @@ impl Driver {
             waiting_since: None,
             unverified: BTreeMap::new(),
             failure: None,
+            span: None,
         }
     }
 

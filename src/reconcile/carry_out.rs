@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use futures::StreamExt as _;
 use jiff::Timestamp;
-use tracing::info;
+use tracing::{Instrument as _, Span, info, info_span};
 
 use super::driver::Driver;
 use super::memory::Memory;
@@ -16,9 +16,10 @@ use crate::apply::Propagation;
 use crate::desired::DesiredSet;
 use crate::live::LiveView;
 use crate::model::{ObjectKey, Owner};
-use crate::plan::{Act, GatePolicy, Next};
+use crate::plan::{Act, GatePolicy, Move, Next};
 use crate::plan::{MovesInput, Outcome, OutsideState, next_moves, observe};
 use crate::plan::{Plan, Step};
+use crate::spans;
 use crate::status::Failure;
 
 /// How soon objects outside the Application that a step needs are looked at again: no watch shows them.
@@ -32,6 +33,20 @@ impl Driver {
     /// Does what the plan's gates allow, and takes note of how the attempt stands. Returns when to look again although
     /// nothing has changed.
     pub(super) async fn carry_out(
+        &self,
+        application: &Application,
+        owner: &Owner,
+        memory: &mut Memory,
+        plan: &Plan,
+        propagation: Propagation,
+    ) -> Option<Timestamp> {
+        let span = memory.attempt.as_mut()?.span(&self.namespace, &owner.name);
+        // Of its own in the log too: an attempt outlives the reconcile that it began in.
+        let log_span = info_span!(parent: None, "sync", application = %owner.name);
+        self.advance(application, owner, memory, plan, propagation).instrument(log_span).instrument(span).await
+    }
+
+    async fn advance(
         &self,
         application: &Application,
         owner: &Owner,
@@ -91,7 +106,8 @@ impl Driver {
                         respected: attempt.choices.options.respect_ignore_differences.then_some(rules.as_ref()),
                         removed: removes.then_some(rules.as_ref()),
                     };
-                    let done = self.perform(work, moves).await;
+                    let span = group_span(plan, &moves);
+                    let done = self.perform(work, moves).instrument(span).await;
                     let is_ahead = done.iter().all(Done::is_ahead_of_the_view);
                     if self.take_note(memory, done) {
                         self.end(memory, OperationPhase::Failed, None);
@@ -199,6 +215,14 @@ impl Driver {
         }
         tracing::debug!(application = %owner.name, "pruned objects are confirmed gone");
     }
+}
+
+/// The span of moves that are made at the same time, by the group of the first.
+fn group_span(plan: &Plan, moves: &[Move]) -> Span {
+    let Some(Move { id, act: _ }) = moves.first() else { return Span::none() };
+    let mut groups = plan.groups.iter().chain(&plan.on_failure);
+    let group = groups.find(|group| group.steps.iter().any(|step| step.id == *id));
+    spans::group(id.phase.as_str(), group.map(|group| group.wave.into()), moves.len())
 }
 
 /// All steps of a plan, those on failure included.

@@ -25,6 +25,7 @@ use super::inventory::InventoryStore;
 use super::lease::{Acquired, Fence, Holder, HolderError, LeaseError, LeaseKeeper};
 use super::objects::Objects;
 use super::observe::REFRESH_ANNOTATION;
+use super::outward::OutwardHandle;
 use super::projects;
 use super::queue::Queue;
 use super::report::Reporter;
@@ -43,11 +44,12 @@ use crate::health::{self, AssessContext};
 use crate::live::client::ClientError;
 use crate::live::{Cache, Change, LiveError, SurfaceCache, client};
 use crate::metrics::{Metrics, ReconcileResult};
-use crate::model::{GroupKind, Health, HealthStatus, InstanceId, Owner};
+use crate::model::{GroupKind, Health, HealthStatus, InstanceId, Owner, Reason};
 use crate::render::yaml::DuplicateKeys;
 use crate::render::{Isolation, RenderError, RenderLimits, Renderer, Tools};
 use crate::server::probes::{Probes, Requirement};
 use crate::settings::Settings;
+use crate::spans;
 
 /// Applications that are worked on at the same time. Most of a reconcile is waiting for the API server, whose own limit
 /// is the applier's concern; this bounds what the waiting holds in memory.
@@ -72,6 +74,8 @@ pub struct Process {
     pub metrics: Arc<Metrics>,
     /// Tells whether work goes on and can start.
     pub probes: Probes,
+    /// Is told the ways out, for what else leaves the process.
+    pub outward: OutwardHandle,
 }
 
 /// Why the work ended other than by being told to.
@@ -184,7 +188,7 @@ async fn start(
     identity: String,
     shutdown: CancellationToken,
 ) -> Result<Parts, RunError> {
-    let Process { clock, metrics, probes } = process;
+    let Process { clock, metrics, probes, outward } = process;
     let environment = EnvironmentProxies::read(&settings.proxy.variables);
     for warning in &environment.warnings {
         warn!("{warning}");
@@ -391,6 +395,7 @@ async fn start(
         fleet.synced(),
         trust.synced()
     );
+    outward.opens(&sources);
     probes.readiness.met(Requirement::Watches);
     info!(applications = applications.all().len(), "ready");
 
@@ -522,19 +527,24 @@ async fn work_queue(driver: Arc<Reconciler>, queue: Arc<Queue>, shutdown: Cancel
             name = queue.next() => name,
         };
         let started = driver.clock.monotonic();
-        let span = info_span!("reconcile", application = %name);
+        let log_span = info_span!("reconcile", application = %name);
+        let span = spans::reconcile(&driver.namespace, &name);
         // A task of its own: a panic is this Application's failure and nobody else's.
         let work = tokio::spawn({
-            let (driver, name) = (Arc::clone(&driver), name.clone());
-            async move { Box::pin(driver.reconcile(&name)).await }.instrument(span)
+            let (driver, name, span) = (Arc::clone(&driver), name.clone(), span.clone());
+            // The span of the log is the inner one, so that lines find it; that of the trace is found by its own context.
+            async move { Box::pin(driver.reconcile(&name, &span)).instrument(log_span).instrument(span.clone()).await }
         });
         let took = |driver: &Reconciler| driver.clock.monotonic().saturating_duration_since(started);
         if let Ok(pause) = work.await {
             let result = if pause.is_some() { ReconcileResult::Waiting } else { ReconcileResult::Idle };
             driver.metrics.reconciled(result, took(&driver));
+            spans::ended(&span, result.as_str());
             queue.done(&name, pause);
         } else {
             driver.metrics.reconciled(ReconcileResult::Retry, took(&driver));
+            spans::ended(&span, ReconcileResult::Retry.as_str());
+            spans::failed(&span, Reason::InternalError, "it panicked");
             warn!(application = %name, "a reconcile panicked; it is tried again");
             queue.done(&name, Some(AFTER_PANIC));
         }

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use jiff::Timestamp;
+use tracing::Instrument as _;
 
 use super::compare::Compared;
 use super::driver::Driver;
@@ -13,6 +14,7 @@ use crate::desired::DesiredSet;
 use crate::diff::{Cause, Difference, Differences, Examination, Examined, IgnoreRules, Verdict, to_examine};
 use crate::model::{Hash64, InventoryEntry, ObjectKey, Owner};
 use crate::plan::{Heals, Policy};
+use crate::spans;
 
 /// Drifted objects that are looked at closely in one reconcile, to name who changed what.
 const MOST_LOOKED_AT: usize = 20;
@@ -30,6 +32,22 @@ pub(super) struct Culprit {
 impl Driver {
     /// Compares a desired set with live state. Objects that rules are about, and that are not settled by hashes, are read.
     pub(super) async fn compare_closely(
+        &self,
+        application: &Application,
+        owner: &Owner,
+        memory: &mut Memory,
+        desired: &DesiredSet,
+    ) -> Compared {
+        let span = spans::compare(desired.objects.len());
+        let looking = self.look_closely(application, owner, memory, desired);
+        let compared = looking.instrument(span.clone()).await;
+        let Differences { objects, extras, extraneous_ignored: _ } = &compared.differences;
+        let different = objects.values().filter(|difference| **difference != Difference::InSync).count();
+        spans::compared(&span, different, extras.len());
+        compared
+    }
+
+    async fn look_closely(
         &self,
         application: &Application,
         owner: &Owner,

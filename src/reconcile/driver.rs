@@ -6,8 +6,9 @@ use std::ops::Deref;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use futures::FutureExt as _;
 use tokio::sync::Semaphore;
-use tracing::{error, info};
+use tracing::{Span, error, info};
 
 use super::attempt::AttemptMemory;
 use super::dependencies::DependencyWatch;
@@ -23,7 +24,7 @@ use super::report::Reporter;
 use super::sources::Sources;
 use super::trust::Trust;
 use super::windows::WindowCache;
-use crate::api::{AppProject, Application};
+use crate::api::{AppProject, Application, ApplicationStatus};
 use crate::clock::Clock;
 use crate::desired::{DesiredSet, acting_as, unsupported_fields, unsupported_project_fields};
 use crate::health::rules::Rules;
@@ -31,6 +32,7 @@ use crate::live::{Scope, SurfaceCache};
 use crate::metrics::Metrics;
 use crate::model::{GroupKind, Identity, Inventory, ObjectKey, Owner, Reason};
 use crate::render::{RenderLimits, Renderer};
+use crate::spans;
 use crate::status::{Assessment, Failure, Observed, derive};
 
 /// How long a reconcile waits for a kind's first complete list.
@@ -91,8 +93,9 @@ impl Deref for Driver {
 }
 
 impl Reconciler {
-    /// Reconciles one Application. Returns how long until it is due again, when nothing happens before.
-    pub(super) async fn reconcile(self: &Arc<Self>, name: &str) -> Option<Duration> {
+    /// Reconciles one Application. Returns how long until it is due again, when nothing happens before. `span` is told what
+    /// was found.
+    pub(super) async fn reconcile(self: &Arc<Self>, name: &str, span: &Span) -> Option<Duration> {
         let application = match self.applications.get(name) {
             Some(Ok(application)) => application,
             Some(Err(problem)) => {
@@ -109,23 +112,39 @@ impl Reconciler {
             self.memories.lock().unwrap_or_else(PoisonError::into_inner).entry(name.to_owned()).or_default(),
         );
         let mut memory = memory.lock().await;
+        let due = match self.reconcile_one(&application, &owner, &mut memory).await {
+            Ok(due) => due,
+            Err(failure) => {
+                spans::failed(span, failure.reason, &failure.message);
+                Some(self.failed(&application, &mut memory, &failure).await)
+            }
+        };
+        let ApplicationStatus { sync, health, .. } = &memory.status;
+        spans::reconciled(span, &sync.revision, sync.status.as_str(), health.status);
+        due
+    }
+
+    async fn reconcile_one(
+        self: &Arc<Self>,
+        application: &Application,
+        owner: &Owner,
+        memory: &mut Memory,
+    ) -> Result<Option<Duration>, Failure> {
         if memory.uid != application.metadata.uid {
             // Another object of the same name: nothing of the former one holds for it.
             *memory = Memory { uid: application.metadata.uid.clone(), ..Memory::default() };
         }
-        if let Err(failure) = self.recall(&application, &mut memory).await {
-            return Some(self.failed(&application, &mut memory, &failure).await);
-        }
+        self.recall(application, memory).await?;
         let is_deleted = application.metadata.deletion_timestamp.is_some();
-        if is_deleted && !super::finalize::deletes_what_it_owns(&application) {
-            return self.let_go(&application).await;
+        if is_deleted && !super::finalize::deletes_what_it_owns(application) {
+            return Ok(self.let_go(application).await);
         }
-        let driver = match self.driver_of(&application) {
+        let driver = match self.driver_of(application) {
             Ok(driver) => driver,
-            Err(failure) if is_deleted => return self.can_not_delete(&application, &mut memory, &failure).await,
-            Err(failure) => return Some(self.failed(&application, &mut memory, &failure).await),
+            Err(failure) if is_deleted => return Ok(self.can_not_delete(application, memory, &failure).await),
+            Err(failure) => return Err(failure),
         };
-        driver.pursue(&application, &owner, &mut memory).await
+        driver.pursue(application, owner, memory).await
     }
 
     /// What an Application is reconciled with.
@@ -255,20 +274,23 @@ impl Reconciler {
 
 impl Driver {
     /// The rest of a reconcile, once it is settled as whom.
-    async fn pursue(&self, application: &Application, owner: &Owner, memory: &mut Memory) -> Option<Duration> {
+    async fn pursue(
+        &self,
+        application: &Application,
+        owner: &Owner,
+        memory: &mut Memory,
+    ) -> Result<Option<Duration>, Failure> {
         if application.metadata.deletion_timestamp.is_some() {
-            return self.finalize(application, owner, memory).await;
+            return Ok(self.finalize(application, owner, memory).await);
         }
         match self.observe(application, owner, memory).await {
-            Desired::Pending => None,
-            Desired::Failed(failure) => Some(self.failed(application, memory, &failure).await),
+            Desired::Pending => Ok(None),
+            Desired::Failed(failure) => Err(failure),
             Desired::Known { held, source_failure } => {
-                if let Err(failure) = self.know(&owner.name, memory).await {
-                    return Some(self.failed(application, memory, &failure).await);
-                }
-                let due = Box::pin(self.sync(application, owner, memory, &held, source_failure)).await;
+                self.know(&owner.name, memory).await?;
+                let due = self.sync(application, owner, memory, &held, source_failure).boxed().await;
                 memory.failures = 0;
-                due
+                Ok(due)
             }
         }
     }

@@ -261,6 +261,7 @@ impl Driver {
             waiting_since: None,
             unverified: BTreeMap::new(),
             failure: None,
+            span: None,
         });
     }
 

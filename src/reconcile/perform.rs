@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use futures::StreamExt as _;
 use jiff::Timestamp;
-use tracing::{info, warn};
+use tracing::{Instrument as _, Span, info, warn};
 
 use super::driver::Driver;
 use crate::api::ExtraFields;
@@ -21,6 +21,7 @@ use crate::model::{Hash64, Inventory, InventoryEntry, Marks, Owner, Reason};
 use crate::plan::StepId;
 use crate::plan::{Act, Move, Progress};
 use crate::plan::{Outcome, hook_mark};
+use crate::spans;
 use crate::status::Failure;
 
 /// Writes of one Application in flight; the applier's own limit is shared by all.
@@ -106,6 +107,21 @@ impl Done {
         matches!(&self.came, Came::Outcome(Outcome::Failed { reason: Reason::LeaseLost, .. }, _))
     }
 
+    /// Tells a trace of it.
+    fn tell(&self, span: &Span) {
+        let outcome = match &self.came {
+            Came::Outcome(outcome, _) => outcome.as_str(),
+            Came::HookStarted { uid: _ } => "created",
+            Came::HookInTheWay => "waits",
+            Came::HookDeleted { uid: _ } => "pruned",
+            Came::HookReleased => "released",
+        };
+        spans::wrote(span, outcome);
+        if let Came::Outcome(Outcome::Failed { reason, message }, _) = &self.came {
+            spans::failed(span, *reason, message);
+        }
+    }
+
     /// Takes note of it.
     pub(super) fn note(self, progress: &mut Progress, inventory: &mut Inventory, now: Timestamp) {
         let Self { id, came, entry } = self;
@@ -133,17 +149,24 @@ impl Driver {
     pub(super) async fn perform(&self, work: Work<'_>, moves: Vec<Move>) -> Vec<Done> {
         futures::stream::iter(moves)
             .map(|Move { id, act }| async move {
-                match act {
-                    Act::Apply => self.apply_step(work, id).await,
-                    Act::Prune { uid } => self.prune_step(work, id, uid).await,
-                    Act::StartHook { index } => self.start_hook(work, id, index).await,
-                    Act::DeleteHook { uid } => self.delete_hook(work, id, uid).await,
-                    Act::ReleaseHook { uid } => self.release_hook(id, &uid).await,
-                }
+                let span = spans::write(act_in_spans(&act), &id.key);
+                let done = self.make_move(work, id, act).instrument(span.clone()).await;
+                done.tell(&span);
+                done
             })
             .buffer_unordered(STEPS_IN_FLIGHT)
             .collect()
             .await
+    }
+
+    async fn make_move(&self, work: Work<'_>, id: StepId, act: Act) -> Done {
+        match act {
+            Act::Apply => self.apply_step(work, id).await,
+            Act::Prune { uid } => self.prune_step(work, id, uid).await,
+            Act::StartHook { index } => self.start_hook(work, id, index).await,
+            Act::DeleteHook { uid } => self.delete_hook(work, id, uid).await,
+            Act::ReleaseHook { uid } => self.release_hook(id, &uid).await,
+        }
     }
 
     async fn apply_step(&self, work: Work<'_>, id: StepId) -> Done {
@@ -402,6 +425,16 @@ impl Driver {
             Ok(_) => Done::new(id, Came::HookReleased),
             Err(error) => Done::failed(id, error.reason, format!("the hook could not be released: {}", error.message)),
         }
+    }
+}
+
+const fn act_in_spans(act: &Act) -> spans::Act {
+    match act {
+        Act::Apply => spans::Act::Apply,
+        Act::Prune { .. } => spans::Act::Prune,
+        Act::StartHook { .. } => spans::Act::StartHook,
+        Act::DeleteHook { .. } => spans::Act::DeleteHook,
+        Act::ReleaseHook { .. } => spans::Act::ReleaseHook,
     }
 }
 

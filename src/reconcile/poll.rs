@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use tracing::{info, warn};
+use tracing::{Instrument as _, Span, info, warn};
 
 use super::access::Access;
 use super::freshness::staleness;
@@ -15,6 +15,7 @@ use super::tracker::{TargetState, Tracker, lock};
 use crate::git::{FetchLimits, GitError, Remote, RepositoryUrl, Target, ref_prefixes, resolve};
 use crate::metrics::GitOperation;
 use crate::model::{Hash64, Reason, Revision};
+use crate::spans;
 use crate::status::Failure;
 
 impl Sources {
@@ -60,11 +61,12 @@ impl Sources {
         }
     }
 
-    /// Asks a repository where these targets are.
+    /// Asks a repository where these targets are. `span` is told why it can't be asked.
     pub(super) async fn poll_once(
         &self,
         tracker: &Tracker,
         targets: &[SourceTarget],
+        span: &Span,
     ) -> (BTreeMap<SourceTarget, TargetState>, Option<Duration>) {
         let _place = self.hosts.enter(&tracker.url.host()).await;
         self.metrics.polled();
@@ -94,6 +96,7 @@ impl Sources {
                 (self.remember(tracker, found).await, None)
             }
             Err((failure, retry_after, access)) => {
+                spans::failed(span, failure.reason, &failure.message);
                 warn!(reason = %failure.reason, message = %failure.message, "the source can't be asked");
                 let (repository, proxy) = access.map(|access| (access.repository, access.proxy)).unwrap_or_default();
                 let repository = repository.or_else(|| self.access.repository_of(&tracker.url));
@@ -155,7 +158,9 @@ impl Sources {
         let references = if prefixes.is_empty() {
             Vec::new()
         } else {
-            let listed = remote.ls_refs(&prefixes).await;
+            let span = spans::list_refs(host);
+            let listed = remote.ls_refs(&prefixes).instrument(span.clone()).await;
+            tell(&span, listed.as_ref().err());
             self.metrics.git_requested(host, GitOperation::ListRefs, listed.as_ref().err().map(|error| error.reason));
             listed?
         };
@@ -214,10 +219,14 @@ impl Sources {
             return Ok(());
         }
         let host = &tracker.url.host();
-        let fetched = remote.fetch_with_tags(&tracker.store, &wants, &tags, limits).await;
+        let span = spans::fetch(host, wants.len());
+        let fetching = remote.fetch_with_tags(&tracker.store, &wants, &tags, limits);
+        let fetched = fetching.instrument(span.clone()).await;
+        tell(&span, fetched.as_ref().err());
         self.metrics.git_requested(host, GitOperation::Fetch, fetched.as_ref().err().map(|error| error.reason));
         let statistics = fetched?;
         self.metrics.git_received(host, statistics.bytes);
+        spans::fetched(&span, statistics.bytes, statistics.objects);
         info!(bytes = statistics.bytes, objects = statistics.objects, "fetched");
         Ok(())
     }
@@ -238,6 +247,13 @@ impl Sources {
         })
         .await
         .unwrap_or(Ok(()))
+    }
+}
+
+/// Tells a trace why git could not be asked.
+fn tell(span: &Span, failure: Option<&GitError>) {
+    if let Some(error) = failure {
+        spans::failed(span, error.reason, &error.to_string());
     }
 }
 

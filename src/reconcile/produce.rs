@@ -19,6 +19,7 @@ use crate::metrics::{RenderResult, RenderTool};
 use crate::model::{ApiSurface, Hash64, Manifest, Owner, Reason, Revision};
 use crate::plan::Policy;
 use crate::render::{ChartArchives, References, RenderRequest, Rendered, Renderer, Tool};
+use crate::spans;
 use crate::status::Failure;
 
 /// What a desired set is made from, revisions aside.
@@ -268,7 +269,8 @@ impl Driver {
             };
             // A render holds a file tree and a tool's output in memory; more of them than cores gain nothing.
             let permit = self.renders.acquire().await;
-            let done = tokio::task::spawn_blocking(move || job.run()).await;
+            let here = spans::here();
+            let done = tokio::task::spawn_blocking(move || here.run(|| job.run())).await;
             drop(permit);
             let panicked =
                 || Failure { reason: Reason::InternalError, message: "rendering panicked; see the log".to_owned() };
@@ -477,17 +479,22 @@ impl RenderJob {
             api_versions: self.surface.api_versions(),
             limits: self.limits,
         };
+        let span = spans::render(index, source.path.as_deref(), source.chart.as_deref(), &revision);
         let started = self.clock.monotonic();
-        let rendered = self.renderer.render(&**snapshot, &request);
+        let rendered = span.in_scope(|| self.renderer.render(&**snapshot, &request));
         let took = self.clock.monotonic().saturating_duration_since(started);
         let rendered = match rendered {
             Ok(rendered) => {
-                self.metrics.rendered(metric_tool(rendered.tool), RenderResult::Done, Some(took));
+                let tool = metric_tool(rendered.tool);
+                spans::rendered(&span, tool.as_str(), rendered.manifests.len());
+                self.metrics.rendered(tool, RenderResult::Done, Some(took));
                 rendered
             }
             Err(error) => {
                 self.metrics.rendered(RenderTool::Undetermined, RenderResult::Failed, Some(took));
-                return Err(Failure { reason: error.reason, message: error.to_string() });
+                let failure = Failure { reason: error.reason, message: error.to_string() };
+                spans::failed(&span, failure.reason, &failure.message);
+                return Err(failure);
             }
         };
         let Rendered { manifests, warnings, tool: _, inputs, lent, uses_revision, uses_surface } = rendered;

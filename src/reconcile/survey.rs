@@ -14,6 +14,7 @@ use super::ways_out::WaysOut;
 use crate::api::{Application, EgressPolicy, EgressProxy, Repository};
 use crate::clock::Clock;
 use crate::egress::{Egress, EnvironmentReading, ProxyAccess};
+use crate::model::Hash64;
 use crate::status::Failure;
 
 /// Our objects of one namespace at one moment, and accesses built from them.
@@ -34,6 +35,8 @@ pub struct Outward {
     pub egress: Egress,
     /// What each proxy needs, or why that can't be had.
     pub proxies: BTreeMap<String, Result<ProxyAccess, Failure>>,
+    /// Changes when the rules do, and when a credential of a proxy does.
+    pub fingerprint: Hash64,
 }
 
 /// The objects can't be read.

@@ -9,6 +9,7 @@ use futures::FutureExt as _;
 use jiff::Timestamp;
 use tokio::sync::Notify;
 use tokio::time::Instant;
+use tracing::Instrument as _;
 
 use super::location::{SourceLocation, SourceTarget};
 use super::pace::{Ended, pause};
@@ -17,6 +18,7 @@ use super::sources::{DEFAULT_INTERVAL, Sources};
 use super::verified::VerifiedIndex;
 use crate::git::{Remote, Store};
 use crate::model::{Hash64, Revision};
+use crate::spans;
 use crate::status::Failure;
 
 /// One repository.
@@ -154,7 +156,10 @@ pub(super) async fn run(sources: Weak<Sources>, tracker: Arc<Tracker>) {
             sources.forget_freshness(&tracker).await;
             return;
         }
-        let (found, retry_after) = Box::pin(sources.poll_once(&tracker, &targets)).await;
+        let span = spans::poll(tracker.url.as_str(), targets.len());
+        let (found, retry_after) =
+            Box::pin(sources.poll_once(&tracker, &targets, &span)).instrument(span.clone()).await;
+        drop(span);
         let failed = found.values().any(|target| target.failure.is_some());
         let passing =
             found.values().filter_map(|target| target.failure.as_ref()).any(|failure| !failure.reason.is_terminal());

@@ -2,12 +2,14 @@
 
 use std::fmt;
 
+use opentelemetry::Context;
+use opentelemetry::trace::TraceContextExt as _;
 use serde_json::{Map, Value};
 use tracing::field::{Field, Visit};
 use tracing::span::{Attributes, Id, Record};
 use tracing::{Event, Subscriber};
 use tracing_subscriber::Layer;
-use tracing_subscriber::layer::Context;
+use tracing_subscriber::layer::Context as LayerContext;
 use tracing_subscriber::registry::LookupSpan;
 
 use super::queue::LineQueue;
@@ -18,11 +20,13 @@ use crate::clock::Clock;
 pub(super) struct JsonLines {
     clock: Clock,
     queue: LineQueue,
+    /// Whether traces are exported, so that a line can name the one it belongs to.
+    traced: bool,
 }
 
 impl JsonLines {
-    pub(super) const fn new(clock: Clock, queue: LineQueue) -> Self {
-        Self { clock, queue }
+    pub(super) const fn new(clock: Clock, queue: LineQueue, traced: bool) -> Self {
+        Self { clock, queue, traced }
     }
 }
 
@@ -33,7 +37,7 @@ impl<S> Layer<S> for JsonLines
 where
     S: Subscriber + for<'span> LookupSpan<'span>,
 {
-    fn on_new_span(&self, attributes: &Attributes<'_>, id: &Id, context: Context<'_, S>) {
+    fn on_new_span(&self, attributes: &Attributes<'_>, id: &Id, context: LayerContext<'_, S>) {
         if let Some(span) = context.span(id) {
             let mut fields = Map::new();
             attributes.record(&mut Collector(&mut fields));
@@ -41,7 +45,7 @@ where
         }
     }
 
-    fn on_record(&self, id: &Id, values: &Record<'_>, context: Context<'_, S>) {
+    fn on_record(&self, id: &Id, values: &Record<'_>, context: LayerContext<'_, S>) {
         if let Some(span) = context.span(id)
             && let Some(SpanFields(fields)) = span.extensions_mut().get_mut::<SpanFields>()
         {
@@ -49,7 +53,7 @@ where
         }
     }
 
-    fn on_event(&self, event: &Event<'_>, context: Context<'_, S>) {
+    fn on_event(&self, event: &Event<'_>, context: LayerContext<'_, S>) {
         let mut line = Map::new();
         if let Some(scope) = context.event_scope(event) {
             for span in scope.from_root() {
@@ -59,6 +63,13 @@ where
             }
         }
         event.record(&mut Collector(&mut line));
+        if self.traced {
+            let at = Context::map_current(|context| context.span().span_context().clone());
+            if at.is_sampled() {
+                line.insert("trace_id".to_owned(), Value::String(at.trace_id().to_string()));
+                line.insert("span_id".to_owned(), Value::String(at.span_id().to_string()));
+            }
+        }
         let metadata = event.metadata();
         line.insert("timestamp".to_owned(), Value::String(format!("{:.6}", self.clock.now())));
         line.insert("level".to_owned(), Value::from(metadata.level().as_str()));

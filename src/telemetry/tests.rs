@@ -27,7 +27,7 @@ fn logged(format: LogFormat, level: &str, act: impl FnOnce()) -> String {
     let sink = Sink::default();
     let (clock, _hands) = Clock::manual(Timestamp::from_second(1_700_000_000).unwrap());
     let (queue, writer) = queue::start(sink.clone(), Counter::default()).unwrap();
-    with_default(subscriber(format, level, clock, queue).unwrap(), act);
+    with_default(subscriber(format, level, clock, queue, None).unwrap(), act);
     drop(writer);
     let bytes = sink.0.lock().unwrap().clone();
     String::from_utf8(bytes).unwrap()
@@ -89,7 +89,7 @@ fn a_level_applies_to_the_module_it_names() {
 fn a_level_that_is_not_understood_is_an_error_and_not_silence() {
     for level in ["loud", "info,tidelock=loud"] {
         let (queue, _writer) = queue::start(io::sink(), Counter::default()).unwrap();
-        let result = subscriber(LogFormat::Json, level, Clock::system(), queue);
+        let result = subscriber(LogFormat::Json, level, Clock::system(), queue, None);
         let error = result.err().expect(level).to_string();
         assert!(error.starts_with(&format!("--log-level `{level}` is not understood")), "{error}");
     }

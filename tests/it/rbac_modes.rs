@@ -357,6 +357,10 @@ async fn an_operator_with_roles_in_some_namespaces_deploys_there_and_nowhere_els
     let made = Application::named("made", &repository.url, "app", &inside)
         .spec("syncPolicy", json!({"automated": {}, "syncOptions": ["CreateNamespace=true"]}));
     installation.declare(made).await;
+    // A project may name an account that this operator may not act as.
+    installation.apply(project("lent", &[&inside], json!([entry("*", "deployer")]))).await;
+    let lent = Application::named("lent", &repository.url, "app", &inside).spec("project", json!("lent"));
+    installation.declare(lent).await;
     installation.operator.add_argument("--destination-namespaces");
     installation.operator.add_argument(&inside);
     installation.operator.start().await;
@@ -369,6 +373,12 @@ async fn an_operator_with_roles_in_some_namespaces_deploys_there_and_nowhere_els
     let scoped = format!("scoped/namespace.yaml:1: Namespace `{inside}` is cluster-scoped");
     fails(&installation, "scoped", "OutsideNamespaces", &[&scoped, &limit]).await;
     fails(&installation, "made", "OutsideNamespaces", &["CreateNamespace=true", "--destination-namespaces"]).await;
+
+    let not_as = format!(
+        "the operator may not act as the ServiceAccount `{inside}/deployer`: allow it the verb `impersonate` on serviceaccounts `deployer` in \
+         the namespace `{inside}`"
+    );
+    fails(&installation, "lent", "Forbidden", &["cannot impersonate resource \"serviceaccounts\"", &not_as]).await;
 
     cluster.merge(CONFIG_MAP, &inside, "kept", json!({"data": {"value": "by hand"}})).await;
     installation
@@ -393,7 +403,8 @@ async fn an_operator_with_roles_in_some_namespaces_deploys_there_and_nowhere_els
     let lines = mark.lines();
     let grants = Grants::of(&installation.user, "", &granted);
     let replay = Replay::of(lines.iter().map(String::as_str), &installation.user, &grants);
-    assert_eq!((shown(&replay.refused), shown(&replay.beyond)), (Vec::new(), Vec::new()));
+    let refused = vec!["impersonate unknown /".to_owned()];
+    assert_eq!((shown(&replay.refused), shown(&replay.beyond)), (refused, Vec::new()));
     let unused: Vec<String> = replay
         .unused
         .iter()

@@ -111,6 +111,12 @@ fn service(name: &str) -> String {
     format!("apiVersion: v1\nkind: Service\nmetadata:\n  name: {name}\nspec:\n  ports: [{{port: 80}}]\n")
 }
 
+/// A hook that is done as soon as it is there.
+fn hook(name: &str) -> String {
+    let annotations = "  annotations:\n    argocd.argoproj.io/hook: PreSync\n    argocd.argoproj.io/hook-delete-policy: HookSucceeded\n";
+    config_map(name, "1").replacen("metadata:\n", &format!("metadata:\n{annotations}"), 1)
+}
+
 fn in_namespace(manifest: String, namespace: &str) -> String {
     manifest.replacen("metadata:\n", &format!("metadata:\n  namespace: {namespace}\n"), 1)
 }
@@ -160,6 +166,7 @@ async fn an_operator_that_may_only_impersonate_does_all_its_work_as_the_accounts
     let first = repository.commit([
         ("shop/kept.yaml", file(config_map("kept", "1"))),
         ("shop/pruned.yaml", file(config_map("pruned", "1"))),
+        ("shop/hook.yaml", file(hook("prepares"))),
         ("cart/settings.yaml", file(config_map("settings", "1"))),
         ("unwatched/secret.yaml", file("apiVersion: v1\nkind: Secret\nmetadata:\n  name: s\n".to_owned())),
         ("uncreated/service.yaml", file(service("web"))),

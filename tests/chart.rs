@@ -10,9 +10,11 @@
     reason = "a test ends at the first thing that is not as expected; where the tools are comes from the environment"
 )]
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::OnceLock;
 
 use serde::Deserialize as _;
 use serde_json::Value;
@@ -99,8 +101,17 @@ impl Case {
         format!("tests/chart/cases/{}/values.yaml", self.name)
     }
 
+    /// What the chart makes of it; Helm is asked once.
     fn output(&self) -> String {
-        template(&["--values", &self.values()]).unwrap_or_else(|error| panic!("{}: {error}", self.name))
+        static OUTPUTS: OnceLock<BTreeMap<String, String>> = OnceLock::new();
+        let outputs = OUTPUTS.get_or_init(|| {
+            let output = |case: Case| {
+                let output = template(&["--values", &case.values()]);
+                (case.name.clone(), output.unwrap_or_else(|error| panic!("{}: {error}", case.name)))
+            };
+            cases().into_iter().map(output).collect()
+        });
+        outputs[&self.name].clone()
     }
 }
 

@@ -224,6 +224,29 @@ fn values_that_can_t_work_are_refused_with_what_to_change() {
     }
 }
 
+/// The blocks of YAML on a page.
+fn blocks_of_yaml(page: &str) -> Vec<String> {
+    let text = read(page);
+    let after = text.split("```yaml\n").skip(1);
+    after.map(|rest| rest.split_once("\n```").expect("a block ends").0.to_owned()).collect()
+}
+
+#[test]
+fn the_chart_takes_the_values_that_the_documentation_shows() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("values.yaml");
+    for page in ["charts/tidelock/README.md", "docs/install-eks.md"] {
+        let blocks = blocks_of_yaml(page);
+        assert!(!blocks.is_empty(), "{page} shows no values");
+        for block in blocks {
+            let digest = format!("sha256:{}", "0".repeat(64));
+            fs::write(&file, block.replace("sha256:…", &digest)).unwrap();
+            let result = template(&["--values", file.to_str().unwrap()]);
+            assert!(result.is_ok(), "{page}: {result:?}\n{block}");
+        }
+    }
+}
+
 #[test]
 fn a_password_in_the_url_of_the_proxy_is_refused_and_not_repeated() {
     let error = template(&["--set", "egress.proxy.url=http://user:pass-word@proxy:3128"]).unwrap_err();

@@ -126,8 +126,8 @@ fn a_digest_stands_in_for_the_tag() {
 #[test]
 fn the_published_list_of_images_is_that_of_the_chart() {
     let listed: BTreeSet<String> =
-        read("charts/images.txt").lines().filter(|line| !line.starts_with('#')).map(str::to_owned).collect();
-    assert_eq!(listed, images(&documents(&template(&[]).unwrap())), "charts/images.txt");
+        read("images.txt").lines().filter(|line| !line.starts_with('#')).map(str::to_owned).collect();
+    assert_eq!(listed, images(&documents(&template(&[]).unwrap())), "images.txt");
 }
 
 #[test]

@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
-# mirror-images.sh  -- copies the images of a release into a registry of yours, with all their platforms and by digest.
+# mirror.sh  -- copies the images of a release into a registry of yours, with all their platforms and by digest.
 #
-#   mirror-images.sh [--tool skopeo|crane] [--images FILE] [--plain-http] REGISTRY[/PREFIX]
+#   mirror.sh [--tool skopeo|crane] [--images FILE] [--plain-http] REGISTRY[/PREFIX]
 #
-#   mirror-images.sh 111122223333.dkr.ecr.eu-central-1.amazonaws.com/mirror
+#   mirror.sh 111122223333.dkr.ecr.eu-central-1.amazonaws.com/mirror
 #
 # Run it where both registries can be reached; HTTPS_PROXY is heeded by both tools. Log in beforehand, for ECR:
 #   aws ecr get-login-password | skopeo login --username AWS --password-stdin 111122223333.dkr.ecr.eu-central-1.amazonaws.com
@@ -12,10 +12,10 @@
 set -euo pipefail
 here=$(dirname "$(readlink -f "$0")")
 
-fail() { echo "mirror-images.sh: $*" >&2; exit 1; }
+fail() { echo "mirror.sh: $*" >&2; exit 1; }
 usage() { sed -n '2,/^set -euo/p' "$0" | sed '$d; s/^# \{0,1\}//' >&2; exit 2; }
 
-tool="" images=$here/images.txt plain_http="" target=""
+tool="" images=$here/../images.txt plain_http="" target=""
 while [ $# -gt 0 ]; do
   case "$1" in
     --tool) [ $# -gt 1 ] || usage; tool=$2; shift 2 ;;

@@ -46,6 +46,12 @@ pub struct ControllerFlags {
     /// OTEL_EXPORTER_OTLP_ENDPOINT, there are no traces
     #[arg(long, value_name = "URL")]
     pub otlp_endpoint: Option<String>,
+    /// Address to take webhooks at, as POST /api/webhook; without it none are taken
+    #[arg(long, value_name = "ADDR")]
+    pub webhook_listen: Option<SocketAddr>,
+    /// Secret in the controller's namespace with the keys that prove webhooks
+    #[arg(long, value_name = "NAME", default_value = "tidelock-webhook")]
+    pub webhook_secret: String,
     #[command(flatten)]
     #[expect(missing_docs, reason = "a doc comment would become the help heading")]
     pub tools: ToolFlags,
@@ -239,6 +245,10 @@ pub struct Settings {
     pub state: PathBuf,
     /// Address for probes and metrics.
     pub listen: SocketAddr,
+    /// Address for webhooks; `None` when none are taken.
+    pub webhook_listen: Option<SocketAddr>,
+    /// Secret with the keys that prove webhooks.
+    pub webhook_secret: String,
     /// Name of this installation.
     pub installation: String,
     /// Whether a key that appears twice in plain YAML is a warning instead of an error.
@@ -263,6 +273,8 @@ impl Settings {
             installation,
             allow_duplicate_keys,
             otlp_endpoint: _,
+            webhook_listen,
+            webhook_secret,
             tools,
         } = flags;
         let tools = Tools::locate(&tools, &environment)?;
@@ -272,9 +284,22 @@ impl Settings {
         }
         let namespace = namespace_or(namespace, &namespace_file)?;
         let installation = dns_label("installation", installation)?;
+        let webhook_secret = dns_label("webhook-secret", webhook_secret)?;
         prepare_state(&state)?;
         let state = fs::canonicalize(&state).map_err(|source| SettingsError::CreateState { path: state, source })?;
-        Ok(Self { kubeconfig, namespace, state, listen, installation, allow_duplicate_keys, tools, host_name, proxy })
+        Ok(Self {
+            kubeconfig,
+            namespace,
+            state,
+            listen,
+            webhook_listen,
+            webhook_secret,
+            installation,
+            allow_duplicate_keys,
+            tools,
+            host_name,
+            proxy,
+        })
     }
 }
 
@@ -344,6 +369,8 @@ mod tests {
             installation: "tidelock".to_owned(),
             allow_duplicate_keys: false,
             otlp_endpoint: None,
+            webhook_listen: None,
+            webhook_secret: "tidelock-webhook".to_owned(),
             tools: ToolFlags::default(),
         }
     }

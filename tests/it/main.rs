@@ -47,3 +47,5 @@ mod proof_10_scale;
 mod proof_11_apply;
 mod proof_11_sources;
 mod proof_12_hooks;
+mod traces;
+mod webhooks;

@@ -19,6 +19,7 @@ pub struct Operator {
     log: PathBuf,
     address: String,
     environment: Vec<(String, String)>,
+    arguments: Vec<String>,
     child: Option<Child>,
 }
 
@@ -34,6 +35,7 @@ impl Operator {
             log: directory.join("operator.log"),
             address: format!("{}:{}", Testbed::shared().operator_address, next_port()),
             environment: Vec::new(),
+            arguments: Vec::new(),
             child: None,
         }
     }
@@ -41,6 +43,16 @@ impl Operator {
     /// With a variable in its environment from the next start on.
     pub fn set_environment(&mut self, name: &str, value: &str) {
         self.environment.push((name.to_owned(), value.to_owned()));
+    }
+
+    /// With further arguments from the next start on.
+    pub fn add_arguments(&mut self, arguments: &[&str]) {
+        self.arguments.extend(arguments.iter().map(|argument| (*argument).to_owned()));
+    }
+
+    /// An address in its place that nothing else listens on.
+    pub fn another_address() -> String {
+        format!("{}:{}", Testbed::shared().operator_address, next_port())
     }
 
     /// The process's id on this machine.
@@ -68,6 +80,7 @@ impl Operator {
             .arg(&self.state)
             .arg("--tools")
             .arg(&bed.bin)
+            .args(&self.arguments)
             .stdin(Stdio::null())
             .stdout(log.try_clone().expect("a second handle"))
             .stderr(log);

@@ -19,9 +19,9 @@ use prometheus_client::registry::{Registry, Unit};
 
 use labels::{
     ApplicationInfoLabels, ApplicationLabels, EgressLabels, GitLabels, HealthLabels, HostLabels, ReconcileLabels,
-    RenderLabels, RenderToolLabels, RepositoryLabels, TipLabels, WriteLabels,
+    RenderLabels, RenderToolLabels, RepositoryLabels, TipLabels, WebhookLabels, WriteLabels,
 };
-pub use labels::{GitOperation, ReconcileResult, RenderResult, RenderTool, WriteOutcome, WriteVerb};
+pub use labels::{GitOperation, ReconcileResult, RenderResult, RenderTool, WebhookOutcome, WriteOutcome, WriteVerb};
 
 use crate::api::SyncState;
 use crate::model::{HealthStatus, Reason};
@@ -44,6 +44,7 @@ pub struct Metrics {
     renders: Family<RenderLabels, Counter>,
     render_duration: Family<RenderToolLabels, Histogram, fn() -> Histogram>,
     writes: Family<WriteLabels, Counter>,
+    webhooks: Family<WebhookLabels, Counter>,
     health_changes: Family<HealthLabels, Counter>,
     live_objects: Gauge,
     watches: Gauge,
@@ -87,6 +88,7 @@ impl Metrics {
         let renders = Family::default();
         let render_duration = Family::new_with_constructor(render_histogram as fn() -> Histogram);
         let writes = Family::default();
+        let webhooks = Family::default();
         let health_changes = Family::default();
         let live_objects = Gauge::<i64, AtomicI64>::default();
         let watches = Gauge::<i64, AtomicI64>::default();
@@ -143,6 +145,7 @@ impl Metrics {
             render_duration.clone(),
         );
         registry.register("writes", "Writes to the API server by verb and outcome", writes.clone());
+        registry.register("webhook_requests", "Webhooks by vendor and outcome", webhooks.clone());
         registry.register(
             "health_changes",
             "Objects whose health changed, by their new health",
@@ -167,6 +170,7 @@ impl Metrics {
             renders,
             render_duration,
             writes,
+            webhooks,
             health_changes,
             live_objects,
             watches,
@@ -260,6 +264,11 @@ impl Metrics {
     /// A write to the API server ended.
     pub fn wrote(&self, verb: WriteVerb, outcome: WriteOutcome) {
         self.writes.get_or_create(&WriteLabels { verb, outcome }).inc();
+    }
+
+    /// A webhook came; `vendor` is `unknown` where none can be told.
+    pub fn webhook(&self, vendor: &'static str, outcome: WebhookOutcome) {
+        self.webhooks.get_or_create(&WebhookLabels { vendor, outcome }).inc();
     }
 
     /// An object's health changed.

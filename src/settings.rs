@@ -54,6 +54,12 @@ pub struct ControllerFlags {
     /// OTEL_EXPORTER_OTLP_ENDPOINT, there are no traces
     #[arg(long, value_name = "URL")]
     pub otlp_endpoint: Option<String>,
+    /// Address to take webhooks at, as POST /api/webhook; without it none are taken
+    #[arg(long, value_name = "ADDR")]
+    pub webhook_listen: Option<SocketAddr>,
+    /// Secret in the controller's namespace with the keys that prove webhooks
+    #[arg(long, value_name = "NAME", default_value = "tidelock-webhook")]
+    pub webhook_secret: String,
     #[command(flatten)]
     #[expect(missing_docs, reason = "a doc comment would become the help heading")]
     pub tools: ToolFlags,
@@ -247,6 +253,10 @@ pub struct Settings {
     pub state: PathBuf,
     /// Address for probes and metrics.
     pub listen: SocketAddr,
+    /// Address for webhooks; `None` when none are taken.
+    pub webhook_listen: Option<SocketAddr>,
+    /// Secret with the keys that prove webhooks.
+    pub webhook_secret: String,
     /// Name of this installation.
     pub installation: String,
     /// Whether a key that appears twice in plain YAML is a warning instead of an error.
@@ -277,6 +287,8 @@ impl Settings {
             require_impersonation,
             destination_namespaces,
             otlp_endpoint: _,
+            webhook_listen,
+            webhook_secret,
             tools,
         } = flags;
         let tools = Tools::locate(&tools, &environment)?;
@@ -292,6 +304,7 @@ impl Settings {
             .collect::<Result<BTreeSet<String>, _>>()?;
         // Given and empty is an invalid name: it must not come to mean the whole cluster.
         let destination_namespaces = Some(destination_namespaces).filter(|names| !names.is_empty());
+        let webhook_secret = dns_label("webhook-secret", webhook_secret)?;
         prepare_state(&state)?;
         let state = fs::canonicalize(&state).map_err(|source| SettingsError::CreateState { path: state, source })?;
         Ok(Self {
@@ -303,6 +316,8 @@ impl Settings {
             allow_duplicate_keys,
             require_impersonation,
             destination_namespaces,
+            webhook_listen,
+            webhook_secret,
             tools,
             host_name,
             proxy,
@@ -378,6 +393,8 @@ mod tests {
             require_impersonation: false,
             destination_namespaces: Vec::new(),
             otlp_endpoint: None,
+            webhook_listen: None,
+            webhook_secret: "tidelock-webhook".to_owned(),
             tools: ToolFlags::default(),
         }
     }

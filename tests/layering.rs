@@ -212,7 +212,21 @@ const RULES: &[Rule] = &[
             "reconcile::SourceLocation",
         ],
     ),
+    rule(
+        PURE,
+        "reconcile::hint",
+        &["artifacts::HelmRepositoryUrl", "artifacts::RegistryReference", "git::RepositoryUrl", "reconcile::location"],
+    ),
     rule(TOP, "server", &["model", "api", "clock", "metrics", "reconcile"]),
+    rule(
+        TOP,
+        "server::webhook",
+        &["model", "clock", "metrics", "reconcile::HintDoor", "reconcile::Hints", "reconcile::SecretValues"],
+    ),
+    rule(PURE, "server::webhook::vendor", &[]),
+    rule(PURE, "server::webhook::proof", &["server::webhook::vendor"]),
+    rule(PURE, "server::webhook::payload", &["server::webhook::vendor"]),
+    rule(PURE, "server::webhook::limits", &["server::webhook::vendor"]),
     rule(TOP, "cli", &["*"]),
     rule(TOP, "main", &["*"]),
     rule(TOP, "lib", &[]),
@@ -242,10 +256,14 @@ const WALLS: &[Wall] = &[
     },
     Wall { path: "axum", allowed: &["server"], why: "one HTTP server" },
     Wall { path: "russh::client", allowed: &["git::ssh"], why: "SSH is spoken in one place, over the egress layer" },
-    Wall { path: "hyper", allowed: &["egress"], why: "every outgoing connection takes the egress layer" },
+    Wall {
+        path: "hyper",
+        allowed: &["egress", "server::webhook"],
+        why: "every outgoing connection takes the egress layer; what comes from strangers is taken under timers of its own",
+    },
     Wall {
         path: "hyper_util",
-        allowed: &["egress", "live::client"],
+        allowed: &["egress", "live::client", "server::webhook"],
         why: "every outgoing connection takes the egress layer; the Kubernetes client's pool sits on top of it",
     },
     Wall {

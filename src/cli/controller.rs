@@ -7,14 +7,16 @@ use std::time::Duration;
 use clap::Args;
 use thiserror::Error;
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::task::{JoinError, JoinHandle};
 use tokio_util::sync::CancellationToken;
 
 use super::collector::ByRules;
 use super::{Logs, Observing};
 use crate::clock::Clock;
 use crate::metrics::Metrics;
-use crate::reconcile::{self, OutwardHandle, Process};
+use crate::reconcile::{self, HintDoor, OutwardHandle, Process};
 use crate::server::probes::Probes;
+use crate::server::webhook::{self, WebhookError, Webhooks, WorkDoor};
 use crate::server::{Handles, Server, ServerError};
 use crate::settings::{ControllerFlags, Environment, Settings, SettingsError};
 use crate::telemetry::traces::FLUSH_LIMIT;
@@ -55,6 +57,9 @@ pub enum ControllerError {
     /// Probes and metrics can't be served.
     #[error(transparent)]
     Server(#[from] ServerError),
+    /// Webhooks can't be taken.
+    #[error(transparent)]
+    Webhooks(#[from] WebhookError),
     /// The work ended.
     #[error(transparent)]
     Reconcile(#[from] reconcile::RunError),
@@ -63,7 +68,7 @@ pub enum ControllerError {
     ShutdownTimeout,
     /// A task panicked.
     #[error("a task of the controller failed: {0}")]
-    Task(#[from] tokio::task::JoinError),
+    Task(#[from] JoinError),
 }
 
 pub(super) async fn run(
@@ -109,10 +114,21 @@ async fn run_to_the_end(
     let stop_serving = CancellationToken::new();
     let server = Server::listen(settings.listen).await?;
     tracing::info!(address = %server.address(), "serving /healthz, /readyz and /metrics");
+    let stop_hooks = shutdown.clone();
+    let hints = HintDoor::default();
+    let hooks = match settings.webhook_listen {
+        None => None,
+        Some(address) => {
+            let webhooks = Webhooks::listen(address).await?;
+            tracing::info!(address = %webhooks.address(), path = webhook::PATH, secret = settings.webhook_secret, "taking webhooks");
+            let door = Arc::new(WorkDoor { door: hints.clone(), secret: settings.webhook_secret.clone() });
+            Some(tokio::spawn(webhooks.serve(door, Arc::clone(&metrics), clock.clone(), stop_hooks)))
+        }
+    };
     let handles = Handles { metrics: Arc::clone(&metrics), probes: probes.clone() };
     let mut serving = tokio::spawn(server.serve(handles, stop_serving.clone()));
 
-    let process = Process { clock, metrics, probes, outward };
+    let process = Process { clock, metrics, probes, outward, hints };
     let mut work = tokio::spawn(reconcile::run(settings, process, shutdown.clone()));
     let result = tokio::select! {
         ended = &mut work => ended.map_err(ControllerError::from).and_then(|result| Ok(result?)),
@@ -122,10 +138,26 @@ async fn run_to_the_end(
             let _ = tokio::time::timeout(SHUTDOWN_GRACE, &mut work).await;
             return Ok(ended??);
         }
+        Some(ended) = ended(hooks) => {
+            shutdown.cancel();
+            let _ = tokio::time::timeout(SHUTDOWN_GRACE, &mut work).await;
+            return Ok(ended??);
+        }
         () = grace_after(&shutdown) => Err(ControllerError::ShutdownTimeout),
     };
     stop_serving.cancel();
     result
+}
+
+/// How the listener for webhooks ended, other than by being told to; `None` when there is none.
+async fn ended(
+    hooks: Option<JoinHandle<Result<(), WebhookError>>>,
+) -> Option<Result<Result<(), WebhookError>, JoinError>> {
+    match hooks?.await {
+        // With the work, which ends by itself.
+        Ok(Ok(())) => None,
+        failed => Some(failed),
+    }
 }
 
 async fn grace_after(shutdown: &CancellationToken) {

@@ -116,6 +116,38 @@ label_values! {
     }
 }
 
+label_values! {
+    /// What became of a webhook.
+    WebhookOutcome {
+        /// A source is polled sooner for it.
+        Accepted => "accepted",
+        /// It is about nothing that is tracked.
+        Ignored => "ignored",
+        /// It was delivered before.
+        Replayed => "replayed",
+        /// It is not proved to come from who knows a secret.
+        Unauthorized => "unauthorized",
+        /// It can't be read.
+        Malformed => "malformed",
+        /// It is longer than any that is sent in earnest.
+        TooLarge => "too_large",
+        /// It came too slowly.
+        TimedOut => "timed_out",
+        /// Too many came.
+        RateLimited => "rate_limited",
+        /// It is asked for at another path, or by another method.
+        NotFound => "not_found",
+        /// This process does not do the work, or can't read the keys.
+        Unavailable => "unavailable",
+    }
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(super) struct WebhookLabels {
+    pub(super) vendor: &'static str,
+    pub(super) outcome: WebhookOutcome,
+}
+
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub(super) struct ReconcileLabels {
     pub(super) result: ReconcileResult,

@@ -20,6 +20,7 @@ use super::driver::Reconciler;
 use super::egress_policy;
 use super::events;
 use super::fleet::Fleet;
+use super::hint_door::HintDoor;
 use super::integrity::Integrity;
 use super::inventory::InventoryStore;
 use super::lease::{Acquired, Fence, Holder, HolderError, LeaseError, LeaseKeeper};
@@ -76,6 +77,8 @@ pub struct Process {
     pub probes: Probes,
     /// Is told the ways out, for what else leaves the process.
     pub outward: OutwardHandle,
+    /// Takes hints that a source has changed.
+    pub hints: HintDoor,
 }
 
 /// Why the work ended other than by being told to.
@@ -188,12 +191,13 @@ async fn start(
     identity: String,
     shutdown: CancellationToken,
 ) -> Result<Parts, RunError> {
-    let Process { clock, metrics, probes, outward } = process;
+    let Process { clock, metrics, probes, outward, hints } = process;
     let environment = EnvironmentProxies::read(&settings.proxy.variables);
     for warning in &environment.warnings {
         warn!("{warning}");
     }
     let may_write: Arc<dyn Fn() -> bool + Send + Sync> = Arc::new(move || fence.may_write());
+    let may_hint = Arc::clone(&may_write);
     let renderer = Arc::new(renderer(&settings)?);
     let git = settings.state.join("git");
     std::fs::create_dir_all(&git).map_err(|source| RunError::State { path: git.clone(), source })?;
@@ -396,6 +400,7 @@ async fn start(
         trust.synced()
     );
     outward.opens(&sources);
+    hints.opens(&sources, may_hint, client.clone(), &namespace);
     probes.readiness.met(Requirement::Watches);
     info!(applications = applications.all().len(), "ready");
 

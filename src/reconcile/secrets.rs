@@ -53,13 +53,26 @@ impl SecretValues {
 pub struct Secrets {
     api: Api<Secret>,
     namespace: String,
+    fresh: Duration,
     held: Mutex<HashMap<String, (Instant, Arc<SecretValues>)>>,
 }
 
 impl Secrets {
     /// Secrets of a namespace.
     pub fn new(client: Client, namespace: &str) -> Self {
-        Self { api: Api::namespaced(client, namespace), namespace: namespace.to_owned(), held: Mutex::default() }
+        Self {
+            api: Api::namespaced(client, namespace),
+            namespace: namespace.to_owned(),
+            fresh: FRESH,
+            held: Mutex::default(),
+        }
+    }
+
+    /// The same, each taken from memory for another time.
+    #[must_use]
+    pub const fn fresh_for(mut self, fresh: Duration) -> Self {
+        self.fresh = fresh;
+        self
     }
 
     /// Reads a Secret again the next time it is asked for.
@@ -79,7 +92,7 @@ impl Secrets {
     pub async fn get(&self, name: &str, referrer: &str) -> Result<Arc<SecretValues>, Failure> {
         let held = self.held.lock().unwrap_or_else(PoisonError::into_inner).get(name).cloned();
         if let Some((read, values)) = &held
-            && read.elapsed() < FRESH
+            && read.elapsed() < self.fresh
         {
             return Ok(Arc::clone(values));
         }

@@ -9,6 +9,7 @@ use tracing::{Instrument as _, info_span};
 
 use super::access::AccessBuilder;
 use super::connections::Connections;
+use super::hint::Hints;
 use super::host_limit::HostLimit;
 use super::location::{SourceLocation, SourceLocationError, SourceTarget};
 use super::queue::Queue;
@@ -253,6 +254,13 @@ impl Sources {
                 state.asked.extend(applications.into_iter().map(|application| (application, number)));
             }
         }
+    }
+
+    /// Polls sooner what hints are about. Returns how many sources that are.
+    pub fn poll_sooner(&self, hints: &Hints) -> usize {
+        let inner = lock(&self.inner);
+        let meant = inner.trackers.values().filter(|tracker| hints.concern(&tracker.url));
+        meant.map(|tracker| tracker.poll_sooner()).count()
     }
 
     /// Whether polls report on a Repository. One that covers only submodules is reported on by those who fetch them.

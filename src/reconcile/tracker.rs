@@ -21,6 +21,9 @@ use crate::model::{Hash64, Revision};
 use crate::spans;
 use crate::status::Failure;
 
+/// How long after a poll the next one begins that a hint asks for. One push is often told several times.
+const HINT_DISTANCE: Duration = Duration::from_secs(1);
+
 /// One repository.
 pub(super) struct Tracker {
     pub(super) url: SourceLocation,
@@ -28,6 +31,8 @@ pub(super) struct Tracker {
     /// What was verified, for the next start.
     pub(super) verified: VerifiedIndex,
     poke: Notify,
+    /// Somebody says that it has changed.
+    hint: Notify,
     /// Number of the last poll that started.
     started: AtomicU64,
     /// Whether a poll was asked for, so that Secrets are read again too: whoever asks has changed something.
@@ -99,6 +104,7 @@ impl Tracker {
             store,
             verified,
             poke: Notify::new(),
+            hint: Notify::new(),
             started: AtomicU64::new(0),
             asked: AtomicBool::new(false),
             state: Mutex::default(),
@@ -139,12 +145,37 @@ impl Tracker {
     }
 }
 
+impl Tracker {
+    /// Polls sooner: somebody says that the repository has changed. However often that is said, polls keep their distance.
+    pub(super) fn poll_sooner(&self) {
+        self.hint.notify_one();
+    }
+
+    /// Waits for the time of the next poll, or until one is asked for.
+    async fn rest(&self, pause: Duration, heeds_hints: bool) {
+        let ended = Instant::now();
+        let mut due = ended + pause;
+        loop {
+            tokio::select! {
+                () = tokio::time::sleep_until(due) => return,
+                () = self.poke.notified() => return,
+                () = self.hint.notified() => {
+                    if heeds_hints {
+                        due = due.min(ended + HINT_DISTANCE);
+                    }
+                }
+            }
+        }
+    }
+}
+
 /// Polls one repository until nobody is interested in it.
 pub(super) async fn run(sources: Weak<Sources>, tracker: Arc<Tracker>) {
     let mut failures: u32 = 0;
     loop {
         // Whoever poked up to here is answered by this poll.
         let _ = tracker.poke.notified().now_or_never();
+        let _ = tracker.hint.notified().now_or_never();
         let number = tracker.started.fetch_add(1, Ordering::AcqRel) + 1;
         let Some(sources) = sources.upgrade() else { return };
         let (stopped, targets, interval) = {
@@ -160,6 +191,7 @@ pub(super) async fn run(sources: Weak<Sources>, tracker: Arc<Tracker>) {
         let (found, retry_after) =
             Box::pin(sources.poll_once(&tracker, &targets, &span)).instrument(span.clone()).await;
         drop(span);
+        let asked_to_wait = retry_after.is_some();
         let failed = found.values().any(|target| target.failure.is_some());
         let passing =
             found.values().filter_map(|target| target.failure.as_ref()).any(|failure| !failure.reason.is_terminal());
@@ -168,11 +200,8 @@ pub(super) async fn run(sources: Weak<Sources>, tracker: Arc<Tracker>) {
         sources.report_freshness(&tracker).await;
         drop(sources);
         let pause = pause(interval, Ended { failures, passing, retry_after }, fastrand::f64());
-        let due = Instant::now() + pause;
-        tokio::select! {
-            () = tokio::time::sleep_until(due) => {}
-            () = tracker.poke.notified() => {}
-        }
+        // What a server asks for comes before what others say.
+        tracker.rest(pause, !asked_to_wait).await;
     }
 }
 
@@ -195,6 +224,26 @@ mod tests {
         let state = lock(&tracker.state);
         let names = |applications: &BTreeMap<String, Duration>| applications.keys().cloned().collect();
         state.wanted.iter().map(|(target, applications)| (target.to_string(), names(applications))).collect()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn hints_make_a_poll_sooner_once_and_never_closer_than_a_second_and_not_where_a_server_asks_to_wait() {
+        let directory = tempfile::tempdir().unwrap();
+        let tracker = tracker(directory.path());
+        let rested = async |heeds: bool| {
+            let start = Instant::now();
+            tracker.rest(Duration::from_secs(60), heeds).await;
+            start.elapsed().as_secs()
+        };
+        for _ in 0..1000 {
+            tracker.poll_sooner();
+        }
+        assert_eq!(rested(true).await, 1);
+        assert_eq!(rested(true).await, 60, "a thousand hints were one");
+        tracker.poll_sooner();
+        assert_eq!(rested(false).await, 60);
+        tracker.poll();
+        assert_eq!(rested(false).await, 0, "who asks for a poll gets it");
     }
 
     #[test]

@@ -1,6 +1,8 @@
-//! The small HTTP server for probes and metrics. It changes nothing and tells no secret.
+//! The small HTTP server for probes and metrics, which changes nothing and tells no secret; and, apart from it, the listener for
+//! webhooks.
 
 pub mod probes;
+pub mod webhook;
 
 use std::io;
 use std::net::SocketAddr;

@@ -51,3 +51,5 @@ mod proof_11_apply;
 mod proof_11_sources;
 mod proof_12_hooks;
 mod rbac_modes;
+mod traces;
+mod webhooks;

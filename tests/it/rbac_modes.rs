@@ -184,7 +184,7 @@ async fn an_operator_that_may_only_impersonate_does_all_its_work_as_the_accounts
     installation.declare(Application::named("nobody", &repository.url, "shop", &shop)).await;
     // It would have its own objects touched by an account that the project has for another namespace.
     installation.declare(of_tenants("borrower", "borrower", "kube-public")).await;
-    installation.operator.add_argument("--require-impersonation");
+    installation.operator.add_arguments(&["--require-impersonation"]);
     installation.operator.start().await;
 
     // Each does what its account may, and nobody is held up by another.
@@ -368,8 +368,7 @@ async fn an_operator_with_roles_in_some_namespaces_deploys_there_and_nowhere_els
     installation.apply(project("lent", &[&inside], json!([entry("*", "deployer")]))).await;
     let lent = Application::named("lent", &repository.url, "app", &inside).spec("project", json!("lent"));
     installation.declare(lent).await;
-    installation.operator.add_argument("--destination-namespaces");
-    installation.operator.add_argument(&inside);
+    installation.operator.add_arguments(&["--destination-namespaces", &inside]);
     installation.operator.start().await;
 
     installation.synced("app", &first).await;

@@ -30,8 +30,10 @@ use crate::settings::TraceSettings;
 const LARGEST_BATCH: usize = 512;
 /// How long what waits may take to be sent when the program ends.
 pub const FLUSH_LIMIT: Duration = Duration::from_secs(2);
-/// Longest pause, whatever a server asks for.
+/// Longest pause where the receiver asks for none.
 const LONGEST_PAUSE: Duration = Duration::from_mins(1);
+/// Longest pause that a receiver may ask for.
+const LONGEST_WAIT: Duration = Duration::from_mins(10);
 /// How often a batch is sent. Newer spans tell more than those of minutes ago.
 const MOST_TRIES: u32 = 3;
 /// Longest answer that is read; it holds a number and a sentence.
@@ -241,7 +243,7 @@ impl Exporter {
             let refusal = match posted {
                 Ok(()) => {
                     if self.report.succeeded() {
-                        info!(endpoint = %self.settings.endpoint, "traces are exported again");
+                        info!(endpoint = self.endpoint(), "traces are exported again");
                     }
                     return None;
                 }
@@ -252,21 +254,27 @@ impl Exporter {
                 }
             };
             if !refusal.message.is_empty() && self.report.failed(Instant::now().into_std()) {
-                warn!(endpoint = %self.settings.endpoint, message = %refusal.message, "traces can't be exported; spans that find no room are dropped");
+                warn!(endpoint = self.endpoint(), why = %refusal.message, "traces can't be exported; spans that find no room are dropped");
             }
             let Some(after) = refusal.again.filter(|_| tries < MOST_TRIES) else {
                 self.lose(count);
                 return None;
             };
-            let rest = after.map_or(pause, |after| after.max(pause)).min(LONGEST_PAUSE);
+            let rest = after.map_or(pause, |after| after.min(LONGEST_WAIT).max(pause));
             // Many controllers lose one collector at the same time.
-            let rest = rest.mul_f64(0.75 + fastrand::f64() / 2.0);
+            let rest = rest.mul_f64(1.0 + fastrand::f64() / 2.0);
             pause = pause.saturating_mul(2).min(LONGEST_PAUSE);
             tokio::select! {
                 () = tokio::time::sleep(rest) => {}
                 () = stop.cancelled() => {}
             }
         }
+    }
+
+    /// The receiver as it may be shown: without a query, which may hold a key.
+    fn endpoint(&self) -> String {
+        let endpoint = &self.settings.endpoint;
+        format!("{}{}", endpoint.origin().ascii_serialization(), endpoint.path())
     }
 
     fn lose(&self, spans: usize) {
@@ -316,7 +324,7 @@ impl Exporter {
         let Some((count, why)) = refused else { return };
         self.dropped.inc_by(count);
         if self.report.failed(Instant::now().into_std()) {
-            warn!(endpoint = %self.settings.endpoint, spans = count, message = %why, "the receiver of traces refuses some spans");
+            warn!(endpoint = self.endpoint(), spans = count, %why, "the receiver of traces refuses some spans");
         }
     }
 

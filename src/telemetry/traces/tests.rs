@@ -367,17 +367,20 @@ async fn a_batch_is_sent_again_where_that_may_help_and_failures_are_told_once() 
     }
     stop.cancel();
     running.await.unwrap();
-    let said: Vec<(String, String)> = bench
+    let said: Vec<(String, String, String)> = bench
         .log()
         .iter()
-        .map(|line| (line["level"].as_str().unwrap().to_owned(), line["message"].as_str().unwrap().to_owned()))
+        .map(|line| {
+            let text = |name: &str| line[name].as_str().unwrap_or_default().to_owned();
+            (text("level"), text("message"), text("why"))
+        })
         .collect();
     let failure = format!(
         "request to {address} failed in phase transfer, route direct: the receiver answered 503 Service Unavailable: \"busy\" \
          [rule: "
     );
-    assert!(said[0].1.starts_with(&failure), "{said:?}");
-    let levels: Vec<&str> = said.iter().map(|(level, _)| level.as_str()).collect();
+    assert!(said[0].2.starts_with(&failure), "{said:?}");
+    let levels: Vec<&str> = said.iter().map(|(level, ..)| level.as_str()).collect();
     assert_eq!(levels, ["WARN", "INFO"], "told once, and once that it is over: {said:?}");
 }
 

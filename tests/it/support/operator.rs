@@ -45,9 +45,14 @@ impl Operator {
         self.environment.push((name.to_owned(), value.to_owned()));
     }
 
-    /// With a flag, or its value, from the next start on.
-    pub fn add_argument(&mut self, argument: &str) {
-        self.arguments.push(argument.to_owned());
+    /// With further arguments from the next start on.
+    pub fn add_arguments(&mut self, arguments: &[&str]) {
+        self.arguments.extend(arguments.iter().map(|argument| (*argument).to_owned()));
+    }
+
+    /// An address in its place that nothing else listens on.
+    pub fn another_address() -> String {
+        format!("{}:{}", Testbed::shared().operator_address, next_port())
     }
 
     /// The process's id on this machine.

@@ -55,6 +55,7 @@ mod resume;
 mod secrets;
 mod signatures;
 mod sources;
+mod standby;
 mod store_key;
 mod submodules;
 mod survey;

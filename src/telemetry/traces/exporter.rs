@@ -343,6 +343,7 @@ impl Exporter {
             first_byte: default.first_byte.min(limit),
             idle: default.idle.min(limit),
             total: Some(limit),
+            unacknowledged: default.unacknowledged.min(limit),
         };
         let config = HttpConfig { ca: self.certificate.clone(), timeouts, ..HttpConfig::default() };
         self.client = Some((fingerprint, HttpClient::new(egress, config)));

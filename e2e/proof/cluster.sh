@@ -26,14 +26,15 @@ writes_since() {
     | "\(.verb) \(.objectRef.resource) \(.objectRef.namespace // "")/\(.objectRef.name // "")"'
 }
 
-# One line for each Application: name, sync, health and what was synced.
+# One line for each Application: name, sync, health, how the last sync ended; of `web`, which every commit of the proof changes,
+# also the revision. A commit that changes nothing of an Application is no reason to write its status.
 application_states() {
   kubectl -n "$NAMESPACE" get applications -o json |
-    jq -r '.items[] | "\(.metadata.name) \(.status.sync.status // "-") \(.status.health.status // "-") \(.status.sync.revision // "-" | .[0:12]) \(.status.operationState.phase // "-")"'
+    jq -r '.items[] | "\(.metadata.name) \(.status.sync.status // "-") \(.status.health.status // "-") \(.status.operationState.phase // "-") \(if .metadata.name == "web" then .status.sync.revision // "-" else "" end)"'
 }
 
 # applications_at REVISION: what application_states says when all is well.
-applications_at() { printf "%s Synced Healthy ${1:0:12} Succeeded\n" "${APPLICATIONS[@]}"; }
+applications_at() { printf 'batch Synced Healthy Succeeded \npay Synced Healthy Succeeded \nweb Synced Healthy Succeeded %s\n' "$1"; }
 
 refresh() { kubectl -n "$NAMESPACE" annotate applications "$@" --overwrite "tidelock.dev/refresh=$(clock_now)" >/dev/null; }
 

@@ -72,7 +72,7 @@ metadata:
 data: {made: "when wave 1 was ready"}
 EOF
   push_change "A slow start in wave 1, something new in wave 2"
-  await_equal 60 "the Application says what it waits for" "apps/Deployment proof-web/back" waited_for
+  await_equal 60 "the Application says what it waits for" "apps/Deployment/proof-web/back" waited_for
   expect_equal "and wave 2 is not begun" "" "$(kubectl -n proof-web get configmap after --ignore-not-found -o name)"
   await_equal 60 "the rollout ends well" "$(applications_at "$REVISION")" application_states
   back=$(kubectl -n proof-web get pods -l app=back -o json | jq -r '[.items[] | select(.metadata.deletionTimestamp == null)][0].status.conditions[] | select(.type == "Ready") | .lastTransitionTime')
@@ -85,7 +85,7 @@ EOF
   sed -i 's|CRASH, value: "0"|CRASH, value: "1"|' "$WORK/repository/web/20-front.yaml"
   push_change "A version that crashes"
   await 120 "the Application is Degraded" web_is Degraded
-  expect_match "its message names the container and its reason" 'CrashLoopBackOff|exit(ed)? (code|with) 1|Error' "$(kubectl -n "$NAMESPACE" get application web -o jsonpath='{.status.health.message}')"
+  expect_match "its message names the container and its reason" 'CrashLoopBackOff|timed out' "$(kubectl -n "$NAMESPACE" get application web -o jsonpath='{.status.health.message}')"
   report "message of the crash: $(kubectl -n "$NAMESPACE" get application web -o jsonpath='{.status.health.message}')"
   expect_equal "the old version goes on serving" "1" "$(kubectl -n proof-web get deployment front -o jsonpath='{.status.readyReplicas}')"
   sed -i 's|CRASH, value: "1"|CRASH, value: "0"|; s|demo:1|demo:2|' "$WORK/repository/web/20-front.yaml"

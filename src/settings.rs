@@ -1,6 +1,6 @@
 //! Flags, environment and defaults become one validated value. The only reader of the environment.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
 use std::fs;
 use std::io;
@@ -38,6 +38,14 @@ pub struct ControllerFlags {
     /// the file
     #[arg(long)]
     pub allow_duplicate_keys: bool,
+    /// Touch managed objects only as the ServiceAccount that destinationServiceAccounts of the AppProject names; without a match
+    /// nothing is done for the Application
+    #[arg(long, env = "TIDELOCK_REQUIRE_IMPERSONATION")]
+    pub require_impersonation: bool,
+    /// Deploy to these namespaces only and watch each by itself, so that no right on the whole cluster is needed; no
+    /// cluster-scoped kinds
+    #[arg(long, value_name = "NS,NS", value_delimiter = ',', env = "TIDELOCK_DESTINATION_NAMESPACES")]
+    pub destination_namespaces: Vec<String>,
     #[command(flatten)]
     #[expect(missing_docs, reason = "a doc comment would become the help heading")]
     pub tools: ToolFlags,
@@ -232,6 +240,10 @@ pub struct Settings {
     pub installation: String,
     /// Whether a key that appears twice in plain YAML is a warning instead of an error.
     pub allow_duplicate_keys: bool,
+    /// Whether managed objects are touched only as a ServiceAccount that the project names.
+    pub require_impersonation: bool,
+    /// The only namespaces that are deployed to; `None` is the whole cluster.
+    pub destination_namespaces: Option<BTreeSet<String>>,
     /// The rendering tools.
     pub tools: Tools,
     /// Name of the host, or of the pod.
@@ -243,7 +255,17 @@ pub struct Settings {
 impl Settings {
     /// Validates the flags against what is around the process, and makes the state directory.
     pub fn gather(flags: ControllerFlags, environment: Environment) -> Result<Self, SettingsError> {
-        let ControllerFlags { kubeconfig, namespace, state, listen, installation, allow_duplicate_keys, tools } = flags;
+        let ControllerFlags {
+            kubeconfig,
+            namespace,
+            state,
+            listen,
+            installation,
+            allow_duplicate_keys,
+            require_impersonation,
+            destination_namespaces,
+            tools,
+        } = flags;
         let tools = Tools::locate(&tools, &environment)?;
         let Environment { path: _, own_directory: _, host_name, namespace_file, proxy } = environment;
         if let Some(path) = &kubeconfig {
@@ -251,9 +273,27 @@ impl Settings {
         }
         let namespace = namespace_or(namespace, &namespace_file)?;
         let installation = dns_label("installation", installation)?;
+        let destination_namespaces = destination_namespaces
+            .into_iter()
+            .map(|name| dns_label("destination-namespaces", name.trim().to_owned()))
+            .collect::<Result<BTreeSet<String>, _>>()?;
+        // Given and empty is an invalid name: it must not come to mean the whole cluster.
+        let destination_namespaces = Some(destination_namespaces).filter(|names| !names.is_empty());
         prepare_state(&state)?;
         let state = fs::canonicalize(&state).map_err(|source| SettingsError::CreateState { path: state, source })?;
-        Ok(Self { kubeconfig, namespace, state, listen, installation, allow_duplicate_keys, tools, host_name, proxy })
+        Ok(Self {
+            kubeconfig,
+            namespace,
+            state,
+            listen,
+            installation,
+            allow_duplicate_keys,
+            require_impersonation,
+            destination_namespaces,
+            tools,
+            host_name,
+            proxy,
+        })
     }
 }
 
@@ -322,6 +362,8 @@ mod tests {
             listen: SocketAddr::from(([127, 0, 0, 1], 0)),
             installation: "tidelock".to_owned(),
             allow_duplicate_keys: false,
+            require_impersonation: false,
+            destination_namespaces: Vec::new(),
             tools: ToolFlags::default(),
         }
     }
@@ -364,6 +406,19 @@ mod tests {
         for good in ["a", "0", "a-b", &"a".repeat(63)] {
             assert_eq!(dns_label("namespace", good.to_owned()).unwrap(), good);
         }
+    }
+
+    #[test]
+    fn namespaces_that_are_given_and_empty_do_not_come_to_mean_the_whole_cluster() {
+        let directory = tempfile::tempdir().unwrap();
+        let given = |names: &[&str]| {
+            let destination_namespaces = names.iter().map(|name| (*name).to_owned()).collect();
+            let flags = ControllerFlags { destination_namespaces, ..flags(directory.path()) };
+            Settings::gather(flags, Environment::default()).map(|settings| settings.destination_namespaces)
+        };
+        assert_eq!(given(&[]).unwrap(), None);
+        assert_eq!(given(&["shop", " cart"]).unwrap(), Some(BTreeSet::from(["cart".to_owned(), "shop".to_owned()])));
+        assert!(given(&[""]).unwrap_err().to_string().starts_with("--destination-namespaces `` is not a name"));
     }
 
     #[test]

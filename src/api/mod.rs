@@ -38,7 +38,9 @@ pub use inventory::{Inventory, InventorySpec};
 pub use operation::{
     InitiatedBy, Operation, SyncOperation, SyncOperationResource, SyncStrategy, SyncStrategyApply, SyncStrategyHook,
 };
-pub use project::{AppProject, AppProjectSpec, AppProjectStatus, ProjectDestination, ResourceRule, SyncWindow};
+pub use project::{
+    AppProject, AppProjectSpec, AppProjectStatus, DestinationServiceAccount, ProjectDestination, ResourceRule, SyncWindow,
+};
 pub use references::LocalReference;
 pub use repository::{
     Repository, RepositoryEgress, RepositoryLfs, RepositoryLimits, RepositorySpec, RepositoryStatus,

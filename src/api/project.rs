@@ -75,10 +75,11 @@ pub struct AppProjectSpec {
     /// Who must have signed what is deployed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub source_integrity: Option<SourceIntegrity>,
-    /// ServiceAccounts to act as, by destination.
+    /// ServiceAccounts to act as, by destination: the first that matches counts. Where none does, the operator acts as itself,
+    /// unless it must not.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(schema_with = "free_form_list")]
-    pub destination_service_accounts: Vec<Value>,
+    #[schemars(length(max = 256))]
+    pub destination_service_accounts: Vec<DestinationServiceAccount>,
     /// Allow only clusters that belong to this project.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub permit_only_project_scoped_clusters: bool,
@@ -96,6 +97,32 @@ pub struct ProjectDestination {
     /// Namespace.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub namespace: String,
+}
+
+/// The ServiceAccount by which everything about managed objects is asked for, at some destinations. `defaultServiceAccount` is
+/// demanded by a rule and not by the type: an entry that was stored without it must not make the project unreadable, and acts
+/// as nobody.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+#[x_kube(
+    validation = Rule::new("!(has(self.server) && self.server.contains('!')) && !(has(self.namespace) && self.namespace.contains('!'))")
+        .message("server and namespace of destinationServiceAccounts can't deny by !: the first entry that matches counts, so put the narrower ones first"),
+    validation = Rule::new("has(self.defaultServiceAccount) && self.defaultServiceAccount.matches('^([a-z0-9]([-a-z0-9]*[a-z0-9])?:)?[a-z0-9]([-a-z0-9.]*[a-z0-9])?$')")
+        .message("defaultServiceAccount must be the name of a ServiceAccount in the destination's namespace, or namespace:name")
+)]
+pub struct DestinationServiceAccount {
+    /// Glob of the URL of the cluster's API.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    #[schemars(length(max = 1024))]
+    pub server: String,
+    /// Glob of the Application's destination namespace.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    #[schemars(length(max = 256))]
+    pub namespace: String,
+    /// The ServiceAccount: a name in the destination's namespace, or `namespace:name`.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    #[schemars(length(max = 320))]
+    pub default_service_account: String,
 }
 
 /// A kind; globs.

@@ -11,7 +11,7 @@ use super::call::{Access, Caller, Counters, Fence, Limits};
 use super::error::ApplyError;
 use super::options::{ApplyOptions, Validation};
 use crate::live::client::{ACCEPT_JSON, ACCEPT_METADATA, Answer, path, request};
-use crate::model::{ApiSurface, FIELD_MANAGER, GroupKind, GroupVersionKind, KindInfo, ObjectKey, Reason};
+use crate::model::{ApiSurface, FIELD_MANAGER, GroupKind, GroupVersionKind, Identity, KindInfo, ObjectKey, Reason};
 
 /// Gives the newest snapshot of the kinds that the API server serves.
 pub type SurfaceSource = Arc<dyn Fn() -> Arc<ApiSurface> + Send + Sync>;
@@ -84,6 +84,17 @@ impl Applier {
     /// An applier that writes only while `fence` allows it.
     pub fn new(client: Client, surface: SurfaceSource, wants_whole: WantsWhole, fence: Fence, limits: Limits) -> Self {
         Self { caller: Caller::new(client, fence, limits), surface, wants_whole }
+    }
+
+    /// An applier that does the same with other rights: `client` acts as `identity`. Both share one fence, and one limit, since
+    /// to the API server they are one client.
+    #[must_use]
+    pub fn acting_as(&self, client: Client, identity: Identity) -> Self {
+        Self {
+            caller: self.caller.acting_as(client, identity),
+            surface: Arc::clone(&self.surface),
+            wants_whole: Arc::clone(&self.wants_whole),
+        }
     }
 
     /// Applies an object by server-side apply with the ordinary options; see [`Applier::apply_with`].
@@ -228,7 +239,7 @@ impl Applier {
 
     /// What was asked of the API server so far.
     pub fn counters(&self) -> &Counters {
-        &self.caller.counters
+        self.caller.counters()
     }
 
     /// How many requests may be in flight now.

@@ -11,7 +11,7 @@ use kube::client::Body;
 use super::error::ApplyError;
 use super::limiter::{Bounds, Lesson, Limiter};
 use crate::live::client::{Answer, NoAnswer, request_with_deadline};
-use crate::model::{GroupKind, Reason};
+use crate::model::{GroupKind, Identity, Reason};
 
 /// Whether this operator may write right now (whether it holds its lease). Asked immediately before each write.
 pub type Fence = Arc<dyn Fn() -> bool + Send + Sync>;
@@ -78,10 +78,16 @@ const BACKOFF: (Duration, Duration) = (Duration::from_millis(100), Duration::fro
 
 pub(super) struct Caller {
     client: Client,
+    identity: Identity,
+    /// What all callers of one API server have in common, as whoever they call: to the server they are one client.
+    shared: Arc<Shared>,
+}
+
+struct Shared {
     fence: Fence,
     limits: Limits,
     limiter: Limiter,
-    pub(super) counters: Counters,
+    counters: Counters,
 }
 
 impl Caller {
@@ -92,11 +98,21 @@ impl Caller {
             max: limits.max_in_flight.max(1),
             target: limits.latency_target,
         });
-        Self { client, fence, limits, limiter, counters: Counters::default() }
+        let shared = Shared { fence, limits, limiter, counters: Counters::default() };
+        Self { client, identity: Identity::Own, shared: Arc::new(shared) }
+    }
+
+    /// A caller with other rights, under the same limits.
+    pub(super) fn acting_as(&self, client: Client, identity: Identity) -> Self {
+        Self { client, identity, shared: Arc::clone(&self.shared) }
+    }
+
+    pub(super) fn counters(&self) -> &Counters {
+        &self.shared.counters
     }
 
     pub(super) fn in_flight_limit(&self) -> usize {
-        self.limiter.limit()
+        self.shared.limiter.limit()
     }
 
     /// Sends a request that may be sent again, until it is answered for good or the limits are reached. The error says
@@ -108,43 +124,45 @@ impl Caller {
         make: impl Fn() -> Result<Request<Body>, NoAnswer>,
         accept: impl Fn(&Answer) -> bool,
     ) -> Result<Answer, ApplyError> {
-        let _slot = self.limiter.acquire().await;
-        let end = Instant::now() + self.limits.patience;
+        let Shared { fence, limits, limiter, counters } = &*self.shared;
+        let _slot = limiter.acquire().await;
+        let end = Instant::now() + limits.patience;
         let mut tries = 0;
         loop {
             tries += 1;
             // Looked at after all waiting, so that nothing lies between the look at the lease and the write.
-            if access == Access::Write && !(self.fence)() {
+            if access == Access::Write && !fence() {
                 return Err(ApplyError::lease_lost(kind));
             }
             let request = make().map_err(|error| ApplyError::unanswered(&error))?;
             let error = match self.once(access, request).await {
                 Ok(answer) if answer.is_success() || accept(&answer) => return Ok(answer),
-                Ok(answer) => ApplyError::refused(kind, &answer),
+                Ok(answer) => ApplyError::refused(kind, &answer).asked_by(&self.identity),
                 Err(no_answer) => ApplyError::unanswered(&no_answer),
             };
             let wait = error.retry_after.unwrap_or_else(|| pause(tries, fastrand::f64()));
             // Being asked to wait is no failure, so only patience bounds it.
-            let exhausted = tries >= self.limits.tries && error.reason != Reason::Throttled;
+            let exhausted = tries >= limits.tries && error.reason != Reason::Throttled;
             if !error.retryable || exhausted || Instant::now() + wait > end {
                 return Err(error);
             }
             tracing::debug!(%kind, tries, wait_ms = wait.as_millis(), reason = %error.reason, "asking again");
-            self.counters.retries.fetch_add(1, Ordering::Relaxed);
+            counters.retries.fetch_add(1, Ordering::Relaxed);
             tokio::time::sleep(wait).await;
         }
     }
 
     async fn once(&self, access: Access, request: Request<Body>) -> Result<Answer, NoAnswer> {
-        self.counters.requests.fetch_add(1, Ordering::Relaxed);
+        let Shared { fence: _, limits, limiter, counters } = &*self.shared;
+        counters.requests.fetch_add(1, Ordering::Relaxed);
         if access == Access::Write {
-            self.counters.writes.fetch_add(1, Ordering::Relaxed);
+            counters.writes.fetch_add(1, Ordering::Relaxed);
         }
         let started = Instant::now();
-        let result = request_with_deadline(&self.client, request, self.limits.request).await;
-        self.limiter.learn(match &result {
+        let result = request_with_deadline(&self.client, request, limits.request).await;
+        limiter.learn(match &result {
             Ok(answer) if matches!(answer.status, 429 | 503 | 504) => {
-                self.counters.throttled.fetch_add(1, Ordering::Relaxed);
+                counters.throttled.fetch_add(1, Ordering::Relaxed);
                 Lesson::Overloaded
             }
             Ok(_) => Lesson::Answered(started.elapsed()),

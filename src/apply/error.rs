@@ -7,7 +7,7 @@ use kube::core::Status;
 use thiserror::Error;
 
 use crate::live::client::{Answer, NoAnswer};
-use crate::model::{GroupKind, Reason, shorten};
+use crate::model::{GroupKind, Identity, Reason, shorten};
 
 /// The longest part of a server's own words that a message repeats, in bytes.
 const MESSAGE_LIMIT: usize = 1024;
@@ -68,7 +68,7 @@ impl ApplyError {
         let status = serde_json::from_slice::<Status>(&answer.body).ok();
         let refusal = Refusal { code: answer.status, status: status.as_ref() };
         let (reason, retryable) = refusal.meaning();
-        let message = if kind.group.is_empty() && kind.kind == "Secret" {
+        let message = if kind.group.is_empty() && kind.kind == "Secret" && !refusal.is_of_authorizer() {
             refusal.without_words(reason)
         } else {
             refusal.words(&answer.body)
@@ -76,6 +76,19 @@ impl ApplyError {
         let asked = status.and_then(|status| status.details).map(|details| details.retry_after_seconds);
         let asked = asked.filter(|seconds| *seconds > 0).map(|seconds| Duration::from_secs(u64::from(seconds)));
         Self { reason, message, retry_after: answer.retry_after.or(asked).filter(|_| retryable), retryable }
+    }
+}
+
+impl ApplyError {
+    /// The same for a request that was made with these rights: a lack of rights names whose they are.
+    #[must_use]
+    pub(super) fn asked_by(mut self, identity: &Identity) -> Self {
+        if self.reason == Reason::Forbidden
+            && let Some(advice) = identity.advice(&self.message)
+        {
+            self.message = format!("{}; {advice}", self.message);
+        }
+        self
     }
 }
 
@@ -109,6 +122,11 @@ impl Refusal<'_> {
     fn has_cause(&self, reason: &str) -> bool {
         let details = self.status.and_then(|status| status.details.as_ref());
         details.is_some_and(|details| details.causes.iter().any(|cause| cause.reason == reason))
+    }
+
+    /// Whether the request was refused before anything of its body was looked at: such words name nothing but the request.
+    fn is_of_authorizer(&self) -> bool {
+        self.code == 403 && self.policy().is_none() && self.says(" is forbidden: User \"") && self.says(" cannot ")
     }
 
     /// The reason, and whether waiting may help.

@@ -1,9 +1,11 @@
 //! Manifests → desired set: namespaces filled in by real discovery, duplicates refused, project policy held,
 //! ownership marks put on. Pure.
 
+mod acting_as;
 mod assemble;
 mod dependency;
 mod hook;
+mod limits;
 mod object;
 mod options;
 mod project;
@@ -11,9 +13,11 @@ mod sources;
 mod support;
 mod sync_options;
 
+pub use acting_as::acting_as;
 pub use assemble::{AssembleInput, Problem, assemble};
 pub use dependency::{DEPENDS_ON_ANNOTATION, Dependency, DependencyState};
 pub use hook::{Hook, HookDeletePolicy};
+pub use limits::{out_of_reach, outside_namespaces};
 pub use object::{DesiredObject, DesiredSet};
 pub use options::{ObjectOptions, SYNC_WAVE_ANNOTATIONS, hook_wave, object_options, sync_wave};
 pub use project::{ProjectRules, SourceDenied};

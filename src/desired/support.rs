@@ -91,14 +91,13 @@ pub fn unsupported_project_fields(spec: &AppProjectSpec) -> Vec<&'static str> {
         orphaned_resources,
         signature_keys: _,
         source_integrity: _,
-        destination_service_accounts,
+        destination_service_accounts: _,
         permit_only_project_scoped_clusters,
     } = spec;
     [
         (!source_namespaces.is_empty(), "spec.sourceNamespaces"),
         (!roles.is_empty(), "spec.roles"),
         (orphaned_resources.is_some(), "spec.orphanedResources"),
-        (!destination_service_accounts.is_empty(), "spec.destinationServiceAccounts"),
         (*permit_only_project_scoped_clusters, "spec.permitOnlyProjectScopedClusters"),
     ]
     .into_iter()

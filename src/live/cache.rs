@@ -1,4 +1,4 @@
-//! The live state of all kinds in use.
+//! The live state of all kinds in use, as one identity may see it.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -11,21 +11,21 @@ use tokio::sync::{Semaphore, mpsc, watch};
 use tokio::task::AbortHandle;
 
 use super::watch::{SyncState, Watch, unknown_kind};
-use super::{Change, Index, LiveError, LiveRecord, LiveView, SurfaceCache, reduce};
-use crate::model::{GroupKind, Health, InstanceId, ObjectKey, Reason};
+use super::{Change, Coverage, Index, LiveError, LiveRecord, LiveView, Scope, SurfaceCache, reduce};
+use crate::model::{GroupKind, Health, Identity, InstanceId, ObjectKey, Reason};
 
 /// Gives the verdict on a whole object of a kind that has health.
 pub type Assess = Arc<dyn Fn(&GroupKind, &Value) -> Option<Health> + Send + Sync>;
 /// Whether a kind's health depends on more than its existence, so that its objects have to be read whole.
 pub type HasHealth = Arc<dyn Fn(&GroupKind) -> bool + Send + Sync>;
 
-/// How many kinds are listed at once.
+/// How many lists are asked for at once.
 const CONCURRENT_LISTS: usize = 16;
 
 /// What the watches have done so far, for metrics and tests.
 #[derive(Debug, Default)]
 pub struct Counters {
-    /// Kinds that are watched now.
+    /// Watches that run now.
     pub watches: AtomicU64,
     /// Requests that opened or renewed a watch.
     pub watch_requests: AtomicU64,
@@ -39,20 +39,21 @@ pub struct Counters {
     pub changes: AtomicU64,
 }
 
-/// Records of the managed objects of all kinds in use, kept by one watch per kind.
+/// Records of the managed objects of all scopes in use, kept by one watch for each, as one identity sees them.
 ///
-/// What it holds of a kind counts only while the kind's watch is in sync: [`Cache::ensure`] before [`Cache::view`].
+/// What it holds of a scope counts only while the scope's watch is in sync: [`Cache::ensure`] before [`Cache::view`].
 pub struct Cache {
     shared: Arc<Shared>,
-    running: Mutex<BTreeMap<GroupKind, Running>>,
+    running: Mutex<BTreeMap<Scope, Running>>,
 }
 
-/// What the watches of all kinds share.
+/// What all watches share.
 pub(super) struct Shared {
     pub(super) client: Client,
+    pub(super) identity: Identity,
     pub(super) surface: Arc<SurfaceCache>,
     pub(super) counters: Counters,
-    pub(super) lists: Semaphore,
+    pub(super) lists: Arc<Semaphore>,
     assess: Assess,
     has_health: HasHealth,
     changes: mpsc::UnboundedSender<Change>,
@@ -83,9 +84,10 @@ impl Cache {
     ) -> Self {
         let shared = Shared {
             client,
+            identity: Identity::Own,
             surface,
             counters: Counters::default(),
-            lists: Semaphore::new(CONCURRENT_LISTS),
+            lists: Arc::new(Semaphore::new(CONCURRENT_LISTS)),
             assess,
             has_health,
             changes,
@@ -94,26 +96,44 @@ impl Cache {
         Self { shared: Arc::new(shared), running: Mutex::new(BTreeMap::new()) }
     }
 
-    /// Starts the watches that are missing and waits until every one of these kinds is completely known.
+    /// Another cache, without watches and records, that sees what `identity` may see; `client` acts as it. Its changes go
+    /// where this one's go.
+    #[must_use]
+    pub fn acting_as(&self, client: Client, identity: Identity) -> Self {
+        let shared = Shared {
+            client,
+            identity,
+            surface: Arc::clone(&self.shared.surface),
+            counters: Counters::default(),
+            lists: Arc::clone(&self.shared.lists),
+            assess: Arc::clone(&self.shared.assess),
+            has_health: Arc::clone(&self.shared.has_health),
+            changes: self.shared.changes.clone(),
+            index: Mutex::new(Index::default()),
+        };
+        Self { shared: Arc::new(shared), running: Mutex::new(BTreeMap::new()) }
+    }
+
+    /// Starts the watches that are missing and waits until every one of these scopes is completely known.
     ///
     /// Fails at once for a kind that the API server doesn't have or refuses to list, and after `deadline` for one that is
-    /// just not there yet. The error names the kind; the watches of other kinds go on whatever happens to one.
+    /// just not there yet. The error names the scope; the other watches go on whatever happens to one.
     /// Must be called in a tokio runtime.
-    pub async fn ensure(&self, kinds: &BTreeSet<GroupKind>, deadline: Duration) -> Result<(), LiveError> {
+    pub async fn ensure(&self, scopes: &BTreeSet<Scope>, deadline: Duration) -> Result<(), LiveError> {
         let end = tokio::time::Instant::now() + deadline;
-        let started: Vec<_> = kinds.iter().map(|kind| (kind, self.start(kind))).collect();
+        let started: Vec<_> = scopes.iter().map(|scope| (scope, self.start(scope))).collect();
         let mut first_error = None;
         let mut waiting = Vec::new();
-        for (kind, result) in started {
+        for (scope, result) in started {
             match result {
-                Ok(state) => waiting.push((kind, state)),
+                Ok(state) => waiting.push((scope, state)),
                 Err(error) => first_error = first_error.or(Some(error)),
             }
         }
         if let Some(error) = first_error {
             return Err(error);
         }
-        for (kind, mut state) in waiting {
+        for (scope, mut state) in waiting {
             let settled = state.wait_for(|state| match state {
                 SyncState::Starting => false,
                 SyncState::Synced => true,
@@ -126,41 +146,41 @@ impl Cache {
                 SyncState::Synced => {}
                 SyncState::Failed(error) => return Err(error),
                 SyncState::Starting => {
-                    let message = format!("{kind} was not listed completely within {} s", deadline.as_secs());
-                    return Err(LiveError::of_kind(kind, Reason::ClusterUnreachable, message));
+                    let message = format!("{scope} was not listed completely within {} s", deadline.as_secs());
+                    return Err(LiveError::of_kind(&scope.kind, Reason::ClusterUnreachable, message));
                 }
             }
         }
         Ok(())
     }
 
-    /// Whether everything about a kind is known right now.
-    pub fn is_synced(&self, kind: &GroupKind) -> bool {
-        lock(&self.running).get(kind).is_some_and(|running| *running.state.borrow() == SyncState::Synced)
+    /// Whether everything about a scope is known right now.
+    pub fn is_synced(&self, scope: &Scope) -> bool {
+        lock(&self.running).get(scope).is_some_and(|running| *running.state.borrow() == SyncState::Synced)
     }
 
     /// Reads all objects of the watched kinds again for which `changed` holds, since the rules that judge them have
-    /// changed: what is held of an object is a verdict, and its body is gone. Until a kind is listed again its records
+    /// changed: what is held of an object is a verdict, and its body is gone. Until a scope is listed again its records
     /// stay, and it is not in sync. Must be called in a tokio runtime.
     pub fn reassess(&self, changed: impl Fn(&GroupKind) -> bool) {
         let mut running = lock(&self.running);
-        let kinds: Vec<GroupKind> = running.keys().filter(|kind| changed(kind)).cloned().collect();
-        for kind in kinds {
+        let scopes: Vec<Scope> = running.keys().filter(|scope| changed(&scope.kind)).cloned().collect();
+        for scope in scopes {
             // Dropping it marks it as stopped, so that it puts in nothing that was judged by the old rules.
-            drop(running.remove(&kind));
-            let watch = self.spawn(&kind);
-            running.insert(kind, watch);
+            drop(running.remove(&scope));
+            let watch = self.spawn(&scope);
+            running.insert(scope, watch);
         }
     }
 
-    /// Stops the watches of all other kinds and drops their records.
-    pub fn retain(&self, kinds: &BTreeSet<GroupKind>) {
+    /// Stops all other watches and drops their records.
+    pub fn retain(&self, scopes: &BTreeSet<Scope>) {
         let mut running = lock(&self.running);
-        let unused: Vec<GroupKind> = running.keys().filter(|kind| !kinds.contains(*kind)).cloned().collect();
-        for kind in unused {
+        let unused: Vec<Scope> = running.keys().filter(|scope| !scopes.contains(*scope)).cloned().collect();
+        for scope in unused {
             // Dropping it marks it as stopped, so that it puts nothing in after its records are dropped.
-            drop(running.remove(&kind));
-            lock(&self.shared.index).drop_kind(&kind);
+            drop(running.remove(&scope));
+            lock(&self.shared.index).drop_scope(&scope);
         }
         self.count(&running);
     }
@@ -184,10 +204,11 @@ impl Cache {
     }
 
     /// Takes over the state that a write has shown, ahead of the watch. The writer knows what it did, so this is reported
-    /// only to another owner that lost the object by it. Ignored for kinds that are not watched.
+    /// only to another owner that lost the object by it. Ignored for objects that are not watched.
     pub fn observe(&self, key: ObjectKey, record: LiveRecord) {
         let running = lock(&self.running);
-        if !running.contains_key(&key.group_kind()) {
+        let watched = [Coverage::Cluster, Coverage::Namespaces].map(|coverage| coverage.scope_of(&key));
+        if !watched.iter().any(|scope| running.contains_key(scope)) {
             return;
         }
         let change = lock(&self.shared.index).apply(key, record);
@@ -216,12 +237,13 @@ impl Cache {
         lock(&self.shared.index).is_empty()
     }
 
-    /// The state of a kind's watch, which is started if there is none.
-    fn start(&self, kind: &GroupKind) -> Result<watch::Receiver<SyncState>, LiveError> {
+    /// The state of a scope's watch, which is started if there is none.
+    fn start(&self, scope: &Scope) -> Result<watch::Receiver<SyncState>, LiveError> {
+        let kind = &scope.kind;
         let surface = self.shared.surface.current();
         let known = surface.kinds.contains_key(kind);
         let mut running = lock(&self.running);
-        if let Some(watch) = running.get(kind) {
+        if let Some(watch) = running.get(scope) {
             let was_lost =
                 matches!(&*watch.state.borrow(), SyncState::Failed(error) if error.reason == Reason::KindNotFound);
             match (was_lost, known) {
@@ -233,22 +255,22 @@ impl Cache {
         } else if !known {
             return Err(unknown_kind(kind, &surface));
         }
-        let watch = self.spawn(kind);
+        let watch = self.spawn(scope);
         let state = watch.state.clone();
-        running.insert(kind.clone(), watch);
+        running.insert(scope.clone(), watch);
         self.count(&running);
         Ok(state)
     }
 
-    fn spawn(&self, kind: &GroupKind) -> Running {
+    fn spawn(&self, scope: &Scope) -> Running {
         let (sender, state) = watch::channel(SyncState::Starting);
         let stopped = Arc::new(AtomicBool::new(false));
-        let watch = Watch::new(kind.clone(), Arc::clone(&self.shared), sender, Arc::clone(&stopped));
+        let watch = Watch::new(scope.clone(), Arc::clone(&self.shared), sender, Arc::clone(&stopped));
         let task = tokio::spawn(watch.run()).abort_handle();
         Running { task, state, stopped }
     }
 
-    fn count(&self, running: &BTreeMap<GroupKind, Running>) {
+    fn count(&self, running: &BTreeMap<Scope, Running>) {
         self.shared.counters.watches.store(running.len() as u64, Ordering::Relaxed);
     }
 }

@@ -7,8 +7,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
 use std::sync::Arc;
 
-use super::{LiveRecord, LiveView};
-use crate::model::{GroupKind, InstanceId, ObjectKey};
+use super::{LiveRecord, LiveView, Scope};
+use crate::model::{InstanceId, ObjectKey};
 
 /// Something that a decision may depend on has changed.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -82,36 +82,31 @@ impl Index {
         self.remove(key)
     }
 
-    /// The complete list of a kind's objects as of `resource_version`. What is not listed is gone, unless it was seen in
-    /// a newer state.
-    pub fn reset(
-        &mut self,
-        kind: &GroupKind,
-        listed: Vec<(ObjectKey, LiveRecord)>,
-        resource_version: u64,
-    ) -> Vec<Change> {
+    /// The complete list of a scope's objects as of `resource_version`. What is of the scope and not listed is gone, unless it
+    /// was seen in a newer state. The list says nothing of objects outside of the scope.
+    pub fn reset(&mut self, scope: &Scope, listed: Vec<(ObjectKey, LiveRecord)>, resource_version: u64) -> Vec<Change> {
         let present: BTreeSet<&ObjectKey> = listed.iter().map(|(key, _)| key).collect();
         let absent: Vec<Arc<ObjectKey>> = self
-            .of_kind(kind)
+            .of_scope(scope)
             .filter(|(key, record)| !present.contains(key.as_ref()) && record.resource_version <= resource_version)
             .map(|(key, _)| Arc::clone(key))
             .collect();
         let mut changes: Vec<Change> = absent.iter().filter_map(|key| self.remove(key)).collect();
         self.gone.retain(|key, uid| {
             let still_listed = || listed.iter().any(|(listed, record)| listed == key && record.uid == *uid);
-            key.group != kind.group || key.kind != kind.kind || still_listed()
+            !scope.covers(key) || still_listed()
         });
         changes.extend(listed.into_iter().filter_map(|(key, record)| self.apply(key, record)));
         changes
     }
 
-    /// Drops all records of a kind that is no longer watched. Nothing is reported: nothing is known to have changed.
-    pub fn drop_kind(&mut self, kind: &GroupKind) {
-        let keys: Vec<Arc<ObjectKey>> = self.of_kind(kind).map(|(key, _)| Arc::clone(key)).collect();
+    /// Drops all records of a scope that is no longer watched. Nothing is reported: nothing is known to have changed.
+    pub fn drop_scope(&mut self, scope: &Scope) {
+        let keys: Vec<Arc<ObjectKey>> = self.of_scope(scope).map(|(key, _)| Arc::clone(key)).collect();
         for key in keys {
             self.remove(&key);
         }
-        self.gone.retain(|key, _| key.group != kind.group || key.kind != kind.kind);
+        self.gone.retain(|key, _| !scope.covers(key));
     }
 
     /// The records of these objects, whoever owns them, and of all objects with this label.
@@ -145,12 +140,14 @@ impl Index {
         self.records.is_empty()
     }
 
-    /// Keys sort by group and kind first, so a kind's records are neighbours.
-    fn of_kind<'a>(&'a self, kind: &'a GroupKind) -> impl Iterator<Item = (&'a Arc<ObjectKey>, &'a Arc<LiveRecord>)> {
-        let first = ObjectKey::new(kind.group.as_str(), kind.kind.as_str(), "", "");
+    /// Keys sort by group, kind and namespace, so a scope's records are neighbours.
+    fn of_scope<'a>(&'a self, scope: &'a Scope) -> impl Iterator<Item = (&'a Arc<ObjectKey>, &'a Arc<LiveRecord>)> {
+        let Scope { kind, namespace } = scope;
+        let namespace = namespace.as_deref().unwrap_or_default();
+        let first = ObjectKey::new(kind.group.as_str(), kind.kind.as_str(), namespace, "");
         self.records
             .range::<ObjectKey, _>((Bound::Included(&first), Bound::Unbounded))
-            .take_while(|(key, _)| key.group == kind.group && key.kind == kind.kind)
+            .take_while(|(key, _)| scope.covers(key))
     }
 
     fn remove(&mut self, key: &ObjectKey) -> Option<Change> {
@@ -206,7 +203,7 @@ fn same_but_for_version(left: &LiveRecord, right: &LiveRecord) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{Hash64, Marks};
+    use crate::model::{GroupKind, Hash64, Marks};
 
     fn key(name: &str) -> ObjectKey {
         ObjectKey::new("", "ConfigMap", "shop", name)
@@ -232,6 +229,10 @@ mod tests {
     fn names(index: &Index, instance: &str) -> Vec<String> {
         let view = index.view(&InstanceId::from_label(instance), std::iter::empty());
         view.objects.into_keys().map(|key| key.name).collect()
+    }
+
+    fn all_of(kind: &str) -> Scope {
+        Scope::all_of(GroupKind::new("", kind))
     }
 
     #[test]
@@ -273,10 +274,29 @@ mod tests {
         index.apply(other.clone(), record("app", "u3", 5));
         let listed = vec![(key("listed"), record("app", "u4", 90))];
         assert_eq!(
-            index.reset(&GroupKind::new("", "ConfigMap"), listed, 100),
+            index.reset(&all_of("ConfigMap"), listed, 100),
             vec![change("gone", "app", None), change("listed", "app", None)]
         );
         assert_eq!(names(&index, "app"), ["listed", "new", "s"]);
+    }
+
+    #[test]
+    fn a_list_of_one_namespace_says_nothing_of_objects_of_another() {
+        let mut index = Index::default();
+        let (here, there) = (key("a"), ObjectKey::new("", "ConfigMap", "cart", "a"));
+        let before = ObjectKey::new("", "ConfigMap", "a-first", "a");
+        for key in [&here, &there, &before] {
+            index.apply(key.clone(), record("app", "u1", 5));
+        }
+        index.apply(ObjectKey::new("", "Secret", "shop", "s"), record("app", "u3", 5));
+        index.forget(&there, "u1");
+        let of_shop = Scope { namespace: Some("shop".to_owned()), ..all_of("ConfigMap") };
+        assert_eq!(index.reset(&of_shop, Vec::new(), 100), vec![change("a", "app", None)]);
+        assert_eq!((index.get(&here).is_some(), index.get(&before).is_some(), index.len()), (false, true, 2));
+        assert_eq!(index.apply(there, record("app", "u1", 6)), None, "what was seen to be gone elsewhere stays gone");
+        index.apply(here, record("app", "u9", 101));
+        index.drop_scope(&of_shop);
+        assert_eq!(names(&index, "app"), ["a", "s"]);
     }
 
     #[test]
@@ -324,7 +344,7 @@ mod tests {
         let mut index = Index::default();
         index.apply(key("a"), record("app", "u1", 5));
         index.apply(ObjectKey::new("", "ConfigMaps", "shop", "x"), record("app", "u2", 5));
-        index.drop_kind(&GroupKind::new("", "ConfigMap"));
+        index.drop_scope(&all_of("ConfigMap"));
         assert_eq!(names(&index, "app"), ["x"]);
         assert_eq!(index.len(), 1);
     }

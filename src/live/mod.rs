@@ -1,7 +1,7 @@
 //! What the cluster holds, known for almost nothing: label-selected watches of the kinds in use, reduced to records.
 //!
 //! ```text
-//! discovery ─► ApiSurface ─► cache: one watch per kind in use ─► reduce ─► index ─► LiveView
+//! discovery ─► ApiSurface ─► cache: a watch for each scope in use ─► reduce ─► index ─► LiveView
 //!                                                                              └──► Change (only when a record changed)
 //! ```
 
@@ -9,10 +9,12 @@ mod cache;
 pub mod client;
 mod discovery;
 mod error;
+mod impersonation;
 mod index;
 mod page;
 mod record;
 mod reduce;
+mod scope;
 mod stream;
 mod surface;
 mod trouble;
@@ -22,7 +24,9 @@ mod watch;
 pub use cache::{Assess, Cache, Counters, HasHealth};
 pub use discovery::{SurfaceCache, discover};
 pub use error::LiveError;
+pub use impersonation::{ImpersonationError, acting_as};
 pub use index::{Change, Index};
 pub use record::{HOOK_ATTEMPT_ANNOTATION, LiveRecord};
 pub use reduce::reduce;
+pub use scope::{Coverage, Scope};
 pub use view::LiveView;

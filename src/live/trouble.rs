@@ -48,11 +48,13 @@ impl Trouble {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{GroupKind, Reason};
+    use crate::live::Scope;
+    use crate::model::{GroupKind, Identity, Reason};
 
     #[test]
     fn the_pause_doubles_up_to_its_limit_and_is_spread() {
-        let refused = LiveError::of_status(&GroupKind::new("", "ConfigMap"), 403, "no");
+        let scope = Scope::all_of(GroupKind::new("", "ConfigMap"));
+        let refused = LiveError::of_status(&scope, &Identity::Own, 403, "no");
         let silent = LiveError::of_server(Reason::ClusterUnreachable, "no answer");
         let after = |error: &LiveError, times| (0..times).fold(Trouble::default(), |trouble, _| trouble.failed(error));
         assert_eq!(Trouble::default().pause(1.0), None);

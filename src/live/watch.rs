@@ -1,4 +1,4 @@
-//! The watch of one kind: a complete list first, then every change, for as long as the kind is in use.
+//! The watch of one scope: a complete list first, then every change, for as long as the scope is in use.
 //!
 //! ```text
 //! Starting ─► list (streamed or in pages) ─► Synced ─► follow ─► renewed every few minutes
@@ -23,7 +23,7 @@ use super::client::{
 use super::error::LiveError;
 use super::stream::{Event, Events, Next, ends_initial_events, position_of};
 use super::trouble::Trouble;
-use super::{LiveRecord, page};
+use super::{LiveRecord, Scope, page};
 use crate::model::{GroupKind, INSTANCE_LABEL, ObjectKey, Reason};
 
 /// How long one watch request lasts, in seconds. Below the 5 minutes after which many load balancers cut a connection,
@@ -46,7 +46,7 @@ const LONG_ENOUGH: Duration = Duration::from_secs(30);
 /// How often a kind that vanished is looked for.
 const LOOK_FOR_KIND: Duration = Duration::from_secs(30);
 
-/// What is known of a kind.
+/// What is known of a scope.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum SyncState {
     /// The first complete list is not there yet.
@@ -57,12 +57,12 @@ pub(super) enum SyncState {
     Failed(LiveError),
 }
 
-/// Whom the driver of one kind's watch serves.
+/// Whom the driver of one scope's watch serves.
 pub(super) struct Watch {
-    pub(super) kind: GroupKind,
+    pub(super) scope: Scope,
     pub(super) shared: Arc<Shared>,
     pub(super) state: watch::Sender<SyncState>,
-    /// Set before the records of the kind are dropped; nothing is put in afterwards.
+    /// Set before the records of the scope are dropped; nothing is put in afterwards.
     pub(super) stopped: Arc<AtomicBool>,
     /// Where to resume; `None` before the first complete list.
     position: Option<String>,
@@ -86,12 +86,12 @@ struct Target {
 
 impl Watch {
     pub(super) fn new(
-        kind: GroupKind,
+        scope: Scope,
         shared: Arc<Shared>,
         state: watch::Sender<SyncState>,
         stopped: Arc<AtomicBool>,
     ) -> Self {
-        Self { kind, shared, state, stopped, position: None, streaming: true }
+        Self { scope, shared, state, stopped, position: None, streaming: true }
     }
 
     /// Watches until the task is aborted.
@@ -111,13 +111,13 @@ impl Watch {
                         if eventful || started.elapsed() >= TOO_SHORT { Trouble::default() } else { trouble.more() };
                 }
                 Ok(Ended::Expired) => {
-                    tracing::info!(kind = %self.kind, "the watch is too old to resume, listing again");
+                    tracing::info!(scope = %self.scope, "the watch is too old to resume, listing again");
                     self.position = None;
                     self.become_state(SyncState::Starting);
                     trouble = trouble.expired();
                 }
                 Ok(Ended::NoStreaming) => {
-                    tracing::debug!(kind = %self.kind, "no streamed lists here, listing in pages");
+                    tracing::debug!(scope = %self.scope, "no streamed lists here, listing in pages");
                     self.streaming = false;
                 }
                 Err(error) => {
@@ -129,9 +129,9 @@ impl Watch {
                     let news = self.become_state(SyncState::Failed(error.clone()));
                     // The same again is no news: an API server that is away for an hour must not fill the log.
                     if news {
-                        tracing::warn!(kind = %self.kind, reason = %error.reason, "{error}");
+                        tracing::warn!(scope = %self.scope, reason = %error.reason, "{error}");
                     } else {
-                        tracing::debug!(kind = %self.kind, reason = %error.reason, "{error}");
+                        tracing::debug!(scope = %self.scope, reason = %error.reason, "{error}");
                     }
                 }
             }
@@ -162,21 +162,20 @@ impl Watch {
         let surface = &self.shared.surface;
         let mut current = surface.current();
         let lost = matches!(&*self.state.borrow(), SyncState::Failed(error) if error.reason == Reason::KindNotFound);
-        if lost || current.preferred(&self.kind).is_none() {
+        if lost || current.preferred(&self.scope.kind).is_none() {
             current = surface.refresh(LOOK_FOR_KIND).await?;
         }
-        let Some((gvk, info)) = current.preferred(&self.kind) else {
-            return Err(unknown_kind(&self.kind, &current));
+        let Some((gvk, info)) = current.preferred(&self.scope.kind) else {
+            return Err(unknown_kind(&self.scope.kind, &current));
         };
         if !info.watchable {
-            return Err(LiveError::of_kind(
-                &self.kind,
-                Reason::LiveStateUnknown,
-                format!("{} can't be listed and watched, so it can't be managed", self.kind),
-            ));
+            let kind = &self.scope.kind;
+            let message = format!("{kind} can't be listed and watched, so it can't be managed");
+            return Err(LiveError::of_kind(kind, Reason::LiveStateUnknown, message));
         }
-        let whole = self.shared.wants_whole(&self.kind);
-        Ok(Target { path: path(&gvk.group, &gvk.version, &info.plural, "", ""), whole })
+        let whole = self.shared.wants_whole(&self.scope.kind);
+        let namespace = self.scope.namespace.as_deref().unwrap_or_default();
+        Ok(Target { path: path(&gvk.group, &gvk.version, &info.plural, namespace, ""), whole })
     }
 
     /// Lists in pages. `false` when the list expired in the middle.
@@ -199,11 +198,11 @@ impl Watch {
             match answer.status {
                 200 => {}
                 410 => return Ok(false),
-                _ => return Err(LiveError::refused(&self.kind, &answer)),
+                _ => return Err(LiveError::refused(&self.scope, &self.shared.identity, &answer)),
             }
             let page = page::parse(&answer.body).map_err(|problem| {
-                let message = format!("the list of {} {problem}", self.kind);
-                LiveError::of_kind(&self.kind, Reason::LiveStateUnknown, message)
+                let message = format!("the list of {} {problem}", self.scope);
+                LiveError::of_kind(&self.scope.kind, Reason::LiveStateUnknown, message)
             })?;
             drop(answer);
             records.extend(page.items.iter().filter_map(|item| self.reduce(item, target.whole)));
@@ -243,7 +242,7 @@ impl Watch {
             Err(answer) => match answer.status {
                 410 => return Ok(Ended::Expired),
                 400 | 422 if position.is_none() => return Ok(Ended::NoStreaming),
-                _ => return Err(LiveError::refused(&self.kind, &answer)),
+                _ => return Err(LiveError::refused(&self.scope, &self.shared.identity, &answer)),
             },
         };
         let mut initial = position.is_none().then(Vec::new);
@@ -260,8 +259,8 @@ impl Watch {
                 Next::End | Next::Quiet if initial.is_some() => return Ok(Ended::NoStreaming),
                 Next::End => return Ok(Ended::Renew),
                 Next::Quiet => {
-                    let message = format!("can't watch {}: nothing came for {} s", self.kind, wait.as_secs());
-                    return Err(LiveError::of_kind(&self.kind, Reason::ClusterUnreachable, message));
+                    let message = format!("can't watch {}: nothing came for {} s", self.scope, wait.as_secs());
+                    return Err(LiveError::of_kind(&self.scope.kind, Reason::ClusterUnreachable, message));
                 }
             };
             match event {
@@ -275,7 +274,7 @@ impl Watch {
                     }
                 }
                 Event::Deleted(object) => {
-                    let Some((key, record)) = super::reduce(&self.kind, &object, None) else { continue };
+                    let Some((key, record)) = super::reduce(&self.scope.kind, &object, None) else { continue };
                     if let Some(records) = &mut initial {
                         records.retain(|(listed, _)| *listed != key);
                     } else {
@@ -298,7 +297,8 @@ impl Watch {
                     return match code {
                         Some(410) => Ok(Ended::Expired),
                         code => Err(LiveError::of_status(
-                            &self.kind,
+                            &self.scope,
+                            &self.shared.identity,
                             code.unwrap_or(500),
                             status.get("message").and_then(Value::as_str).unwrap_or("no explanation"),
                         )),
@@ -311,13 +311,13 @@ impl Watch {
     /// A complete list is there.
     fn synced(&mut self, records: Vec<(ObjectKey, LiveRecord)>, version: &str) -> Result<(), LiveError> {
         if version.is_empty() {
-            let message = format!("the list of {} has no resourceVersion, so it can't be followed", self.kind);
-            return Err(LiveError::of_kind(&self.kind, Reason::LiveStateUnknown, message));
+            let message = format!("the list of {} has no resourceVersion, so it can't be followed", self.scope);
+            return Err(LiveError::of_kind(&self.scope.kind, Reason::LiveStateUnknown, message));
         }
-        tracing::debug!(kind = %self.kind, objects = records.len(), "listed");
+        tracing::debug!(scope = %self.scope, objects = records.len(), "listed");
         self.position = Some(version.to_owned());
         let number = version.parse().unwrap_or(u64::MAX);
-        self.shared.change(&self.stopped, |index| index.reset(&self.kind, records, number));
+        self.shared.change(&self.stopped, |index| index.reset(&self.scope, records, number));
         self.become_state(SyncState::Synced);
         Ok(())
     }
@@ -332,7 +332,7 @@ impl Watch {
 
     fn reduce(&self, object: &Value, whole: bool) -> Option<(ObjectKey, LiveRecord)> {
         self.shared.counters.events.fetch_add(1, Ordering::Relaxed);
-        self.shared.reduce(&self.kind, object, whole)
+        self.shared.reduce(&self.scope.kind, object, whole)
     }
 
     /// Returns whether the state is another one now.
@@ -345,7 +345,7 @@ impl Watch {
     }
 
     fn unanswered(&self, error: &NoAnswer) -> LiveError {
-        LiveError::unanswered(&self.kind, error)
+        LiveError::unanswered(&self.scope, error)
     }
 }
 

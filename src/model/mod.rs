@@ -17,6 +17,7 @@ mod ownership;
 mod phase;
 mod reason;
 mod revision;
+mod service_account;
 mod shorten;
 mod url_path;
 
@@ -37,5 +38,6 @@ pub use ownership::{FIELD_MANAGER, INSTANCE_LABEL, InstanceId, Marks, Owner, TRA
 pub use phase::Phase;
 pub use reason::Reason;
 pub use revision::{Revision, RevisionParseError, short_revision};
+pub use service_account::{Identity, ServiceAccount};
 pub use shorten::shorten;
 pub use url_path::plain_path;

@@ -130,6 +130,10 @@ reasons! {
     KindNotFound,
     /// The AppProject does not allow this.
     NotPermitted,
+    /// The project names no ServiceAccount for this destination, and the operator acts as nobody else.
+    ServiceAccountUnset,
+    /// An object is not in the namespaces that the operator is limited to.
+    OutsideNamespaces,
     /// The Application's spec can't be carried out.
     InvalidSpec,
     /// A field is set that this version does not act on.
@@ -258,6 +262,8 @@ impl Reason {
                 | Self::EmptyRender
                 | Self::DuplicateResource
                 | Self::NotPermitted
+                | Self::ServiceAccountUnset
+                | Self::OutsideNamespaces
                 | Self::InvalidSpec
                 | Self::UnsupportedField
                 | Self::DependencyCycle

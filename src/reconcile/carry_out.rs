@@ -148,7 +148,7 @@ impl Driver {
     pub(super) fn view_of(&self, owner: &Owner, memory: &Memory, desired: &DesiredSet, plan: &Plan) -> LiveView {
         let recorded = memory.inventory.iter().flat_map(|inventory| inventory.entries.keys());
         let steps = steps(plan).map(|step| &step.id.key);
-        self.cache.view(&owner.instance, desired.objects.keys().chain(recorded).chain(steps))
+        self.destination.cache.view(&owner.instance, desired.objects.keys().chain(recorded).chain(steps))
     }
 
     /// The state of objects outside the Application that steps need.
@@ -159,9 +159,10 @@ impl Driver {
         futures::stream::iter(keys)
             .map(|key| async move {
                 // What can't be read counts as absent: the gate says so, and it is read again.
-                let found = self.applier.get(&key).await.ok().flatten();
+                let found = self.destination.applier.get(&key).await.ok().flatten();
                 let state = found.map_or(OutsideState { present: false, health: None }, |object| {
                     let (present, health) = self
+                        .destination
                         .cache
                         .reduce(&key.group_kind(), &object)
                         .map_or((true, None), |(_, record)| (!record.deleting, record.health));
@@ -188,7 +189,7 @@ impl Driver {
             return;
         }
         for id in requested {
-            let gone = matches!(self.applier.get_metadata(&id.key).await, Ok(None));
+            let gone = matches!(self.destination.applier.get_metadata(&id.key).await, Ok(None));
             if gone {
                 memory.inventory.get_or_insert_default().entries.remove(&id.key);
                 if let Some(attempt) = &mut memory.attempt {

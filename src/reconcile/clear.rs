@@ -101,15 +101,15 @@ impl Driver {
             labels: managed.labels.clone(),
             annotations: managed.annotations.clone(),
         });
-        self.applier.ensure_namespace(namespace, owner, &wanted).await.map(|_| ()).map_err(|error: ApplyError| {
-            Failure {
+        self.destination.applier.ensure_namespace(namespace, owner, &wanted).await.map(|_| ()).map_err(
+            |error: ApplyError| Failure {
                 reason: error.reason,
                 message: format!(
                     "the namespace `{namespace}` could not be made (CreateNamespace=true): {}",
                     error.message
                 ),
-            }
-        })
+            },
+        )
     }
 
     /// Tries every apply on the server without writing.
@@ -160,7 +160,7 @@ impl Driver {
             |key| keys.contains(key),
             created_namespace(application, options.create_namespace),
         );
-        self.applier.preflight(trials, &change).await
+        self.destination.applier.preflight(trials, &change).await
     }
 
     /// A dry run that a person asked for.

@@ -15,7 +15,8 @@ use tracing::{Instrument as _, info, info_span, warn};
 use super::access::AccessBuilder;
 use super::connections::Connections;
 use super::dependencies::DependencyWatch;
-use super::driver::Driver;
+use super::destinations::Destinations;
+use super::driver::Reconciler;
 use super::egress_policy;
 use super::events;
 use super::fleet::Fleet;
@@ -216,21 +217,23 @@ async fn start(
         let rules = Arc::clone(&rules);
         move |kind: &GroupKind| rules.has_health(kind)
     });
-    let cache = Arc::new(Cache::new(
+    let cache = Cache::new(
         client.clone(),
         Arc::clone(&surface),
         assess(Arc::clone(&rules), Arc::clone(&surface), clock.clone()),
         Arc::clone(&wants_whole),
         changes,
-    ));
+    );
     let served = Arc::clone(&surface);
-    let applier = Arc::new(Applier::new(
+    let applier = Applier::new(
         client.clone(),
         Arc::new(move || served.current()),
         wants_whole,
         Arc::clone(&may_write),
         Limits::default(),
-    ));
+    );
+    let destinations =
+        Arc::new(Destinations::new(client.clone(), cache, applier, settings.destination_namespaces.clone()));
     let sources = Sources::new(
         AccessBuilder::new(
             Arc::clone(&repositories),
@@ -252,7 +255,7 @@ async fn start(
     );
     let dependencies = DependencyWatch::new(client.clone(), &namespace, Arc::clone(&applications), Arc::clone(&queue));
     let (event_outbox, event_writer) = events::outbox(&client, &identity);
-    let driver = Arc::new(Driver {
+    let driver = Arc::new(Reconciler {
         namespace: namespace.clone(),
         installation: settings.installation.clone(),
         clock,
@@ -269,15 +272,14 @@ async fn start(
             ..RenderLimits::default()
         },
         surface,
-        cache: Arc::clone(&cache),
+        destinations: Arc::clone(&destinations),
+        requires_impersonation: settings.require_impersonation,
         fleet: Arc::clone(&fleet),
         trust: Arc::clone(&trust),
         integrity: Integrity::default(),
         rules: Arc::clone(&rules),
-        applier,
         reporter: Reporter::new(&client, &namespace, event_outbox, Arc::clone(&metrics), may_write),
         inventories: InventoryStore::new(client.clone(), &namespace),
-        kinds_in_use: Mutex::new(HashMap::new()),
         memories: Mutex::new(HashMap::new()),
     });
 
@@ -286,7 +288,7 @@ async fn start(
     parts.spawn(Arc::clone(&applications).run(client.clone(), namespace.clone(), {
         let (queue, names, installation, namespace) =
             (Arc::clone(&queue), Arc::clone(&names), settings.installation.clone(), namespace.clone());
-        let (rules, cache) = (Arc::clone(&rules), Arc::clone(&cache));
+        let (rules, destinations) = (Arc::clone(&rules), Arc::clone(&destinations));
         move |name, before: Option<&Application>, after: Option<&Application>| {
             dependencies.changed(name, before, after);
             let owner = Owner::new(&installation, &namespace, name);
@@ -297,7 +299,7 @@ async fn start(
                 // In force before the Application is worked on.
                 let own = ApplicationRules::compile(&given(after));
                 let kinds = rules.set_application(owner.instance.clone(), Some(own));
-                cache.reassess(|kind| kinds.contains(kind));
+                destinations.reassess(|kind| kinds.contains(kind));
             }
             let mut names = names.lock().unwrap_or_else(PoisonError::into_inner);
             match after {
@@ -362,10 +364,10 @@ async fn start(
         }
     }));
     parts.spawn(Arc::clone(&fleet).run(client.clone(), namespace.clone(), {
-        let (rules, cache) = (Arc::clone(&rules), Arc::clone(&cache));
+        let (rules, destinations) = (Arc::clone(&rules), Arc::clone(&destinations));
         let (queue, applications) = (Arc::clone(&queue), Arc::clone(&applications));
         move |found| {
-            cache.reassess(rules.set_fleet(found));
+            destinations.reassess(rules.set_fleet(found));
             for (application, _) in applications.all() {
                 queue.now(&application);
             }
@@ -393,7 +395,7 @@ async fn start(
     info!(applications = applications.all().len(), "ready");
 
     parts.spawn(wake_by_changes(changed, Arc::clone(&queue), names));
-    parts.spawn(beat(probes, metrics, cache));
+    parts.spawn(beat(probes, metrics, destinations));
     parts.spawn(event_writer.run());
     let mut workers = JoinSet::new();
     for _ in 0..WORKERS {
@@ -502,17 +504,17 @@ async fn wake_by_changes(
     }
 }
 
-async fn beat(probes: Probes, metrics: Arc<Metrics>, cache: Arc<Cache>) {
+async fn beat(probes: Probes, metrics: Arc<Metrics>, destinations: Arc<Destinations>) {
     loop {
         probes.heartbeat.beat();
-        metrics.set_live_objects(cache.len());
-        let watches = cache.counters().watches.load(std::sync::atomic::Ordering::Relaxed);
-        metrics.set_watches(usize::try_from(watches).unwrap_or(usize::MAX));
+        let (records, watches) = destinations.size();
+        metrics.set_live_objects(records);
+        metrics.set_watches(watches);
         tokio::time::sleep(HEARTBEAT).await;
     }
 }
 
-async fn work_queue(driver: Arc<Driver>, queue: Arc<Queue>, shutdown: CancellationToken) {
+async fn work_queue(driver: Arc<Reconciler>, queue: Arc<Queue>, shutdown: CancellationToken) {
     loop {
         let name = tokio::select! {
             biased;
@@ -526,7 +528,7 @@ async fn work_queue(driver: Arc<Driver>, queue: Arc<Queue>, shutdown: Cancellati
             let (driver, name) = (Arc::clone(&driver), name.clone());
             async move { Box::pin(driver.reconcile(&name)).await }.instrument(span)
         });
-        let took = |driver: &Driver| driver.clock.monotonic().saturating_duration_since(started);
+        let took = |driver: &Reconciler| driver.clock.monotonic().saturating_duration_since(started);
         if let Ok(pause) = work.await {
             let result = if pause.is_some() { ReconcileResult::Waiting } else { ReconcileResult::Idle };
             driver.metrics.reconciled(result, took(&driver));

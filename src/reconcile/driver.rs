@@ -1,6 +1,8 @@
-//! One reconcile of one Application: the calls of the flow, in order.
+//! One reconcile of one Application: the calls of the flow, in order. As whom it is done is settled first: there is no [`Driver`]
+//! without a destination.
 
 use std::collections::{BTreeSet, HashMap};
+use std::ops::Deref;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -9,6 +11,7 @@ use tracing::{error, info};
 
 use super::attempt::AttemptMemory;
 use super::dependencies::DependencyWatch;
+use super::destinations::{Destination, Destinations};
 use super::drift::fights;
 use super::fleet::Fleet;
 use super::integrity::Integrity;
@@ -21,13 +24,12 @@ use super::sources::Sources;
 use super::trust::Trust;
 use super::windows::WindowCache;
 use crate::api::{AppProject, Application};
-use crate::apply::Applier;
 use crate::clock::Clock;
-use crate::desired::{DesiredSet, unsupported_fields, unsupported_project_fields};
+use crate::desired::{DesiredSet, acting_as, unsupported_fields, unsupported_project_fields};
 use crate::health::rules::Rules;
-use crate::live::{Cache, SurfaceCache};
+use crate::live::{Scope, SurfaceCache};
 use crate::metrics::Metrics;
-use crate::model::{GroupKind, Inventory, ObjectKey, Owner};
+use crate::model::{GroupKind, Identity, Inventory, ObjectKey, Owner};
 use crate::render::{RenderLimits, Renderer};
 use crate::status::{Assessment, Failure, Observed, derive};
 
@@ -41,8 +43,9 @@ const FIRST_RETRY: Duration = Duration::from_secs(2);
 const LONGEST_RETRY: Duration = Duration::from_mins(1);
 /// How many past syncs are kept unless the spec says otherwise: Argo CD's default.
 const HISTORY_LIMIT: usize = 10;
-/// Everything a reconcile works with.
-pub(super) struct Driver {
+
+/// Everything that all reconciles work with.
+pub(super) struct Reconciler {
     pub(super) namespace: String,
     pub(super) installation: String,
     pub(super) clock: Clock,
@@ -56,7 +59,10 @@ pub(super) struct Driver {
     pub(super) renders: Semaphore,
     pub(super) render_limits: RenderLimits,
     pub(super) surface: Arc<SurfaceCache>,
-    pub(super) cache: Arc<Cache>,
+    /// The cluster as whoever it is touched by.
+    pub(super) destinations: Arc<Destinations>,
+    /// Whether the operator touches managed objects only as a ServiceAccount that the project names.
+    pub(super) requires_impersonation: bool,
     /// Settings for all Applications.
     pub(super) fleet: Arc<Fleet>,
     /// Keys that may sign.
@@ -65,16 +71,28 @@ pub(super) struct Driver {
     pub(super) integrity: Integrity,
     /// Health rules that users gave.
     pub(super) rules: Arc<Rules>,
-    pub(super) applier: Arc<Applier>,
     pub(super) reporter: Reporter,
     pub(super) inventories: InventoryStore,
-    pub(super) kinds_in_use: Mutex<HashMap<String, BTreeSet<GroupKind>>>,
     pub(super) memories: Mutex<HashMap<String, Arc<tokio::sync::Mutex<Memory>>>>,
 }
 
-impl Driver {
+/// One reconcile, which touches the cluster with the rights of its destination and of nobody else.
+pub(super) struct Driver {
+    reconciler: Arc<Reconciler>,
+    pub(super) destination: Arc<Destination>,
+}
+
+impl Deref for Driver {
+    type Target = Reconciler;
+
+    fn deref(&self) -> &Reconciler {
+        &self.reconciler
+    }
+}
+
+impl Reconciler {
     /// Reconciles one Application. Returns how long until it is due again, when nothing happens before.
-    pub(super) async fn reconcile(&self, name: &str) -> Option<Duration> {
+    pub(super) async fn reconcile(self: &Arc<Self>, name: &str) -> Option<Duration> {
         let application = match self.applications.get(name) {
             Some(Ok(application)) => application,
             Some(Err(problem)) => {
@@ -98,21 +116,39 @@ impl Driver {
         if let Err(failure) = self.recall(&application, &mut memory).await {
             return Some(self.failed(&application, &mut memory, &failure).await);
         }
-        if application.metadata.deletion_timestamp.is_some() {
-            return self.finalize(&application, &owner, &mut memory).await;
+        let is_deleted = application.metadata.deletion_timestamp.is_some();
+        if is_deleted && !super::finalize::deletes_what_it_owns(&application) {
+            return self.let_go(&application).await;
         }
-        match self.observe(&application, &owner, &mut memory).await {
-            Desired::Pending => None,
-            Desired::Failed(failure) => Some(self.failed(&application, &mut memory, &failure).await),
-            Desired::Known { held, source_failure } => {
-                if let Err(failure) = self.know(name, &memory).await {
-                    return Some(self.failed(&application, &mut memory, &failure).await);
-                }
-                let due = Box::pin(self.sync(&application, &owner, &mut memory, &held, source_failure)).await;
-                memory.failures = 0;
-                due
-            }
+        let driver = match self.driver_of(&application) {
+            Ok(driver) => driver,
+            Err(failure) if is_deleted => return self.can_not_delete(&application, &mut memory, &failure).await,
+            Err(failure) => return Some(self.failed(&application, &mut memory, &failure).await),
+        };
+        driver.pursue(&application, &owner, &mut memory).await
+    }
+
+    /// What an Application is reconciled with.
+    fn driver_of(self: &Arc<Self>, application: &Application) -> Result<Driver, Failure> {
+        let name = application.metadata.name.as_deref().unwrap_or_default();
+        let destination = self.destinations.of(name, &self.identity_of(application)?)?;
+        Ok(Driver { reconciler: Arc::clone(self), destination })
+    }
+
+    /// With whose rights an Application's objects are touched.
+    fn identity_of(&self, application: &Application) -> Result<Identity, Failure> {
+        let name = super::produce::project_name(application);
+        if self.projects.get(name).is_none()
+            && application.metadata.deletion_timestamp.is_some()
+            && !self.requires_impersonation
+        {
+            // What it owns can be deleted without its project, which nobody would make again for that.
+            return Ok(Identity::Own);
         }
+        let project = self.project_object(application)?;
+        let destination = &application.spec.destination;
+        acting_as(name, &project.spec, destination, &self.namespace, self.requires_impersonation)
+            .map_err(|problem| Failure { reason: problem.reason, message: problem.message })
     }
 
     /// Reads back what is remembered in the cluster, once.
@@ -128,53 +164,6 @@ impl Driver {
         memory.inventory = Some(inventory);
         memory.inventory_chunks = chunks;
         Ok(())
-    }
-
-    /// Waits until everything about the kinds that an Application uses is known. Partial knowledge is never used.
-    ///
-    /// What a sync brings that is under way, or about to begin, counts besides what git wants now: a hook of it whose kind
-    /// is watched no more would seem to be gone.
-    pub(super) async fn know(&self, name: &str, memory: &Memory) -> Result<(), Failure> {
-        let running = memory.attempt.as_ref().filter(|attempt| attempt.is_running()).map(|attempt| &attempt.desired);
-        let overriding = memory.overriding.as_ref().and_then(|overriding| overriding.held.as_ref());
-        let held = memory.held.as_ref().into_iter().chain(overriding).map(|held| &held.desired);
-        let mut sets: Vec<&Arc<DesiredSet>> = Vec::new();
-        for set in held.chain(running) {
-            if !sets.iter().any(|known| Arc::ptr_eq(known, set)) {
-                sets.push(set);
-            }
-        }
-        let recorded = self.served_kinds_of(memory.inventory.as_ref());
-        self.use_kinds(name, &sets.iter().flat_map(|set| set.kinds()).chain(recorded.iter().cloned()).collect());
-        let objects = sets.iter().flat_map(|set| {
-            let hooks = set.hooks.iter().map(|hook| &hook.object);
-            set.objects.values().chain(hooks).filter(|object| !object.kind_is_new)
-        });
-        let kinds: BTreeSet<GroupKind> = objects.map(|object| object.key.group_kind()).chain(recorded).collect();
-        self.cache
-            .ensure(&kinds, LIST_DEADLINE)
-            .await
-            .map_err(|error| Failure { reason: error.reason, message: error.to_string() })
-    }
-
-    /// Takes note of the kinds that an Application uses; kinds that none uses any more are no longer watched.
-    pub(super) fn use_kinds(&self, name: &str, kinds: &BTreeSet<GroupKind>) {
-        let mut in_use = self.kinds_in_use.lock().unwrap_or_else(PoisonError::into_inner);
-        let before = if kinds.is_empty() { in_use.remove(name) } else { in_use.insert(name.to_owned(), kinds.clone()) };
-        let shrunk = before.is_some_and(|before| !before.is_subset(kinds));
-        if shrunk {
-            let all: BTreeSet<GroupKind> = in_use.values().flatten().cloned().collect();
-            self.cache.retain(&all);
-        }
-    }
-
-    /// Kinds of an inventory that are still served: objects of a kind that is not can't exist.
-    pub(super) fn served_kinds_of(&self, inventory: Option<&Inventory>) -> BTreeSet<GroupKind> {
-        let surface = self.surface.current();
-        let kinds = inventory.into_iter().flat_map(|inventory| inventory.entries.keys()).map(ObjectKey::group_kind);
-        kinds
-            .filter(|kind| surface.kinds.contains_key(kind) || surface.unavailable_groups.contains(&kind.group))
-            .collect()
     }
 
     /// Reports that there is nothing to compare with.
@@ -245,10 +234,82 @@ impl Driver {
     /// Forgets an Application that is gone.
     async fn forget(&self, name: &str) {
         self.memories.lock().unwrap_or_else(PoisonError::into_inner).remove(name);
-        self.use_kinds(name, &BTreeSet::new());
+        self.destinations.forget(name);
         // Losing interest opens nothing, so it can't fail.
         let _ = self.sources.set_interest(name, &[]).await;
         self.metrics.application_gone(&self.namespace, name);
         info!("the Application is gone");
+    }
+}
+
+impl Driver {
+    /// The rest of a reconcile, once it is settled as whom.
+    async fn pursue(&self, application: &Application, owner: &Owner, memory: &mut Memory) -> Option<Duration> {
+        if application.metadata.deletion_timestamp.is_some() {
+            return self.finalize(application, owner, memory).await;
+        }
+        match self.observe(application, owner, memory).await {
+            Desired::Pending => None,
+            Desired::Failed(failure) => Some(self.failed(application, memory, &failure).await),
+            Desired::Known { held, source_failure } => {
+                if let Err(failure) = self.know(&owner.name, memory).await {
+                    return Some(self.failed(application, memory, &failure).await);
+                }
+                let due = Box::pin(self.sync(application, owner, memory, &held, source_failure)).await;
+                memory.failures = 0;
+                due
+            }
+        }
+    }
+
+    /// Waits until everything is known about the objects that an Application is concerned with. Partial knowledge is never used.
+    ///
+    /// What a sync brings that is under way, or about to begin, counts besides what git wants now: a hook of it that is watched
+    /// no more would seem to be gone.
+    pub(super) async fn know(&self, name: &str, memory: &Memory) -> Result<(), Failure> {
+        let running = memory.attempt.as_ref().filter(|attempt| attempt.is_running()).map(|attempt| &attempt.desired);
+        let overriding = memory.overriding.as_ref().and_then(|overriding| overriding.held.as_ref());
+        let held = memory.held.as_ref().into_iter().chain(overriding).map(|held| &held.desired);
+        let mut sets: Vec<&Arc<DesiredSet>> = Vec::new();
+        for set in held.chain(running) {
+            if !sets.iter().any(|known| Arc::ptr_eq(known, set)) {
+                sets.push(set);
+            }
+        }
+        let objects =
+            || sets.iter().flat_map(|set| set.objects.values().chain(set.hooks.iter().map(|hook| &hook.object)));
+        let recorded = self.destination.scopes(self.served_of(memory.inventory.as_ref()))?;
+        let all = objects().map(|object| self.destination.scope_of(&object.key)).chain(recorded.iter().cloned());
+        self.destinations.use_scopes(name, &all.collect());
+        let there_now = objects().filter(|object| !object.kind_is_new);
+        let scopes = there_now.map(|object| self.destination.scope_of(&object.key)).chain(recorded).collect();
+        self.ensure(&scopes, LIST_DEADLINE).await
+    }
+
+    /// Waits until watches are complete.
+    pub(super) async fn ensure(&self, scopes: &BTreeSet<Scope>, deadline: Duration) -> Result<(), Failure> {
+        self.destination
+            .cache
+            .ensure(scopes, deadline)
+            .await
+            .map_err(|error| Failure { reason: error.reason, message: error.to_string() })
+    }
+
+    /// Objects of an inventory whose kind is still served: objects of a kind that is not can't exist.
+    pub(super) fn served_of<'a>(
+        &self,
+        inventory: Option<&'a Inventory>,
+    ) -> impl Iterator<Item = &'a ObjectKey> + use<'a> {
+        let surface = self.surface.current();
+        let mut known: Option<(GroupKind, bool)> = None;
+        inventory.into_iter().flat_map(|inventory| inventory.entries.keys()).filter(move |key| {
+            // Keys of one kind follow each other.
+            if known.as_ref().is_none_or(|(kind, _)| kind.group != key.group || kind.kind != key.kind) {
+                let kind = key.group_kind();
+                let served = surface.kinds.contains_key(&kind) || surface.unavailable_groups.contains(&kind.group);
+                known = Some((kind, served));
+            }
+            known.as_ref().is_some_and(|(_, served)| *served)
+        })
     }
 }

@@ -43,7 +43,7 @@ impl Driver {
             keys.iter().filter_map(|key| desired.objects.get(key)).map(Arc::clone).collect();
         let read: Vec<_> = futures::stream::iter(objects)
             .map(|object| async move {
-                let read = self.applier.predict(&object.key, &object.gvk, &object.body).await;
+                let read = self.destination.applier.predict(&object.key, &object.gvk, &object.body).await;
                 (object, read)
             })
             .buffer_unordered(IN_FLIGHT)
@@ -81,7 +81,7 @@ impl Driver {
         if !rules.matches(&object.key) {
             return Ok((object.body.clone(), Vec::new()));
         }
-        let Some(live) = self.applier.read_as(&object.key, &object.gvk).await? else {
+        let Some(live) = self.destination.applier.read_as(&object.key, &object.gvk).await? else {
             return Ok((object.body.clone(), Vec::new()));
         };
         Ok(rules.respectful_body(&object.key, &object.body, &live))

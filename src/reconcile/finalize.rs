@@ -8,7 +8,7 @@ use std::time::Duration;
 use super::attempt::{AttemptMemory, Choices, attempt_id, under_way};
 use super::attempts::until;
 use super::compare::consents;
-use super::driver::Driver;
+use super::driver::{Driver, Reconciler};
 use super::memory::Memory;
 use super::observe::Desired;
 use crate::api::{Application, OperationPhase};
@@ -62,8 +62,39 @@ pub(super) fn deletion_hooks(desired: &DesiredSet) -> Vec<String> {
     hooks.take(MOST_HOOKS_LISTED).map(|hook| hook.object.key.to_string()).collect()
 }
 
+/// Whether the end of an Application is to be the end of what it owns.
+pub(super) fn deletes_what_it_owns(application: &Application) -> bool {
+    application.metadata.finalizers.iter().flatten().any(|finalizer| is_ours(finalizer))
+}
+
+impl Reconciler {
+    /// Ends an Application without a finalizer that asks for what it owns: nothing is deleted, and finalizers of hooks alone
+    /// would keep it for ever.
+    pub(super) async fn let_go(&self, application: &Application) -> Option<Duration> {
+        let finalizers = application.metadata.finalizers.clone().unwrap_or_default();
+        let remaining: Vec<String> = finalizers.iter().filter(|finalizer| !is_taken_off(finalizer)).cloned().collect();
+        if remaining.len() == finalizers.len() {
+            return None;
+        }
+        self.reporter.set_finalizers(application, &remaining).await.err().map(|_| RETRY)
+    }
+
+    /// Says why a deletion can't go on.
+    pub(super) async fn can_not_delete(
+        &self,
+        application: &Application,
+        memory: &mut Memory,
+        failure: &Failure,
+    ) -> Option<Duration> {
+        // What was refused once is tried again from the start.
+        memory.attempt = None;
+        self.report(application, memory, Assessment::Deleting { waiting: &[], failure: Some(failure) }).await;
+        Some(RETRY)
+    }
+}
+
 impl Driver {
-    /// Goes on with the deletion of an Application. Without a finalizer of ours nothing it owns is touched.
+    /// Goes on with the deletion of an Application that has a finalizer of ours.
     pub(super) async fn finalize(
         &self,
         application: &Application,
@@ -71,15 +102,6 @@ impl Driver {
         memory: &mut Memory,
     ) -> Option<Duration> {
         let finalizers = application.metadata.finalizers.clone().unwrap_or_default();
-        if !finalizers.iter().any(|finalizer| is_ours(finalizer)) {
-            // Without a finalizer that asks for it nothing is deleted; those of hooks alone would keep it for ever.
-            let remaining: Vec<String> =
-                finalizers.iter().filter(|finalizer| !is_taken_off(finalizer)).cloned().collect();
-            if remaining.len() < finalizers.len() {
-                return self.reporter.set_finalizers(application, &remaining).await.err().map(|_| RETRY);
-            }
-            return None;
-        }
         let dependents = self.dependencies.deletion_waits(&owner.name, application);
         if !dependents.is_empty() {
             self.report(application, memory, Assessment::Deleting { waiting: &dependents, failure: None }).await;
@@ -98,12 +120,7 @@ impl Driver {
                 }
             }
             Ok(Some(pause)) => Some(pause),
-            Err(failure) => {
-                // What was refused once is tried again from the start.
-                memory.attempt = None;
-                self.report(application, memory, Assessment::Deleting { waiting: &[], failure: Some(&failure) }).await;
-                Some(RETRY)
-            }
+            Err(failure) => self.can_not_delete(application, memory, &failure).await,
         }
     }
 
@@ -116,22 +133,20 @@ impl Driver {
         finalizers: &[String],
     ) -> Result<Option<Duration>, Failure> {
         let Some(desired) = self.deletion_set(application, owner, memory).await? else { return Ok(Some(RETRY)) };
-        let mut kinds = self.served_kinds_of(memory.inventory.as_ref());
-        kinds.extend(desired.hooks.iter().map(|hook| hook.object.key.group_kind()));
-        self.use_kinds(&owner.name, &kinds);
-        self.cache
-            .ensure(&kinds, LIST_DEADLINE)
-            .await
-            .map_err(|error| Failure { reason: error.reason, message: error.to_string() })?;
+        let served = self.served_of(memory.inventory.as_ref());
+        let hooks = desired.hooks.iter().map(|hook| &hook.object.key);
+        let scopes = self.destination.scopes(served.chain(hooks))?;
+        self.destinations.use_scopes(&owner.name, &scopes);
+        self.ensure(&scopes, LIST_DEADLINE).await?;
         self.begin_deletion(application, memory, &desired);
         let Some(attempt) = &memory.attempt else { return Ok(Some(RETRY)) };
         let (options, started) = (attempt.choices.options.clone(), attempt.started);
         let owned = Self::owned(memory);
         let hooks = desired.hooks.iter().map(|hook| &hook.object.key);
-        let live = self.cache.view(&owner.instance, owned.keys().chain(hooks));
+        let live = self.destination.cache.view(&owner.instance, owned.keys().chain(hooks));
         let owned: BTreeMap<ObjectKey, Option<String>> = owned
             .into_iter()
-            .filter(|(key, _)| kinds.contains(&key.group_kind()) || live.objects.contains_key(key))
+            .filter(|(key, _)| scopes.contains(&self.destination.scope_of(key)) || live.objects.contains_key(key))
             .collect();
         let plan = compile_deletion(DeletionInput {
             owner,

@@ -18,6 +18,7 @@ mod connections;
 mod controller;
 mod credentials;
 mod dependencies;
+mod destinations;
 mod drift;
 mod driver;
 mod egress_policy;

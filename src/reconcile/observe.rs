@@ -1,14 +1,15 @@
 //! The first half of a reconcile: from an Application's spec to the desired set, as far as it goes.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use super::driver::Driver;
+use super::driver::{Driver, Reconciler};
 use super::location::SourceLocation;
 use super::memory::{Held, Memory};
 use super::overriding::OverridingOrigin;
 use super::produce::{Pinned, Wanted, allows_empty, hash_of, project_name};
 use super::sources::{DEFAULT_INTERVAL, Interest, SourceState, Sources};
-use crate::api::{Application, ApplicationSource, IN_CLUSTER_NAME, IN_CLUSTER_SERVER};
+use crate::api::{AppProject, Application, ApplicationSource, IN_CLUSTER_NAME, IN_CLUSTER_SERVER};
 use crate::desired::{ProjectRules, SyncOptions, about_source, check_references, source_label};
 use crate::git::Target;
 use crate::model::{Hash64, Owner, Reason, parse_duration};
@@ -84,7 +85,7 @@ impl Driver {
         own_cluster(application)?;
         let (project, project_hash) = self.project(application)?;
         permit(&self.sources, &project, sources, several)?;
-        created_namespace_is_permitted(application, &project)?;
+        created_namespace_is_permitted(application, &project, self.destinations.limit())?;
         self.say_interest(application, owner, memory).await?;
         self.take_refresh(application, owner, memory);
 
@@ -142,7 +143,7 @@ impl Driver {
         own_cluster(application)?;
         let (project, project_hash) = self.project(application)?;
         permit(&self.sources, &project, sources, several)?;
-        created_namespace_is_permitted(application, &project)?;
+        created_namespace_is_permitted(application, &project, self.destinations.limit())?;
         let Some(states) = self.sources.states(&owner.name) else { return Ok(Desired::Pending) };
         // They come after the spec's own.
         let states = states.len().checked_sub(sources.len()).and_then(|start| states.get(start..));
@@ -212,13 +213,19 @@ impl Driver {
     }
 
     fn project(&self, application: &Application) -> Result<(ProjectRules, Hash64), Failure> {
+        let project = self.project_object(application)?;
+        let rules = ProjectRules::new(project_name(application), &project.spec, &[&self.namespace, "kube-system"]);
+        let text = serde_json::to_vec(&project.spec).unwrap_or_default();
+        Ok((rules, Hash64::of_bytes(&text)))
+    }
+}
+
+impl Reconciler {
+    /// The project of an Application.
+    pub(super) fn project_object(&self, application: &Application) -> Result<Arc<AppProject>, Failure> {
         let name = project_name(application);
         match self.projects.get(name) {
-            Some(Ok(project)) => {
-                let rules = ProjectRules::new(name, &project.spec, &[&self.namespace, "kube-system"]);
-                let text = serde_json::to_vec(&project.spec).unwrap_or_default();
-                Ok((rules, Hash64::of_bytes(&text)))
-            }
+            Some(Ok(project)) => Ok(project),
             Some(Err(error)) => Err(Failure {
                 reason: Reason::InvalidSpec,
                 message: format!("the AppProject `{name}` can't be read by this version: {error}"),
@@ -337,8 +344,22 @@ fn creates_namespace(application: &Application) -> bool {
     SyncOptions::of(&application.spec).create_namespace
 }
 
-fn created_namespace_is_permitted(application: &Application, project: &ProjectRules) -> Result<(), Failure> {
+fn created_namespace_is_permitted(
+    application: &Application,
+    project: &ProjectRules,
+    limit: Option<&BTreeSet<String>>,
+) -> Result<(), Failure> {
     let destination = &application.spec.destination;
+    if limit.is_some() && creates_namespace(application) {
+        return Err(Failure {
+            reason: Reason::OutsideNamespaces,
+            message: format!(
+                "spec.syncPolicy.syncOptions: CreateNamespace=true, and this operator is limited to namespaces that exist \
+                 (--destination-namespaces): make the namespace `{}` and its Role, and take the option out",
+                destination.namespace.as_deref().unwrap_or_default()
+            ),
+        });
+    }
     match destination.namespace.as_deref().filter(|namespace| !namespace.is_empty()) {
         Some(namespace) if creates_namespace(application) => project
             .permits_namespace(destination, namespace)

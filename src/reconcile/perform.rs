@@ -1,5 +1,6 @@
 //! Doing what a plan's gates allow: each move is one act on one object, and its outcome.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use futures::StreamExt as _;
@@ -20,6 +21,7 @@ use crate::model::{Hash64, Inventory, InventoryEntry, Marks, Owner, Reason};
 use crate::plan::StepId;
 use crate::plan::{Act, Move, Progress};
 use crate::plan::{Outcome, hook_mark};
+use crate::status::Failure;
 
 /// Writes of one Application in flight; the applier's own limit is shared by all.
 const STEPS_IN_FLIGHT: usize = 32;
@@ -164,7 +166,7 @@ impl Driver {
             },
         };
         let options = apply_options(work, object, Mode::Write);
-        let applied = match self.applier.apply_with(&id.key, &object.gvk, body, &options).await {
+        let applied = match self.destination.applier.apply_with(&id.key, &object.gvk, body, &options).await {
             Ok(applied) => applied,
             Err(error) => {
                 self.metrics.wrote(WriteVerb::Apply, WriteOutcome::Failed);
@@ -190,10 +192,10 @@ impl Driver {
             },
         );
         info!(object = %id.key, outcome = outcome.as_str(), "step");
-        let reduced = self.cache.reduce(&id.key.group_kind(), &applied.response);
+        let reduced = self.destination.cache.reduce(&id.key.group_kind(), &applied.response);
         let owned = reduced.as_ref().and_then(|(_, record)| record.owned).unwrap_or(Hash64(0));
         if let Some((seen, record)) = reduced {
-            self.cache.observe(seen, record);
+            self.destination.cache.observe(seen, record);
         }
         let entry = InventoryEntry::Applied { uid: applied.uid, desired: object.hash, owned };
         let generation = (applied.generation > 0).then_some(applied.generation);
@@ -209,11 +211,11 @@ impl Driver {
         applied: apply::Applied,
     ) -> Result<apply::Applied, ApplyError> {
         let Some(rules) = work.removed else { return Ok(applied) };
-        let reduced = self.cache.reduce(&object.key.group_kind(), &applied.response);
+        let reduced = self.destination.cache.reduce(&object.key.group_kind(), &applied.response);
         if reduced.is_none_or(|(_, record)| record.by_hand.is_none()) {
             return Ok(applied);
         }
-        let predicted = self.applier.predict(&object.key, &object.gvk, &object.body).await?;
+        let predicted = self.destination.applier.predict(&object.key, &object.gvk, &object.body).await?;
         let Some(Prediction { live, predicted }) = predicted else { return Ok(applied) };
         let extras = examine(&object.key, &live, &predicted, rules, ExtraFields::Remove).extras;
         let fields: Vec<String> = extras.into_iter().map(|extra| extra.pointer).collect();
@@ -221,14 +223,21 @@ impl Driver {
         let Some(version) = version.and_then(|version| version.parse().ok()).filter(|_| !fields.is_empty()) else {
             return Ok(applied);
         };
-        Ok(match self.applier.remove_fields(&object.key, &object.gvk, &applied.uid, version, &fields).await? {
-            FieldsRemoved::Removed(after) => {
-                info!(object = %object.key, fields = fields.len(), "fields that people added are removed");
-                apply::Applied { outcome: apply::Outcome::Configured, ..*after }
-            }
-            // It changed meanwhile: it is looked at anew.
-            FieldsRemoved::Changed | FieldsRemoved::Gone => applied,
-        })
+        Ok(
+            match self
+                .destination
+                .applier
+                .remove_fields(&object.key, &object.gvk, &applied.uid, version, &fields)
+                .await?
+            {
+                FieldsRemoved::Removed(after) => {
+                    info!(object = %object.key, fields = fields.len(), "fields that people added are removed");
+                    apply::Applied { outcome: apply::Outcome::Configured, ..*after }
+                }
+                // It changed meanwhile: it is looked at anew.
+                FieldsRemoved::Changed | FieldsRemoved::Gone => applied,
+            },
+        )
     }
 
     /// Waits until the kind of an object that came with its definition is served and watched.
@@ -264,11 +273,11 @@ impl Driver {
                 ),
             });
         }
-        let kinds = std::iter::once(object.key.group_kind()).collect();
-        self.cache
-            .ensure(&kinds, DISCOVERY_LAG)
-            .await
-            .map_err(|error| Outcome::Failed { reason: error.reason, message: format!("{}: {error}", object.origin) })
+        let scope = BTreeSet::from([self.destination.scope_of(&object.key)]);
+        self.ensure(&scope, DISCOVERY_LAG).await.map_err(|Failure { reason, message }| Outcome::Failed {
+            reason,
+            message: format!("{}: {message}", object.origin),
+        })
     }
 
     async fn prune_step(&self, work: Work<'_>, id: StepId, seen: Option<String>) -> Done {
@@ -283,7 +292,7 @@ impl Driver {
             Some(uid) => uid,
             // It was about to be applied when the record was written: whether it exists only a live read can tell, and
             // the uid found there is what the delete is bound to.
-            None => match self.applier.get_metadata(&id.key).await {
+            None => match self.destination.applier.get_metadata(&id.key).await {
                 Ok(None) => return gone(id),
                 Ok(Some(found)) => {
                     found.pointer("/metadata/uid").and_then(serde_json::Value::as_str).unwrap_or_default().to_owned()
@@ -294,10 +303,10 @@ impl Driver {
         // What an earlier sync left of a hook may still be held by the finalizer of hooks, which nobody else takes off.
         let is_hook = work.live.objects.get(&id.key).is_some_and(|record| record.hook_attempt.is_some());
         let deleted = if is_hook {
-            self.applier.delete_hook(&id.key, work.owner, &uid).await
+            self.destination.applier.delete_hook(&id.key, work.owner, &uid).await
         } else {
             let proof = DeleteProof { owner: work.owner.clone(), uid: uid.clone() };
-            self.applier.delete(&id.key, &proof, work.propagation).await
+            self.destination.applier.delete(&id.key, &proof, work.propagation).await
         };
         match deleted {
             Ok(Deleted::Requested) => {
@@ -306,7 +315,7 @@ impl Driver {
                 Done::new(id, Came::Outcome(Outcome::Pruned { gone: false }, None))
             }
             Ok(Deleted::AlreadyGone) => {
-                self.cache.forget(&id.key, &uid);
+                self.destination.cache.forget(&id.key, &uid);
                 gone(id)
             }
             Ok(Deleted::NotOurs(why)) => {
@@ -324,7 +333,7 @@ impl Driver {
     /// Looks whether an object that is recorded and not seen is gone. Nothing is deleted: no switch and no consent was
     /// asked for an object that was not known to be there.
     async fn confirm_absent(&self, work: Work<'_>, id: StepId) -> Done {
-        let found = match self.applier.get_metadata(&id.key).await {
+        let found = match self.destination.applier.get_metadata(&id.key).await {
             Ok(None) => return gone(id),
             Ok(Some(found)) => found,
             Err(error) => return prune_failed(id, &error),
@@ -353,12 +362,12 @@ impl Driver {
         let mark = hook_mark(work.attempt, id.phase);
         let body = hook.body_for(&id.key.name, &mark, work.owner);
         let validation = apply_options(work, &hook.object, Mode::Write).validation;
-        match self.applier.start_hook(&id.key, &hook.object.gvk, body, work.owner, validation).await {
+        match self.destination.applier.start_hook(&id.key, &hook.object.gvk, body, work.owner, validation).await {
             Ok(HookStart::Started(started) | HookStart::AlreadyStarted(started)) => {
                 self.metrics.wrote(WriteVerb::Apply, WriteOutcome::Created);
                 info!(object = %id.key, phase = %id.phase, "hook starts");
-                if let Some((seen, record)) = self.cache.reduce(&id.key.group_kind(), &started.response) {
-                    self.cache.observe(seen, record);
+                if let Some((seen, record)) = self.destination.cache.reduce(&id.key.group_kind(), &started.response) {
+                    self.destination.cache.observe(seen, record);
                 }
                 Done::new(id, Came::HookStarted { uid: started.uid })
             }
@@ -375,7 +384,7 @@ impl Driver {
     }
 
     async fn delete_hook(&self, work: Work<'_>, id: StepId, uid: String) -> Done {
-        match self.applier.delete_hook(&id.key, work.owner, &uid).await {
+        match self.destination.applier.delete_hook(&id.key, work.owner, &uid).await {
             Ok(Deleted::Requested | Deleted::AlreadyGone) => {
                 self.metrics.wrote(WriteVerb::Delete, WriteOutcome::Pruned);
                 info!(object = %id.key, phase = %id.phase, "hook deleted");
@@ -389,7 +398,7 @@ impl Driver {
     }
 
     async fn release_hook(&self, id: StepId, uid: &str) -> Done {
-        match self.applier.release_hook(&id.key, uid).await {
+        match self.destination.applier.release_hook(&id.key, uid).await {
             Ok(_) => Done::new(id, Came::HookReleased),
             Err(error) => Done::failed(id, error.reason, format!("the hook could not be released: {}", error.message)),
         }

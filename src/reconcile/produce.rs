@@ -10,7 +10,8 @@ use super::memory::{Held, Refused, TreeInputs};
 use super::trees::{MOST_ROUNDS, Trees, Wants};
 use crate::api::{Application, ApplicationSource};
 use crate::desired::{
-    AssembleInput, DesiredSet, Problem, ProjectRules, about_source, assemble, join_sources, source_label,
+    AssembleInput, DesiredSet, Problem, ProjectRules, about_source, assemble, join_sources, outside_namespaces,
+    source_label,
 };
 use crate::diff::leave_out;
 use crate::git::{LfsMode, Mount, Mounted, SnapshotLimits, Store};
@@ -336,7 +337,9 @@ impl Driver {
         };
         let desired = assemble(manifests, input).map_err(|problems| failure_of(&problems))?;
         let fleet = self.fleet.current();
-        Ok(leave_out(desired, |key| fleet.customizations.excludes(&key.group, &key.kind)))
+        let desired = leave_out(desired, |key| fleet.customizations.excludes(&key.group, &key.kind));
+        let problems = self.destinations.limit().map(|limit| outside_namespaces(&desired, limit)).unwrap_or_default();
+        if problems.is_empty() { Ok(desired) } else { Err(failure_of(&problems)) }
     }
 }
 

@@ -20,8 +20,10 @@ declare -A products=(
   [kubernetes]="kube-apiserver=k8s.io/kubernetes/cmd/kube-apiserver kube-controller-manager=k8s.io/kubernetes/cmd/kube-controller-manager kube-scheduler=k8s.io/kubernetes/cmd/kube-scheduler kubelet=k8s.io/kubernetes/cmd/kubelet kube-proxy=k8s.io/kubernetes/cmd/kube-proxy kubectl=k8s.io/kubernetes/cmd/kubectl"
   [helm]="helm=helm.sh/helm/v4/cmd/helm"
   [coredns]="coredns=."
+  [kube-score]="kube-score=github.com/zegl/kube-score/cmd/kube-score"
+  [cyclonus]="cyclonus=github.com/mattfenwick/cyclonus/cmd/cyclonus"
 )
-order=(etcd kustomize kubernetes helm coredns)
+order=(etcd kustomize kubernetes helm coredns kube-score cyclonus)
 
 if [ "${1:-}" = versions ]; then
   for pair in kubernetes=k8s.io/kubernetes etcd=go.etcd.io/etcd/server/v3 coredns=github.com/coredns/coredns helm=helm.sh/helm/v4 kustomize=sigs.k8s.io/kustomize/kustomize/v5; do

@@ -23,6 +23,7 @@ mod input;
 mod offline;
 mod plan;
 pub mod plugin;
+mod probe;
 mod render;
 mod sources;
 mod yaml;
@@ -44,6 +45,7 @@ pub use health::{HealthArguments, HealthError};
 pub use input::InputError;
 pub use offline::OfflineError;
 pub use plan::PlanArguments;
+pub use probe::{ProbeArguments, ProbeError};
 pub use render::{RenderArguments, RenderVerbError};
 pub use sources::SourcesError;
 
@@ -82,6 +84,8 @@ pub enum Verb {
     Doctor(DoctorArguments),
     /// Print what a sync would change, field by field; the content of Secrets is hidden
     Diff(DiffArguments),
+    /// Ask a URL, such as the controller's /readyz, until it answers 200
+    Probe(ProbeArguments),
     /// Print the version
     Version,
 }
@@ -132,9 +136,13 @@ impl Verb {
             Self::Controller(arguments) => arguments.logs(),
             // The report says all that the log would.
             Self::Doctor(_) => Logs { format: LogFormat::Text, level: "off".to_owned() },
-            Self::Crds(_) | Self::Health(_) | Self::Render(_) | Self::Plan(_) | Self::Diff(_) | Self::Version => {
-                Logs { format: LogFormat::Text, level: "warn".to_owned() }
-            }
+            Self::Crds(_)
+            | Self::Health(_)
+            | Self::Render(_)
+            | Self::Plan(_)
+            | Self::Diff(_)
+            | Self::Probe(_)
+            | Self::Version => Logs { format: LogFormat::Text, level: "warn".to_owned() },
         }
     }
 
@@ -142,7 +150,13 @@ impl Verb {
     pub const fn handles_secrets(&self) -> bool {
         match self {
             Self::Controller(_) | Self::Doctor(_) => true,
-            Self::Crds(_) | Self::Health(_) | Self::Render(_) | Self::Plan(_) | Self::Diff(_) | Self::Version => false,
+            Self::Crds(_)
+            | Self::Health(_)
+            | Self::Render(_)
+            | Self::Plan(_)
+            | Self::Diff(_)
+            | Self::Probe(_)
+            | Self::Version => false,
         }
     }
 }
@@ -159,6 +173,9 @@ pub enum CliError {
     /// `health`.
     #[error(transparent)]
     Health(#[from] HealthError),
+    /// `probe`.
+    #[error(transparent)]
+    Probe(#[from] ProbeError),
     /// `render`.
     #[error(transparent)]
     Render(#[from] RenderVerbError),
@@ -185,6 +202,7 @@ pub async fn run(verb: Verb, clock: Clock, dropped_log_lines: Counter) -> Result
         Verb::Render(arguments) => render::run(&arguments, &mut output).map_err(CliError::from),
         Verb::Plan(arguments) => plan::run(&arguments, &clock, &mut output).map_err(CliError::from),
         Verb::Diff(arguments) => diff::run(&arguments, &clock, &mut output).map_err(CliError::from),
+        Verb::Probe(arguments) => Box::pin(probe::run(arguments, &mut output)).await.map_err(CliError::from),
         Verb::Version => {
             writeln!(output, "tidelock {}", env!("CARGO_PKG_VERSION")).map(|()| Exit::Success).map_err(CliError::Write)
         }
@@ -207,11 +225,15 @@ fn is_closed_pipe(error: &CliError) -> bool {
         | CliError::Crds(CrdsError::Print(error))
         | CliError::Doctor(DoctorVerbError::Print(error))
         | CliError::Health(HealthError::Print(error))
+        | CliError::Probe(ProbeError::Print(error))
         | CliError::Render(RenderVerbError::Print(error))
         | CliError::Offline(OfflineError::Print(error)) => error.kind() == io::ErrorKind::BrokenPipe,
-        CliError::Crds(_) | CliError::Doctor(_) | CliError::Health(_) | CliError::Render(_) | CliError::Offline(_) => {
-            false
-        }
+        CliError::Crds(_)
+        | CliError::Doctor(_)
+        | CliError::Health(_)
+        | CliError::Probe(_)
+        | CliError::Render(_)
+        | CliError::Offline(_) => false,
     }
 }
 

@@ -21,7 +21,7 @@ BIN=$(of bin) STATE=$(of state) AUDIT_LOG=$(of audit_log) PROXY_LOG=$(of proxy_a
 KUBECONFIG=$(of kubeconfig)
 WORK=$(mktemp -d)
 export KUBECONFIG HELM_CACHE_HOME=$WORK/helm HELM_CONFIG_HOME=$WORK/helm HELM_DATA_HOME=$WORK/helm
-OPERATOR_ADDRESSES=()
+declare -A OPERATOR_ADDRESSES=()
 trap 'status=$?; [ -n "${KEEP:-}" ] || remove_everything; rm -rf "$WORK"; exit $status' EXIT
 trap 'exit 130' INT
 trap 'exit 143' TERM HUP

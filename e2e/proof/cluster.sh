@@ -69,19 +69,22 @@ operator_pods() {
   kubectl -n "$NAMESPACE" get pods -l app.kubernetes.io/name=tidelock -o json |
     jq -c '[.items[] | select(.metadata.deletionTimestamp == null and .status.phase == "Running")]'
 }
-operator_pod() { operator_pods | jq -r '.[0].metadata.name'; }
+# The one that leads: it holds the lease and runs. Fails while there is none.
+operator_pod() {
+  local holder
+  holder=$(kubectl -n "$NAMESPACE" get lease tidelock-controller -o jsonpath='{.spec.holderIdentity}' 2>/dev/null)
+  operator_pods | jq -re --arg holder "${holder%_*}" '.[].metadata.name | select(. == $holder)'
+}
 operator_log() { kubectl -n "$NAMESPACE" logs "$1" -c controller; }
-
-# leader_pod: the pod that holds the lease.
-leader_pod() { kubectl -n "$NAMESPACE" get lease tidelock -o jsonpath='{.spec.holderIdentity}' | sed 's/_[^_]*$//'; }
 
 # metrics POD: through the API server, as a stranger's network would not let us.
 metrics() { kubectl get --raw "/api/v1/namespaces/$NAMESPACE/pods/$1:8080/proxy/metrics"; }
 
-# caught_up POD: the operator in this pod has reconciled every Application since it started, and is done.
+# caught_up: the operator that leads has reconciled every Application since it began to, and is done.
 caught_up() {
-  local text
-  text=$(metrics "$1") || return 1
+  local pod text
+  pod=$(operator_pod) || { echo "no pod of the operator leads"; return 1; }
+  text=$(metrics "$pod") || return 1
   awk -v wanted="${#APPLICATIONS[@]}" '
     /^tidelock_applications\{/ {if ($0 ~ /sync="Synced"/ && $0 ~ /health="Healthy"/) well = $2; else other += $2}
     END {if (well + 0 < wanted || other > 0) {print "Synced and Healthy: " well + 0 ", others: " other + 0; exit 1}}' <<<"$text"

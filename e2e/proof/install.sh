@@ -9,7 +9,7 @@ chart_values() {
   if [ "$(helm show values "$1" | grep -c '^  registry:')" = 0 ]; then name=$registry/$name registry=; fi
   jq -n --arg registry "$registry" --arg name "$name" --arg digest "${IMAGE#*@}" '{
     image: ({repository: $name, digest: $digest} + if $registry == "" then {} else {registry: $registry} end),
-    rbac: {mode: "clusterAdmin"}}'
+    rbac: (if $registry == "" then {} else {mode: "clusterAdmin", secretNames: ["git-ca", "git-credentials", "proxy-credentials"]} end)}'
 }
 
 make_namespaces() {

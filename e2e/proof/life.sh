@@ -1,8 +1,8 @@
 # The life of an installation: test, upgrade, uninstall, installed again. What the Applications made stays as it is.
 # shellcheck shell=bash
 
-# settled POD: the operator in POD has looked at every Application since it started.
-settled() { await 60 "the operator in $1 has looked at every Application" caught_up "$1"; }
+# settled: the operator that leads has looked at every Application since it began to.
+settled() { await 60 "the operator has looked at every Application" caught_up; }
 
 prove_helm_test() {
   part "helm test"
@@ -14,19 +14,19 @@ prove_helm_test() {
 prove_upgrade() {
   part "helm upgrade with a changed value"
   local mark pods versions began old
-  pods=$(workload_pods) versions=$(object_versions) old=$(operator_pod)
+  pods=$(workload_pods) versions=$(object_versions) old=$(operator_pods | jq -r '.[].metadata.name')
   mark=$(audit_mark) began=$(clock_now)
   install_operator --set log.level=debug
   report "helm upgrade to Ready: $(spell "$(milliseconds_since "$began")")"
-  await 30 "the old pod is gone" pod_is_gone "$old"
-  expect_match "the new pod has the new value" '"level":"DEBUG"' "$(operator_log "$(operator_pod)")"
-  settled "$(operator_pod)"
+  await 40 "the old pods are gone" pods_are_gone $old
+  settled
+  expect_match "the new pods have the new value" '"level":"DEBUG"' "$(operator_log "$(operator_pod)" | grep -m 1 DEBUG)"
   expect_equal "writes to what the Applications made" "" "$(writes_since "$mark")"
   expect_equal "their objects are as they were" "$versions" "$(object_versions)"
   expect_equal "and so are their pods" "$pods" "$(workload_pods)"
 }
 
-pod_is_gone() { [ -z "$(kubectl -n "$NAMESPACE" get pod "$1" --ignore-not-found -o name)" ]; }
+pods_are_gone() { [ -z "$(kubectl -n "$NAMESPACE" get pods "$@" --ignore-not-found -o name)" ]; }
 no_operator_pods() { [ -z "$(kubectl -n "$NAMESPACE" get pods -l app.kubernetes.io/name=tidelock -o name)" ]; }
 
 prove_reinstall() {
@@ -42,7 +42,7 @@ prove_reinstall() {
   began=$(clock_now)
   install_operator
   report "installed again to Ready: $(spell "$(milliseconds_since "$began")")"
-  settled "$(operator_pod)"
+  settled
   await_equal 30 "the Applications are found as they were" "$(applications_at "$REVISION")" application_states
   expect_equal "writes to what the Applications made" "" "$(writes_since "$mark")"
   expect_equal "no pod was restarted or replaced" "$pods" "$(workload_pods)"

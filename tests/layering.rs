@@ -47,7 +47,12 @@ const RULES: &[Rule] = &[
     // Compares the rules with examples kept in files; nothing of the program's own flow uses it.
     rule(ACTING, "health::report", &["model", "health"]),
     rule(PURE, "live::record", &["model"]),
-    rule(PURE, "live::index", &["model", "live::record", "live::view", "live::LiveRecord", "live::LiveView"]),
+    rule(PURE, "live::scope", &["model"]),
+    rule(
+        PURE,
+        "live::index",
+        &["model", "live::record", "live::scope", "live::view", "live::LiveRecord", "live::LiveView", "live::Scope"],
+    ),
     rule(PURE, "live::view", &["model", "live::record", "live::LiveRecord"]),
     rule(PURE, "desired", &["model", "api"]),
     rule(PURE, "windows", &["model", "api"]),
@@ -113,6 +118,7 @@ const RULES: &[Rule] = &[
     rule(ACTING, "render", &["model", "api", "clock", "metrics"]),
     rule(PURE, "render::yaml", &["model"]),
     rule(ACTING, "live", &["model", "api", "clock", "metrics", "health"]),
+    rule(ACTING, "live::impersonation", &["model"]),
     // The client of the API server is dialled by the egress layer as everything else is.
     rule(ACTING, "live::client", &["egress"]),
     rule(ACTING, "apply", &["model", "api", "clock", "metrics", "desired", "plan", "preflight", "live"]),

@@ -17,6 +17,9 @@
 
 mod support;
 
+#[path = "../support/audit.rs"]
+mod replay;
+
 mod airgap_24_secrets;
 mod airgap_30_submodules;
 mod airgap_47_charts;
@@ -47,3 +50,4 @@ mod proof_10_scale;
 mod proof_11_apply;
 mod proof_11_sources;
 mod proof_12_hooks;
+mod rbac_modes;

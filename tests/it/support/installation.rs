@@ -58,6 +58,22 @@ impl Installation {
 
     /// Makes namespace, user and rights; the operator is not started, and has no way to git yet.
     pub async fn prepare(name: &str) -> Self {
+        let installation = Self::prepare_without_rights(name).await;
+        let namespace = &installation.namespace;
+        installation
+            .cluster
+            .apply(json!({
+                "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRoleBinding",
+                "metadata": {"name": namespace},
+                "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "cluster-admin"},
+                "subjects": [{"kind": "ServiceAccount", "name": "tidelock", "namespace": namespace}],
+            }))
+            .await;
+        installation
+    }
+
+    /// The same with a user that may do nothing.
+    pub async fn prepare_without_rights(name: &str) -> Self {
         let bed = Testbed::shared();
         let permit = OPERATORS.acquire().await.expect("never closed");
         let cluster = Cluster::connect(&bed.kubeconfig).await;
@@ -67,14 +83,6 @@ impl Installation {
             .apply(json!({
                 "apiVersion": "v1", "kind": "ServiceAccount",
                 "metadata": {"name": "tidelock", "namespace": namespace},
-            }))
-            .await;
-        cluster
-            .apply(json!({
-                "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRoleBinding",
-                "metadata": {"name": namespace},
-                "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "cluster-admin"},
-                "subjects": [{"kind": "ServiceAccount", "name": "tidelock", "namespace": namespace}],
             }))
             .await;
         let directory = tempfile::Builder::new().prefix(&format!("{namespace}-")).tempdir().expect("a directory");
@@ -268,6 +276,11 @@ impl Installation {
     /// Stops the operator, which must end well, and removes what the test made. Deletions go on in the background.
     pub async fn finish(mut self) {
         self.operator.stop().await;
+        self.finish_stopped().await;
+    }
+
+    /// The same for an operator that was stopped already.
+    pub async fn finish_stopped(self) {
         for application in self.cluster.list(APPLICATION, &self.namespace).await {
             let patch = json!({"metadata": {"finalizers": null}});
             self.cluster.merge_if_there(APPLICATION, &self.namespace, name_of(&application), patch).await;

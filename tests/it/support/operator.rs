@@ -19,6 +19,7 @@ pub struct Operator {
     log: PathBuf,
     address: String,
     environment: Vec<(String, String)>,
+    arguments: Vec<String>,
     child: Option<Child>,
 }
 
@@ -34,6 +35,7 @@ impl Operator {
             log: directory.join("operator.log"),
             address: format!("{}:{}", Testbed::shared().operator_address, next_port()),
             environment: Vec::new(),
+            arguments: Vec::new(),
             child: None,
         }
     }
@@ -41,6 +43,11 @@ impl Operator {
     /// With a variable in its environment from the next start on.
     pub fn set_environment(&mut self, name: &str, value: &str) {
         self.environment.push((name.to_owned(), value.to_owned()));
+    }
+
+    /// With a flag, or its value, from the next start on.
+    pub fn add_argument(&mut self, argument: &str) {
+        self.arguments.push(argument.to_owned());
     }
 
     /// The process's id on this machine.
@@ -68,6 +75,7 @@ impl Operator {
             .arg(&self.state)
             .arg("--tools")
             .arg(&bed.bin)
+            .args(&self.arguments)
             .stdin(Stdio::null())
             .stdout(log.try_clone().expect("a second handle"))
             .stderr(log);

@@ -11,7 +11,7 @@ BED=$HERE/testbed.sh
 case "${1:-}" in smoke | full) ;; *) sed -n '2p' "$0" | cut -c3- >&2; exit 2 ;; esac
 EXTENT=$1 BINARY=$(readlink -f "$2")
 DESCRIPTION=$("$BED" description)
-for PART in expectations cluster install rollout life doctor; do
+for PART in expectations cluster install rollout life doctor previous pressure; do
   # shellcheck source=/dev/null
   . "$HERE/proof/$PART.sh"
 done
@@ -52,6 +52,15 @@ prove_egress
 report "memory of the operator, highest so far: $(($(memory "$(operator_pod)") / 1048576)) MiB"
 prove_reinstall
 prove_egress
+if [ "$EXTENT" = full ]; then
+  remove_everything
+  make_namespaces
+  make_secrets
+  make_repository
+  prove_previous_release
+  prove_pressure
+  prove_cache
+fi
 kubectl -n "$NAMESPACE" delete pods -l app.kubernetes.io/name=tidelock --wait >/dev/null
 prove_proxied
 

@@ -30,6 +30,7 @@ make_secrets() {
 }
 
 make_repository() {
+  rm -rf "$WORK/repository"
   git init -q --bare -b main "$(of git_root)/proof.git"
   cp -r "$HERE/proof/repository" "$WORK/repository"
   git -C "$WORK/repository" init -q -b main
@@ -39,11 +40,16 @@ make_repository() {
   REVISION=$(git -C "$WORK/repository" rev-parse HEAD)
 }
 
+install_definitions() {
+  helm upgrade --install tidelock-crds "${CRDS_CHART:-$REPOSITORY/charts/tidelock-crds}" --namespace "$NAMESPACE" --wait --timeout 60s >"$WORK/notes" ||
+    broken "helm install of the definitions fails" "$(cat "$WORK/notes")"
+}
+
 # install_operator [ARGUMENT...]: both charts; returns when helm says that the pods are ready.
 install_operator() {
+  install_definitions
   local chart=${CHART:-$REPOSITORY/charts/tidelock}
   chart_values "$chart" >"$WORK/values.json"
-  helm upgrade --install tidelock-crds "$REPOSITORY/charts/tidelock-crds" --namespace "$NAMESPACE" --wait --timeout 60s >/dev/null
   helm upgrade --install tidelock "$chart" --namespace "$NAMESPACE" --values "$WORK/values.json" --wait --timeout 120s "$@" >"$WORK/notes" ||
     broken "helm install fails" "$(cat "$WORK/notes")"
 }

@@ -105,7 +105,7 @@ pub struct ProjectDestination {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 #[x_kube(
-    validation = Rule::new("!(has(self.server) && self.server.contains('!')) && !(has(self.namespace) && self.namespace.contains('!'))")
+    validation = Rule::new("(!has(self.server) || self.server.matches('^[^!]*$')) && (!has(self.__namespace__) || self.__namespace__.matches('^[^!]*$'))")
         .message("server and namespace of destinationServiceAccounts can't deny by !: the first entry that matches counts, so put the narrower ones first"),
     validation = Rule::new("has(self.defaultServiceAccount) && self.defaultServiceAccount.matches('^([a-z0-9]([-a-z0-9]*[a-z0-9])?:)?[a-z0-9]([-a-z0-9.]*[a-z0-9])?$')")
         .message("defaultServiceAccount must be the name of a ServiceAccount in the destination's namespace, or namespace:name")

@@ -103,9 +103,9 @@ impl Destinations {
             },
         };
         if state.uses.get(application).is_none_or(|used| used.identity != *identity) {
-            info!(%identity, "acts as another from now on");
             let now = Use { identity: identity.clone(), scopes: BTreeSet::new() };
             if let Some(before) = state.uses.insert(application.to_owned(), now) {
+                info!(before = %before.identity, now = %identity, "its objects are touched by another from now on");
                 self.tidy(&mut state, &before.identity);
             }
         }

@@ -29,7 +29,7 @@ use crate::desired::{DesiredSet, acting_as, unsupported_fields, unsupported_proj
 use crate::health::rules::Rules;
 use crate::live::{Scope, SurfaceCache};
 use crate::metrics::Metrics;
-use crate::model::{GroupKind, Identity, Inventory, ObjectKey, Owner};
+use crate::model::{GroupKind, Identity, Inventory, ObjectKey, Owner, Reason};
 use crate::render::{RenderLimits, Renderer};
 use crate::status::{Assessment, Failure, Observed, derive};
 
@@ -147,8 +147,19 @@ impl Reconciler {
         }
         let project = self.project_object(application)?;
         let destination = &application.spec.destination;
-        acting_as(name, &project.spec, destination, &self.namespace, self.requires_impersonation)
-            .map_err(|problem| Failure { reason: problem.reason, message: problem.message })
+        let identity = acting_as(name, &project.spec, destination, &self.namespace, self.requires_impersonation)
+            .map_err(|problem| Failure { reason: problem.reason, message: problem.message })?;
+        if let (Identity::ServiceAccount(account), Some(namespace)) = (&identity, destination.namespace.as_deref())
+            && !namespace.is_empty()
+        {
+            // The account follows from this namespace, so that naming one that is not allowed would lend another's rights.
+            let rules = self.project_rules(name, &project);
+            rules.permits_namespace(destination, namespace).map_err(|why| Failure {
+                reason: Reason::NotPermitted,
+                message: format!("spec.destination, by which the ServiceAccount `{account}` is chosen: {why}"),
+            })?;
+        }
+        Ok(identity)
     }
 
     /// Reads back what is remembered in the cluster, once.

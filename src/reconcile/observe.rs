@@ -214,13 +214,18 @@ impl Driver {
 
     fn project(&self, application: &Application) -> Result<(ProjectRules, Hash64), Failure> {
         let project = self.project_object(application)?;
-        let rules = ProjectRules::new(project_name(application), &project.spec, &[&self.namespace, "kube-system"]);
+        let rules = self.project_rules(project_name(application), &project);
         let text = serde_json::to_vec(&project.spec).unwrap_or_default();
         Ok((rules, Hash64::of_bytes(&text)))
     }
 }
 
 impl Reconciler {
+    /// What a project allows.
+    pub(super) fn project_rules(&self, name: &str, project: &AppProject) -> ProjectRules {
+        ProjectRules::new(name, &project.spec, &[&self.namespace, "kube-system"])
+    }
+
     /// The project of an Application.
     pub(super) fn project_object(&self, application: &Application) -> Result<Arc<AppProject>, Failure> {
         let name = project_name(application);

@@ -151,7 +151,7 @@ async fn an_operator_that_may_only_impersonate_does_all_its_work_as_the_accounts
         apply_all(&cluster, &more).await;
         granted.extend(more);
     }
-    let accounts = |shops: &str| json!([entry(&cart, "deployer"), entry(&shop, shops)]);
+    let accounts = |shops: &str| json!([entry(&cart, "deployer"), entry(&shop, shops), entry("*", "deployer")]);
     installation.apply(project("tenants", &[&shop, &cart], accounts("deployer"))).await;
     let policy = json!({"apiVersion": "tidelock.dev/v1alpha1", "kind": "EgressPolicy", "metadata": {"name": "unheeded"}, "spec": {}});
     installation.apply(policy).await;
@@ -163,6 +163,7 @@ async fn an_operator_that_may_only_impersonate_does_all_its_work_as_the_accounts
         ("cart/settings.yaml", file(config_map("settings", "1"))),
         ("unwatched/secret.yaml", file("apiVersion: v1\nkind: Secret\nmetadata:\n  name: s\n".to_owned())),
         ("uncreated/service.yaml", file(service("web"))),
+        ("borrower/kept.yaml", file(in_namespace(config_map("borrowed", "1"), &cart))),
         ("intruder/kept.yaml", file(in_namespace(config_map("intruder", "1"), &shop))),
     ]);
     let of_tenants = |name: &str, path: &str, namespace: &str| {
@@ -174,6 +175,8 @@ async fn an_operator_that_may_only_impersonate_does_all_its_work_as_the_accounts
         installation.declare(of_tenants(name, name, namespace)).await;
     }
     installation.declare(Application::named("nobody", &repository.url, "shop", &shop)).await;
+    // It would have its own objects touched by an account that the project has for another namespace.
+    installation.declare(of_tenants("borrower", "borrower", "kube-public")).await;
     installation.operator.add_argument("--require-impersonation");
     installation.operator.start().await;
 
@@ -227,6 +230,14 @@ async fn an_operator_that_may_only_impersonate_does_all_its_work_as_the_accounts
             "https://kubernetes.default.svc",
             "defaultServiceAccount: NAME",
         ],
+    )
+    .await;
+
+    fails(
+        &installation,
+        "borrower",
+        "NotPermitted",
+        &["the ServiceAccount `kube-public/deployer`", "project `tenants`"],
     )
     .await;
 

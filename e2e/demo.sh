@@ -34,7 +34,6 @@ finish() {
   if [ "${KEEP:-}" = 1 ] && [ "$status" -lt 128 ] && [ -e "$TIDELOCK_TESTBED/testbed.json" ]; then
     [ -n "$finished" ] || printf '\nKEEP=1: everything stays up for a look; %s down ends it.\n' "$here/demo.sh"
   else
-    stop_operator
     "$bed" down 2>/dev/null || :
     printf '\n%sCleaned up.%s\n' "$DIM" "$PLAIN"
   fi

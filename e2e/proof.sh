@@ -11,7 +11,7 @@ BED=$HERE/testbed.sh
 case "${1:-}" in smoke | full) ;; *) sed -n '2p' "$0" | cut -c3- >&2; exit 2 ;; esac
 EXTENT=$1 BINARY=$(readlink -f "$2")
 DESCRIPTION=$("$BED" description)
-for PART in expectations cluster install rollout life doctor previous pressure; do
+for PART in expectations cluster install modes rollout life doctor previous pressure; do
   # shellcheck source=/dev/null
   . "$HERE/proof/$PART.sh"
 done
@@ -21,6 +21,8 @@ BIN=$(of bin) STATE=$(of state) AUDIT_LOG=$(of audit_log) PROXY_LOG=$(of proxy_a
 KUBECONFIG=$(of kubeconfig)
 WORK=$(mktemp -d)
 export KUBECONFIG HELM_CACHE_HOME=$WORK/helm HELM_CONFIG_HOME=$WORK/helm HELM_DATA_HOME=$WORK/helm
+# How the operator is installed unless a part says otherwise: as the chart does by itself.
+MODE=impersonate
 declare -A OPERATOR_ADDRESSES=()
 trap 'status=$?; [ -n "${KEEP:-}" ] || remove_everything; rm -rf "$WORK"; exit $status' EXIT
 trap 'exit 130' INT
@@ -50,6 +52,7 @@ prove_helm_test
 prove_upgrade
 prove_egress
 report "memory of the operator, highest so far: $(($(memory "$(operator_pod)") / 1048576)) MiB"
+prove_rights "$INSTALL_MARK"
 prove_reinstall
 prove_egress
 if [ "$EXTENT" = full ]; then
@@ -57,9 +60,12 @@ if [ "$EXTENT" = full ]; then
   make_namespaces
   make_secrets
   make_repository
+  MODE=clusterAdmin
   prove_previous_release
   prove_pressure
   prove_cache
+  prove_mode namespaced
+  prove_mode clusterAdmin
 fi
 kubectl -n "$NAMESPACE" delete pods -l app.kubernetes.io/name=tidelock --wait >/dev/null
 prove_proxied

@@ -8,8 +8,8 @@ chart_values() {
   name=${name%@*}
   if [ "$(helm show values "$1" | grep -c '^  registry:')" = 0 ]; then name=$registry/$name registry=; fi
   jq -n --arg registry "$registry" --arg name "$name" --arg digest "${IMAGE#*@}" '{
-    image: ({repository: $name, digest: $digest} + if $registry == "" then {} else {registry: $registry} end),
-    rbac: (if $registry == "" then {} else {mode: "clusterAdmin", secretNames: ["git-ca", "git-credentials", "proxy-credentials"]} end)}'
+    image: ({repository: $name, digest: $digest} + if $registry == "" then {} else {registry: $registry} end)}'
+  [ -z "$registry" ] || mode_values
 }
 
 make_namespaces() {
@@ -49,7 +49,7 @@ install_definitions() {
 install_operator() {
   install_definitions
   local chart=${CHART:-$REPOSITORY/charts/tidelock}
-  chart_values "$chart" >"$WORK/values.json"
+  chart_values "$chart" | jq -s add >"$WORK/values.json"
   helm upgrade --install tidelock "$chart" --namespace "$NAMESPACE" --values "$WORK/values.json" --wait --timeout 120s "$@" >"$WORK/notes" ||
     broken "helm install fails" "$(cat "$WORK/notes")"
 }

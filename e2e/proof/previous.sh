@@ -18,7 +18,7 @@ prove_previous_release() {
   local previous mark stored old
   previous=$(find "$HERE/previous" -name 'tidelock-[0-9]*.tgz')
   CHART=$previous CRDS_CHART=$(find "$HERE/previous" -name 'tidelock-crds-*.tgz') install_operator
-  kubectl -n "$NAMESPACE" apply -f "$HERE/proof/applications.yaml" >/dev/null
+  apply_applications
   await_equal 120 "the previous release's charts bring the Applications to Synced and Healthy" "$(applications_at "$REVISION")" application_states
   PODS_BEFORE=$(workload_pods) OBJECTS_BEFORE=$(object_versions)
 

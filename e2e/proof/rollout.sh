@@ -13,7 +13,7 @@ prove_install() {
   ready=$(milliseconds_since "$INSTALL_BEGAN")
   ok "helm install --wait of both charts: ready after $(spell "$ready")"
   report "helm install to Ready: $(spell "$ready")"
-  kubectl -n "$NAMESPACE" apply -f "$HERE/proof/applications.yaml" >/dev/null
+  apply_applications
   await_equal 120 "three Applications, from a directory, Kustomize and Helm, are Synced and Healthy" "$(applications_at "$REVISION")" application_states
   report "helm install to the first sync of three Applications: $(spell "$(milliseconds_since "$INSTALL_BEGAN")")"
   expect_equal "their pods run" "proof-batch 1

@@ -111,9 +111,9 @@ memory() {
 circumstances() {
   echo "circumstances:"
   {
-    application_states
+    application_states | grep -v ' Synced Healthy Succeeded' | head -n 10
     kubectl -n "$NAMESPACE" get applications,repositories,egressproxies -o json |
-      jq -r '.items[] | . as $o | .status.conditions[]? | select((.type == "Ready" and .status != "True") or (.type != "Ready" and .status == "True")) | "\($o.kind) \($o.metadata.name): \(.type)=\(.status) \(.reason): \(.message)"'
+      jq -r '.items[] | . as $o | .status.conditions[]? | select((.type == "Ready" and .status != "True") or (.type != "Ready" and .status == "True")) | "\($o.kind) \($o.metadata.name): \(.type)=\(.status) \(.reason): \(.message)"' | head -n 12
     kubectl get pods -A -o wide | grep -vE ' (Running|Completed) ' | head -n 20
     kubectl -n "$NAMESPACE" describe pods -l app.kubernetes.io/name=tidelock | grep -A 12 '^Events'
     kubectl -n "$NAMESPACE" logs -l app.kubernetes.io/name=tidelock -c controller --tail=12

@@ -39,7 +39,7 @@ replay() {
          | ($rule.resourceNames // [""])[] as $name
          | {verb: $verb, group: $group, resource: $resource, namespace: ($binding.metadata.namespace // "*"), name: $name} ] | unique) as $granted
     | ([ $requests[] | select(.responseStatus.code != 403)
-         | if .impersonatedUser then (.impersonatedUser.username | split(":")) as $as | {verb: "impersonate", group: "", resource: "serviceaccounts", namespace: $as[2], name: $as[3]}
+         | if .impersonatedUser then (.impersonatedUser.username | split(":")) as $parts | {verb: "impersonate", group: "", resource: "serviceaccounts", namespace: $parts[2], name: $parts[3]}
            else {verb, group: (.objectRef.apiGroup // ""), resource: (.objectRef.resource + if .objectRef.subresource then "/" + .objectRef.subresource else "" end),
                  namespace: (.objectRef.namespace // ""), name: (.objectRef.name // "")} end ] | unique) as $used
     | def allows($use): (.verb == "*" or .verb == $use.verb) and (.group == "*" or .group == $use.group) and (.resource == "*" or .resource == $use.resource)
@@ -57,7 +57,8 @@ prove_rights() {
   found=$(replay "$1")
   expect_equal "nothing was refused to the operator" "[]" "$(jq -c .refused <<<"$found")"
   expect_equal "it never listed or watched all Secrets" "[]" "$(jq -c .lists_of_all_secrets <<<"$found")"
-  expect_equal "what it was given and did not need here" "$(grep -v '^#' "$HERE/proof/unused-$MODE.txt")" "$(jq -r '.unused[]' <<<"$found")"
+  # Whether an event comes a second time within minutes, which patches it, is a matter of timing.
+  expect_equal "what it was given and did not need here" "$(grep -v '^#' "$HERE/proof/unused-$MODE.txt")" "$(jq -r '.unused[] | select(startswith("patch events ") | not)' <<<"$found")"
 }
 
 # The same installation once more, in another mode.

@@ -22,7 +22,7 @@ push_crowd() { # push_crowd MESSAGE
 
 crowd_applications() {
   local number
-  sed 's/name: proof$/name: crowd/; s/proof[.]git/proof-crowd.git/' "$HERE/proof/applications.yaml" | awk 'BEGIN {RS = "---\n"} /kind: Repository/ {printf "---\n%s", $0}'
+  sed 's/{name: proof}/{name: crowd}/; s/proof[.]git/proof-crowd.git/' "$HERE/proof/applications.yaml" | awk 'BEGIN {RS = "---\n"} /kind: Repository/ {printf "---\n%s", $0}'
   for ((number = 0; number < CROWD; number++)); do
     printf -- '---\napiVersion: tidelock.dev/v1alpha1\nkind: Application\nmetadata: {name: crowd-%d}\nspec:\n  project: default\n  source: {repoURL: https://git.corp.test/proof-crowd.git, targetRevision: main, path: apps/%d}\n  destination: {server: https://kubernetes.default.svc, namespace: %s}\n  syncPolicy: {automated: {prune: true, selfHeal: true}}\n' "$number" "$number" "$CROWD_NAMESPACE"
   done
@@ -43,7 +43,12 @@ working_set() {
   inactive=$(memory "$1" memory.stat | awk '$1 == "total_inactive_file" {print $2}')
   echo $((usage - inactive))
 }
-peak_resident() { awk '/^VmHWM:/ {print $2 * 1024}' "/proc/$(operator_process "$1")/status"; }
+
+# sampled POD COMMAND...: runs the command and notes the working set of the pod, of which the highest counts.
+sampled() {
+  working_set "$1" >>"$WORK/samples" 2>/dev/null || :
+  "${@:2}"
+}
 
 prove_pressure() {
   part "$CROWD Applications of 4 objects"
@@ -74,14 +79,14 @@ prove_pressure() {
   revision=$(git -C "$WORK/crowd" rev-parse HEAD)
   began=$(clock_now)
   refresh crowd-0
-  await_equal 600 "a commit that changes all $((4 * CROWD)) objects arrives" "$CROWD" crowd_at "$revision"
+  await_equal 600 "a commit that changes all $((4 * CROWD)) objects arrives" "$CROWD" sampled "$pod" crowd_at "$revision"
   report "with 100m CPU, a commit that changes all $((4 * CROWD)) objects to all Synced and Healthy: $(spell "$(milliseconds_since "$began")")"
   expect_equal "the operator was never restarted" '[{"restartCount":0,"last":""}]' "$(restarts)"
   expect_equal "it is the same pod" "$pod" "$(operator_pod)"
   expect_equal "nothing was killed for want of memory" "0" "$(memory "$pod" memory.oom_control | awk '$1 == "oom_kill" {print $2}')"
-  peak=$(peak_resident "$pod")
-  [ "$peak" -lt $((limit * 1048576)) ] || broken "memory: the peak of $peak bytes is above the limit of $limit MiB"
-  report "memory with $CROWD Applications: $((steady / 1048576)) MiB at rest, limit $limit MiB, highest resident $((peak / 1048576)) MiB, limit met $(memory "$pod" memory.failcnt) times"
+  peak=$(sort -n "$WORK/samples" | tail -n 1)
+  [ "$peak" -lt $((limit * 1048576)) ] || broken "memory: $peak bytes were in use, of $limit MiB"
+  report "memory with $CROWD Applications: $((steady / 1048576)) MiB at rest, limit $limit MiB, highest of $(wc -l <"$WORK/samples") samples $((peak / 1048576)) MiB"
   kubectl -n "$NAMESPACE" get applications -o name | grep /crowd- | xargs "$BIN/kubectl" -n "$NAMESPACE" delete --wait=false >/dev/null
   kubectl delete namespace "$CROWD_NAMESPACE" --wait=false >/dev/null
 }

@@ -16,6 +16,13 @@ const SERVICE_ACCOUNT_NAMESPACE: &str = "/var/run/secrets/kubernetes.io/servicea
 /// Where the kernel tells the host's (a pod's: the pod's) name.
 const HOST_NAME: &str = "/proc/sys/kernel/hostname";
 
+/// How long the lease lasts unless a flag says otherwise, in seconds: as in Kubernetes' own components.
+pub const LEASE_SECONDS: u16 = 15;
+/// The shortest lease, in seconds. Below it a pause of the machine is enough to lose one.
+pub const LEAST_LEASE_SECONDS: u16 = 5;
+/// The longest lease, in seconds: nobody works for as long when its holder dies.
+pub const MOST_LEASE_SECONDS: u16 = 600;
+
 /// Flags of `tidelock controller`.
 #[derive(Args, Clone, Debug, PartialEq, Eq)]
 pub struct ControllerFlags {
@@ -46,6 +53,16 @@ pub struct ControllerFlags {
     /// cluster-scoped kinds
     #[arg(long, value_name = "NS,NS", value_delimiter = ',', env = "TIDELOCK_DESTINATION_NAMESPACES")]
     pub destination_namespaces: Vec<String>,
+    /// Within how many seconds another replica takes over from one that is gone; renewals of the lease, and when a holder that
+    /// can't renew it stops writing, follow from it
+    #[arg(
+        long,
+        value_name = "SECONDS",
+        default_value_t = LEASE_SECONDS,
+        value_parser = clap::value_parser!(u16).range(i64::from(LEAST_LEASE_SECONDS)..=i64::from(MOST_LEASE_SECONDS)),
+        env = "TIDELOCK_LEASE_DURATION"
+    )]
+    pub lease_duration: u16,
     #[command(flatten)]
     #[expect(missing_docs, reason = "a doc comment would become the help heading")]
     pub tools: ToolFlags,
@@ -244,6 +261,8 @@ pub struct Settings {
     pub require_impersonation: bool,
     /// The only namespaces that are deployed to; `None` is the whole cluster.
     pub destination_namespaces: Option<BTreeSet<String>>,
+    /// Within how many seconds a holder of the lease that is gone is replaced.
+    pub lease_duration: u16,
     /// The rendering tools.
     pub tools: Tools,
     /// Name of the host, or of the pod.
@@ -264,6 +283,7 @@ impl Settings {
             allow_duplicate_keys,
             require_impersonation,
             destination_namespaces,
+            lease_duration,
             tools,
         } = flags;
         let tools = Tools::locate(&tools, &environment)?;
@@ -290,6 +310,7 @@ impl Settings {
             allow_duplicate_keys,
             require_impersonation,
             destination_namespaces,
+            lease_duration,
             tools,
             host_name,
             proxy,
@@ -364,6 +385,7 @@ mod tests {
             allow_duplicate_keys: false,
             require_impersonation: false,
             destination_namespaces: Vec::new(),
+            lease_duration: LEASE_SECONDS,
             tools: ToolFlags::default(),
         }
     }

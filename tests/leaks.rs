@@ -127,7 +127,7 @@ fn timeouts() -> Timeouts {
         tls: patient,
         first_byte: brief,
         idle: brief,
-        total: None,
+        ..Timeouts::default()
     }
 }
 

@@ -15,13 +15,21 @@ use kube::{Client, Config};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use tidelock::clock::{Clock, ManualClock};
-use tidelock::reconcile::lease::{Acquired, Fence, Holder, LEASE_DURATION, LeaseError, LeaseKeeper, Pace};
+use tidelock::reconcile::lease::{Acquired, Holder, LeaseError, LeaseKeeper, Look, Terms};
 use tokio_util::sync::CancellationToken;
 
 /// The longest that any of these tests waits for a condition.
 const PATIENCE: Duration = Duration::from_secs(20);
-const PACE: Pace =
-    Pace { renew: Duration::from_millis(20), retry: Duration::from_millis(10), deadline: Duration::from_millis(500) };
+/// The times of a lease of 30 s, by a clock that the test turns, and requests that follow one another at once.
+const TERMS: Terms = Terms {
+    duration: Duration::from_secs(30),
+    on_lease: Duration::from_secs(28),
+    writes_end: Duration::from_secs(20),
+    renew: Duration::from_millis(20),
+    retry: Duration::from_millis(10),
+    look: Duration::from_millis(10),
+    request: Duration::from_millis(500),
+};
 
 #[derive(Default)]
 struct Store {
@@ -93,7 +101,7 @@ fn process(client: &Client) -> Process {
     let holder = Holder::claim(state.path(), "host").unwrap();
     let identity = holder.to_string();
     let (clock, hands) = Clock::manual(Timestamp::from_second(1_700_000_000).unwrap());
-    let keeper = LeaseKeeper::new(client.clone(), "tidelock", holder, clock).at_pace(PACE);
+    let keeper = LeaseKeeper::new(client.clone(), "tidelock", holder, clock, TERMS);
     Process { keeper, identity, hands, state }
 }
 
@@ -113,7 +121,7 @@ async fn until(what: &str, mut condition: impl FnMut() -> bool) {
 
 async fn acquire(process: &mut Process) -> Result<Acquired, LeaseError> {
     let running = CancellationToken::new();
-    tokio::time::timeout(PATIENCE, process.keeper.acquire(&running, |_| {})).await.unwrap()
+    tokio::time::timeout(PATIENCE, process.keeper.acquire(running, |_| {})).await.unwrap()
 }
 
 #[tokio::test]
@@ -129,7 +137,7 @@ async fn a_free_lease_is_taken_and_renewed_with_one_request_each() {
     let keeping = tokio::spawn({
         let stop = stop.clone();
         async move {
-            let kept = process.keeper.keep(&stop).await;
+            let kept = process.keeper.keep(stop, |_| {}).await;
             (kept, process)
         }
     });
@@ -155,11 +163,11 @@ async fn a_rival_stands_by_without_writing_and_takes_over_only_when_the_lease_ra
     let counted = Arc::clone(&seen);
     let standing_by = tokio::spawn(async move {
         let running = CancellationToken::new();
-        let acquired = rival.keeper.acquire(&running, |_| *counted.lock().unwrap() += 1).await;
+        let acquired = rival.keeper.acquire(running, |_| *counted.lock().unwrap() += 1).await;
         (acquired.unwrap(), rival.identity)
     });
     until("the rival to look", || *seen.lock().unwrap() >= 3).await;
-    hands.advance(LEASE_DURATION.saturating_sub(Duration::from_secs(1)));
+    hands.advance(TERMS.on_lease.saturating_sub(Duration::from_secs(1)));
     let looks = *seen.lock().unwrap();
     until("the rival to look again", || *seen.lock().unwrap() >= looks + 3).await;
     assert!(!fence.may_write());
@@ -179,8 +187,9 @@ async fn a_process_restarted_on_the_same_state_goes_on_at_once() {
     let Process { keeper, identity, hands: _, state } = killed;
     drop(keeper);
     let holder = Holder::claim(state.path(), "host").unwrap();
-    let mut restarted = LeaseKeeper::new(client.clone(), "tidelock", holder, Clock::system()).at_pace(PACE);
-    let acquired = restarted.acquire(&CancellationToken::new(), |holder| panic!("waited for {holder}")).await.unwrap();
+    let mut restarted = LeaseKeeper::new(client.clone(), "tidelock", holder, Clock::system(), TERMS);
+    let acquired =
+        restarted.acquire(CancellationToken::new(), |look| assert_eq!(look, Look::Ours, "it waited")).await.unwrap();
     assert_eq!((acquired, holder_of(&store)), (Acquired::Held, identity));
 }
 
@@ -198,7 +207,7 @@ async fn a_holder_whose_lease_was_taken_ends_with_a_closed_fence() {
         lease["metadata"]["resourceVersion"] = json!(version);
     }
     let fence = process.keeper.fence();
-    let error = process.keeper.keep(&CancellationToken::new()).await.unwrap_err();
+    let error = process.keeper.keep(CancellationToken::new(), |_| {}).await.unwrap_err();
     assert_eq!(error.to_string(), "the lease was taken by rival; this process ends so that only one writes");
     assert!(!fence.may_write());
     assert_eq!(holder_of(&store), "rival");
@@ -211,16 +220,16 @@ async fn a_holder_that_cannot_renew_stops_writing_before_its_lease_runs_out() {
     acquire(&mut process).await.unwrap();
     store.lock().unwrap().refuse = Some(StatusCode::INTERNAL_SERVER_ERROR);
     let (fence, hands) = (process.keeper.fence(), process.hands.clone());
-    let keeping = tokio::spawn(async move { process.keeper.keep(&CancellationToken::new()).await });
+    let keeping = tokio::spawn(async move { process.keeper.keep(CancellationToken::new(), |_| {}).await });
     let before = store.lock().unwrap().requests.len();
     until("failed renewals", || store.lock().unwrap().requests.len() >= before + 3).await;
     assert!(fence.may_write(), "a short outage must not stop the work");
-    hands.advance(Fence::LIMIT);
+    hands.advance(TERMS.writes_end);
     assert!(!fence.may_write());
     let error = tokio::time::timeout(PATIENCE, keeping).await.unwrap().unwrap().unwrap_err().to_string();
     assert_eq!(
         error,
-        "the lease could not be renewed for 22 s (refused by the test (500)); this process ends before another may write"
+        "the lease could not be renewed for 20 s (refused by the test (500)); this process ends before another may write"
     );
 }
 
@@ -234,7 +243,7 @@ async fn an_outage_shorter_than_the_fence_is_survived() {
     let stop = CancellationToken::new();
     let keeping = tokio::spawn({
         let stop = stop.clone();
-        async move { process.keeper.keep(&stop).await }
+        async move { process.keeper.keep(stop, |_| {}).await }
     });
     until("failed renewals", || store.lock().unwrap().requests.len() >= 5).await;
     store.lock().unwrap().refuse = None;

@@ -71,6 +71,9 @@ impl Policy {
     }
 }
 
+/// How often a task that waits for a slot runs, for whoever watches whether tasks run.
+const SIGN_OF_LIFE: Duration = Duration::from_mins(1);
+
 /// A shared limit of requests in flight.
 #[derive(Debug)]
 pub(super) struct Limiter {
@@ -101,8 +104,14 @@ impl Limiter {
 
     /// Waits for a slot.
     pub(super) async fn acquire(&self) -> Slot<'_> {
-        // The semaphore is never closed, so there always is a permit.
-        Slot { limiter: self, permit: Arc::clone(&self.free).acquire_owned().await.ok() }
+        let mut waiting = std::pin::pin!(Arc::clone(&self.free).acquire_owned());
+        loop {
+            // Behind a slow API server the queue may be long; whoever stands in it shows that it lives.
+            if let Ok(permit) = tokio::time::timeout(SIGN_OF_LIFE, &mut waiting).await {
+                // The semaphore is never closed, so there always is a permit.
+                return Slot { limiter: self, permit: permit.ok() };
+            }
+        }
     }
 
     /// Adapts the limit to what a request taught.

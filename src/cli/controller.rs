@@ -14,13 +14,14 @@ use super::Logs;
 use crate::clock::Clock;
 use crate::metrics::Metrics;
 use crate::reconcile::{self, Process};
-use crate::server::probes::Probes;
+use crate::server::probes::{Probes, Readiness, Requirement};
 use crate::server::{Handles, Server, ServerError};
 use crate::settings::{ControllerFlags, Environment, Settings, SettingsError};
 use crate::telemetry::LogFormat;
 
-/// How long running work may take to end after a signal. A pod is killed after 30 s by default.
-const SHUTDOWN_GRACE: Duration = Duration::from_secs(25);
+/// How long running work may take to end after a signal. A pod is killed after 30 s by default; a node that is drained in a
+/// hurry gives less.
+const SHUTDOWN_GRACE: Duration = Duration::from_secs(9);
 
 /// Arguments of `tidelock controller`.
 #[derive(Args, Clone, Debug)]
@@ -84,9 +85,9 @@ async fn run_to_the_end(
 ) -> Result<(), ControllerError> {
     let settings = Settings::gather(arguments.flags, Environment::read())?;
     announce(&settings);
-    let shutdown = cancelled_by_signals()?;
     let metrics = Arc::new(Metrics::new(dropped_log_lines));
     let probes = Probes::new(clock.clone());
+    let shutdown = cancelled_by_signals(probes.readiness.clone())?;
 
     // Probes are answered until the work has ended: a pod that drains is alive.
     let stop_serving = CancellationToken::new();
@@ -134,8 +135,8 @@ fn announce(settings: &Settings) {
     }
 }
 
-/// A token that SIGTERM or SIGINT cancels.
-fn cancelled_by_signals() -> Result<CancellationToken, ControllerError> {
+/// A token that SIGTERM or SIGINT cancels. From then on the process is not ready.
+fn cancelled_by_signals(readiness: Readiness) -> Result<CancellationToken, ControllerError> {
     let mut terminate = signal(SignalKind::terminate()).map_err(ControllerError::Signals)?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(ControllerError::Signals)?;
     let shutdown = CancellationToken::new();
@@ -146,6 +147,7 @@ fn cancelled_by_signals() -> Result<CancellationToken, ControllerError> {
             _ = interrupt.recv() => "SIGINT",
         };
         tracing::info!(signal = name, "stopping: no new work is begun");
+        readiness.unmet(Requirement::Shutdown, format!("{name} came: no new work is begun"));
         token.cancel();
     });
     Ok(shutdown)

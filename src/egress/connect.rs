@@ -228,7 +228,7 @@ impl Connector {
         let addresses = resolved?;
 
         let since = Instant::now();
-        let dialled = dial(&addresses, self.timeouts.dial).await.map_err(&explain);
+        let dialled = dial(&addresses, self.timeouts.dial, self.timeouts.unacknowledged).await.map_err(&explain);
         let at = dialled.as_ref().map(|stream| ProbeDetails::Connected { address: stream.peer_addr().ok() });
         self.note(Phase::Dial, peer, since, at);
         Ok(arrivals.of(dialled?))

@@ -4,11 +4,14 @@
 use std::error::Error as StdError;
 use std::io;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use futures::future::BoxFuture;
 use http::Uri;
+/// The body of an answer on such a connection.
+pub use hyper::body::Incoming;
 use hyper::rt::{Read, ReadBufCursor, Write};
 use hyper_util::client::legacy::connect::{Connected, Connection};
 use hyper_util::rt::TokioIo;
@@ -26,12 +29,28 @@ pub struct UriConnector {
     egress: Egress,
     chosen: Override,
     timeouts: Timeouts,
+    permit: Option<Permit>,
 }
+
+/// Whether bytes may be sent right now. Asked before each time that any are.
+pub type Permit = Arc<dyn Fn() -> Result<(), Withheld> + Send + Sync>;
+
+/// Bytes that are not sent, and why.
+#[derive(Clone, Debug, Error, PartialEq, Eq)]
+#[error("{0}")]
+pub struct Withheld(pub String);
 
 impl UriConnector {
     /// A connector for one object (a cluster, say).
     pub fn new(egress: Egress, chosen: Override, timeouts: Timeouts) -> Self {
-        Self { egress, chosen, timeouts }
+        Self { egress, chosen, timeouts, permit: None }
+    }
+
+    /// The same, and its connections send nothing that `permit` does not let out: what was handed to one, and not to the
+    /// kernel yet, is never sent when the permit has gone meanwhile. The connection fails then.
+    #[must_use]
+    pub fn permitted_by(self, permit: Permit) -> Self {
+        Self { permit: Some(permit), ..self }
     }
 
     /// Where a URI leads. Requests above are not in absolute form, so that a plain-text server is reached by a tunnel too.
@@ -55,19 +74,29 @@ impl Service<Uri> for UriConnector {
     }
 
     fn call(&mut self, uri: Uri) -> Self::Future {
-        let Self { egress, chosen, timeouts } = self.clone();
+        let Self { egress, chosen, timeouts, permit } = self.clone();
         Box::pin(async move {
             let Some(target) = Self::destination(&uri) else {
                 return Err(EgressError::no_host(&uri.to_string()));
             };
             let stream = egress.open(&target, &chosen, &timeouts).await?;
-            Ok(Carrier(TokioIo::new(stream)))
+            Ok(Carrier { stream: TokioIo::new(stream), permit })
         })
     }
 }
 
 /// A connection as the other stack wants it.
-pub struct Carrier(TokioIo<Stream>);
+pub struct Carrier {
+    stream: TokioIo<Stream>,
+    permit: Option<Permit>,
+}
+
+impl Carrier {
+    fn check(&self) -> io::Result<()> {
+        let checked = self.permit.as_ref().map_or(Ok(()), |permit| permit());
+        checked.map_err(|withheld| io::Error::new(io::ErrorKind::PermissionDenied, withheld))
+    }
+}
 
 impl Connection for Carrier {
     fn connected(&self) -> Connected {
@@ -77,25 +106,26 @@ impl Connection for Carrier {
 
 impl Read for Carrier {
     fn poll_read(mut self: Pin<&mut Self>, context: &mut Context<'_>, into: ReadBufCursor<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.0).poll_read(context, into)
+        Pin::new(&mut self.stream).poll_read(context, into)
     }
 }
 
 impl Write for Carrier {
     fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.0).poll_write(context, bytes)
+        self.check()?;
+        Pin::new(&mut self.stream).poll_write(context, bytes)
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.0).poll_flush(context)
+        Pin::new(&mut self.stream).poll_flush(context)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.0).poll_shutdown(context)
+        Pin::new(&mut self.stream).poll_shutdown(context)
     }
 
     fn is_write_vectored(&self) -> bool {
-        self.0.is_write_vectored()
+        self.stream.is_write_vectored()
     }
 
     fn poll_write_vectored(
@@ -103,7 +133,8 @@ impl Write for Carrier {
         context: &mut Context<'_>,
         buffers: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.0).poll_write_vectored(context, buffers)
+        self.check()?;
+        Pin::new(&mut self.stream).poll_write_vectored(context, buffers)
     }
 }
 
@@ -129,7 +160,7 @@ pub enum LimitedError {
 impl<C> Limited<C> {
     /// Limits `inner` to the sum of what its phases may take.
     pub fn new(inner: C, timeouts: &Timeouts) -> Self {
-        let Timeouts { dns, dial, connect, tls, first_byte: _, idle: _, total: _ } = timeouts;
+        let Timeouts { dns, dial, connect, tls, first_byte: _, idle: _, total: _, unacknowledged: _ } = timeouts;
         // A TLS handshake with the server, and perhaps one with a proxy.
         Self { inner, limit: *dns + *dial + *connect + *tls * 2 }
     }

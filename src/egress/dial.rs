@@ -42,15 +42,19 @@ pub(super) async fn resolve(host: &str, port: u16, limit: Duration) -> Result<Ve
     Ok(addresses)
 }
 
-/// Opens a connection to the first of the addresses that answers.
-pub(super) async fn dial(addresses: &[SocketAddr], limit: Duration) -> Result<TcpStream, DialError> {
+/// Opens a connection to the first of the addresses that answers. It ends when sent bytes stay unacknowledged for so long.
+pub(super) async fn dial(
+    addresses: &[SocketAddr],
+    limit: Duration,
+    unacknowledged: Duration,
+) -> Result<TcpStream, DialError> {
     let listed = || addresses.to_vec();
     match timeout(limit, first_to_answer(addresses)).await {
         Err(_) => Err(DialError::Timeout(listed())),
         Ok(Err(error)) if error.kind() == io::ErrorKind::TimedOut => Err(DialError::Timeout(listed())),
         Ok(Err(error)) => Err(DialError::Refused(listed(), error.to_string())),
         Ok(Ok(stream)) => {
-            if let Err(error) = tune(&stream) {
+            if let Err(error) = tune(&stream, unacknowledged) {
                 tracing::debug!(%error, "cannot set the options of a socket");
             }
             Ok(stream)
@@ -87,15 +91,15 @@ async fn first_to_answer(addresses: &[SocketAddr]) -> io::Result<TcpStream> {
     }
 }
 
-fn tune(stream: &TcpStream) -> io::Result<()> {
+fn tune(stream: &TcpStream, unacknowledged: Duration) -> io::Result<()> {
     stream.set_nodelay(true)?;
     rustix::net::sockopt::set_socket_keepalive(stream, true)?;
     rustix::net::sockopt::set_tcp_keepidle(stream, KEEPALIVE)?;
     rustix::net::sockopt::set_tcp_keepintvl(stream, KEEPALIVE)?;
     rustix::net::sockopt::set_tcp_keepcnt(stream, 4)?;
-    // Milliseconds that sent bytes may stay unacknowledged. A reused connection that a firewall has forgotten is noticed
-    // by it long before the first-byte timer, and the request goes out again on a new one.
-    rustix::net::sockopt::set_tcp_user_timeout(stream, 20_000)?;
+    // Zero would be the system's own limit, which is a quarter of an hour.
+    let milliseconds = u32::try_from(unacknowledged.as_millis()).unwrap_or(u32::MAX).max(1);
+    rustix::net::sockopt::set_tcp_user_timeout(stream, milliseconds)?;
     Ok(())
 }
 

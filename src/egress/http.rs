@@ -47,6 +47,10 @@ pub struct Timeouts {
     pub idle: Duration,
     /// A whole operation (such as one fetch), when it is to be limited. Whoever runs the operation applies it.
     pub total: Option<Duration>,
+    /// How long sent bytes may stay unacknowledged; the kernel ends the connection then, and does not go on to deliver
+    /// them. A reused connection that a firewall has forgotten is noticed by it long before the first-byte timer, and the
+    /// request goes out again on a new one.
+    pub unacknowledged: Duration,
 }
 
 impl Default for Timeouts {
@@ -59,6 +63,7 @@ impl Default for Timeouts {
             first_byte: Duration::from_mins(1),
             idle: Duration::from_mins(1),
             total: None,
+            unacknowledged: Duration::from_secs(20),
         }
     }
 }

@@ -11,7 +11,15 @@ use crate::egress::{ProxyScheme, ProxyUrl};
 fn quick() -> Timeouts {
     let brief = Duration::from_millis(300);
     let patient = Duration::from_secs(20);
-    Timeouts { dns: patient, dial: patient, connect: brief, tls: brief, first_byte: brief, idle: brief, total: None }
+    Timeouts {
+        dns: patient,
+        dial: patient,
+        connect: brief,
+        tls: brief,
+        first_byte: brief,
+        idle: brief,
+        ..Timeouts::default()
+    }
 }
 
 fn config(timeouts: Timeouts) -> HttpConfig {

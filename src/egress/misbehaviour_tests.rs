@@ -17,7 +17,15 @@ const FORWARDED: &str = "http://git.corp.test/";
 fn quick() -> Timeouts {
     let brief = Duration::from_millis(300);
     let patient = Duration::from_secs(20);
-    Timeouts { dns: patient, dial: patient, connect: brief, tls: brief, first_byte: brief, idle: brief, total: None }
+    Timeouts {
+        dns: patient,
+        dial: patient,
+        connect: brief,
+        tls: brief,
+        first_byte: brief,
+        idle: brief,
+        ..Timeouts::default()
+    }
 }
 
 async fn get(egress: Egress, timeouts: Timeouts, url: &str) -> Result<(u16, Vec<u8>), EgressError> {

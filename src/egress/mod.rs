@@ -46,7 +46,7 @@ use crate::model::Reason;
 
 use error::Place;
 
-pub use connector::{Carrier, Limited, LimitedError, UriConnector};
+pub use connector::{Carrier, Incoming, Limited, LimitedError, Permit, UriConnector, Withheld};
 pub use credentials::{Authorization, BasicCredentials, CredentialsError};
 pub use destination::{Destination, Protocol};
 pub use environment::{EnvironmentProxies, EnvironmentReading};

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::error::Error as StdError;
 use std::path::Path;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -18,7 +19,8 @@ use thiserror::Error;
 use tower_http::decompression::DecompressionLayer;
 use tower_service::Service;
 
-use crate::egress::{Egress, EgressRules, Limited, Override, SystemRoots, Timeouts, UriConnector};
+use super::fence::{Fenced, WriteFence};
+use crate::egress::{Egress, EgressRules, Incoming, Limited, Override, SystemRoots, Timeouts, UriConnector, Withheld};
 
 /// How long a request may take when the caller has no better idea. Admission webhooks may take 30 s by themselves;
 /// that is rare enough to be answered by a retry.
@@ -105,36 +107,99 @@ fn names_a_proxy(file: &Kubeconfig) -> bool {
         .any(|candidate| candidate.proxy_url.as_deref().is_some_and(|url| !url.is_empty()))
 }
 
-/// A client for the cluster that this program works on: reached directly, whatever proxies there are.
+/// Who asks through a client, and what it may.
+#[derive(Clone, Default)]
+pub struct Speaker {
+    /// What tells this process from others of the same program in the API server's audit log.
+    pub identity: Option<String>,
+    /// What keeps requests that write back; without it all are sent.
+    pub fence: Option<WriteFence>,
+}
+
+impl Speaker {
+    /// `tidelock/VERSION (IDENTITY)`.
+    fn user_agent(&self) -> HeaderValue {
+        const PROGRAM: &str = concat!("tidelock/", env!("CARGO_PKG_VERSION"));
+        let named = self.identity.as_ref().and_then(|identity| format!("{PROGRAM} ({identity})").parse().ok());
+        named.unwrap_or_else(|| HeaderValue::from_static(PROGRAM))
+    }
+}
+
+/// A client for the cluster that this program works on: reached directly, whatever proxies there are. Anything may be
+/// written through it: for a process that works under a lease there is [`build_as`].
 pub fn build(config: Config) -> Result<Client, ClientError> {
+    build_as(config, &Speaker::default())
+}
+
+/// As [`build`], for a process with an identity and a fence.
+pub fn build_as(config: Config, speaker: &Speaker) -> Result<Client, ClientError> {
     let own = config.cluster_url.host().map(str::to_owned);
     let rules = EgressRules { cluster_api_hosts: own.into_iter().collect(), ..EgressRules::default() };
     // The client's own TLS judges the server's certificate, by the configuration's authorities.
     let egress = Egress::new(rules, BTreeMap::new(), SystemRoots::none());
-    build_through(config, egress, Override::Direct)
+    build_through_as(config, egress, Override::Direct, speaker)
 }
 
 /// A client with this program's rules on top of a configuration: connections of the egress layer, no retries of its own (one
 /// place retries, and knows its deadline), no read timeout (a watch may be silent for minutes; requests have their own
 /// deadline). A proxy in the configuration is passed over: `egress` and `chosen` say which way is taken.
 pub fn build_through(config: Config, egress: Egress, chosen: Override) -> Result<Client, ClientError> {
-    let url = config.cluster_url.to_string();
-    assemble(config, egress, chosen).map_err(|source| ClientError::BuildClient { url, source: Box::new(source) })
+    build_through_as(config, egress, chosen, &Speaker::default())
 }
 
-fn assemble(mut config: Config, egress: Egress, chosen: Override) -> Result<Client, kube::Error> {
-    config
-        .headers
-        .push((header::USER_AGENT, HeaderValue::from_static(concat!("tidelock/", env!("CARGO_PKG_VERSION")))));
+fn build_through_as(
+    config: Config,
+    egress: Egress,
+    chosen: Override,
+    speaker: &Speaker,
+) -> Result<Client, ClientError> {
+    let url = config.cluster_url.to_string();
+    assemble(config, egress, chosen, speaker)
+        .map_err(|source| ClientError::BuildClient { url, source: Box::new(source) })
+}
+
+fn assemble(mut config: Config, egress: Egress, chosen: Override, speaker: &Speaker) -> Result<Client, kube::Error> {
+    config.headers.push((header::USER_AGENT, speaker.user_agent()));
     let timeouts = Timeouts { dial: CONNECT_TIMEOUT, tls: CONNECT_TIMEOUT, ..Timeouts::default() };
-    let connector = UriConnector::new(egress, chosen, timeouts.clone());
-    let connector = Limited::new(config.rustls_https_connector_with_connector(connector)?, &timeouts);
+    let connector = UriConnector::new(egress.clone(), chosen.clone(), timeouts.clone());
+    let all = pool(&config, connector, &timeouts)?;
+    let Some(fence) = speaker.fence.clone() else {
+        return layered(&config, all);
+    };
+    // Writes have connections of their own: what is not let out any more ends the connection that it lies in.
+    let timeouts = Timeouts { unacknowledged: fence.delivery(), ..timeouts };
+    let permit = {
+        let fence = fence.clone();
+        Arc::new(move || fence.check().map_err(|closed| Withheld(closed.to_string())))
+    };
+    let connector = UriConnector::new(egress, chosen, timeouts.clone()).permitted_by(permit);
+    let writes = pool(&config, connector, &timeouts)?;
+    layered(&config, Fenced { reads: all, writes, fence })
+}
+
+/// Sends requests over connections that are used again.
+fn pool(
+    config: &Config,
+    connector: UriConnector,
+    timeouts: &Timeouts,
+) -> Result<
+    impl Service<Request<Body>, Response = Response<Incoming>, Error = BoxedError, Future: Send> + Clone + Send + use<>,
+    kube::Error,
+> {
+    let connector = Limited::new(config.rustls_https_connector_with_connector(connector)?, timeouts);
     let pooled: hyper_util::client::legacy::Client<_, Body> =
         hyper_util::client::legacy::Client::builder(TokioExecutor::new()).build(connector);
+    Ok(Uniform(pooled))
+}
 
+/// What the configuration says goes around every request.
+fn layered<S>(config: &Config, wire: S) -> Result<Client, kube::Error>
+where
+    S: Service<Request<Body>, Response = Response<Incoming>, Error = BoxedError> + Clone + Send + 'static,
+    S::Future: Send + 'static,
+{
     // What is put on first is next to the wire.
-    let plain = ClientBuilder::new(Uniform(pooled), config.default_namespace.clone())
-        .with_layer(&config.extra_headers_layer()?);
+    let plain = ClientBuilder::new(wire, config.default_namespace.clone()).with_layer(&config.extra_headers_layer()?);
     let unpacked = DecompressionLayer::new().gzip(!config.disable_compression);
     Ok(match config.auth_layer()? {
         Some(authentication) => {

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use jiff::Timestamp;
 use kube::api::{Api, Patch, PatchParams};
@@ -36,6 +36,8 @@ pub struct Connections {
     /// How often something was forgotten: what was read before must not be remembered after.
     forgotten: AtomicU64,
     freshness: tokio::sync::Mutex<FreshnessReports>,
+    /// Whether this process is the one that reports. While it stands by it polls too, and says nothing.
+    may_write: Arc<dyn Fn() -> bool + Send + Sync>,
 }
 
 /// What is known of the age of tips. One Repository may cover many sources.
@@ -122,7 +124,7 @@ fn is_about_proxy(reason: Reason) -> bool {
 
 impl Connections {
     /// Reports on the objects of a namespace.
-    pub fn new(client: &Client, namespace: &str, clock: Clock) -> Self {
+    pub fn new(client: &Client, namespace: &str, clock: Clock, may_write: Arc<dyn Fn() -> bool + Send + Sync>) -> Self {
         Self {
             repositories: Api::namespaced(client.clone(), namespace),
             proxies: Api::namespaced(client.clone(), namespace),
@@ -131,6 +133,7 @@ impl Connections {
             reported: Mutex::default(),
             forgotten: AtomicU64::default(),
             freshness: tokio::sync::Mutex::default(),
+            may_write,
         }
     }
 
@@ -144,7 +147,11 @@ impl Connections {
     pub(super) async fn report_freshness(&self, source: &str, repository: Option<&str>, stale: Option<Vec<String>>) {
         // Held over the write, so that of two sources of one Repository the later has the last word.
         let mut freshness = self.freshness.lock().await;
-        for (name, stale) in freshness.learn(source, repository, stale) {
+        let due = freshness.learn(source, repository, stale);
+        if !(self.may_write)() {
+            return;
+        }
+        for (name, stale) in due {
             match tokio::time::timeout(DEFAULT_DEADLINE, self.write_freshness(&name, stale.as_deref())).await {
                 Ok(Ok(())) => {
                     freshness.reported.insert(name, stale);
@@ -213,7 +220,7 @@ impl Connections {
                 None => drop(one.why.remove(url)),
             }
             let told = one.why.iter().next().map(|(url, why)| format!("{url}: {why}"));
-            if one.reported == PiecedReport::of(told.as_deref()) {
+            if one.reported == PiecedReport::of(told.as_deref()) || !(self.may_write)() {
                 return;
             }
             told
@@ -250,7 +257,7 @@ impl Connections {
         let forgotten = self.forgotten.load(Ordering::Acquire);
         let known = self.reported.lock().unwrap_or_else(PoisonError::into_inner).get(&key).cloned();
         let same = |known: &Reported| known.status == status && known.reason == reason && known.message == message;
-        if known.as_ref().is_some_and(same) {
+        if known.as_ref().is_some_and(same) || !(self.may_write)() {
             return;
         }
         let written = async {

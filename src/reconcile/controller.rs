@@ -5,9 +5,10 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use futures::FutureExt as _;
 use kube::{Client, ResourceExt as _};
 use thiserror::Error;
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::{Semaphore, mpsc, watch};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tracing::{Instrument as _, info, info_span, warn};
@@ -22,7 +23,7 @@ use super::events;
 use super::fleet::Fleet;
 use super::integrity::Integrity;
 use super::inventory::InventoryStore;
-use super::lease::{Acquired, Fence, Holder, HolderError, LeaseError, LeaseKeeper};
+use super::lease::{Acquired, Holder, HolderError, LeaseError, LeaseKeeper, Look, Terms};
 use super::objects::Objects;
 use super::observe::REFRESH_ANNOTATION;
 use super::projects;
@@ -30,6 +31,7 @@ use super::queue::Queue;
 use super::report::Reporter;
 use super::secrets::Secrets;
 use super::sources::Sources;
+use super::standby::{Role, Standby, make_default_project};
 use super::store_key::StoreKey;
 use super::trust::Trust;
 use super::ways_out::WaysOut;
@@ -40,13 +42,13 @@ use crate::clock::Clock;
 use crate::egress::EnvironmentProxies;
 use crate::health::rules::{ApplicationRules, Rules};
 use crate::health::{self, AssessContext};
-use crate::live::client::ClientError;
-use crate::live::{Cache, Change, LiveError, SurfaceCache, client};
+use crate::live::client::{ClientError, Speaker};
+use crate::live::{Cache, Change, LiveError, SurfaceCache, WriteFence, client};
 use crate::metrics::{Metrics, ReconcileResult};
 use crate::model::{GroupKind, Health, HealthStatus, InstanceId, Owner};
 use crate::render::yaml::DuplicateKeys;
 use crate::render::{Isolation, RenderError, RenderLimits, Renderer, Tools};
-use crate::server::probes::{Probes, Requirement};
+use crate::server::probes::{Part, Probes, Requirement, Watchdog};
 use crate::settings::Settings;
 
 /// Applications that are worked on at the same time. Most of a reconcile is waiting for the API server, whose own limit
@@ -58,10 +60,17 @@ const RENDERS: usize = 4;
 const SETTLE: Duration = Duration::from_millis(10);
 /// Pause after a reconcile that panicked.
 const AFTER_PANIC: Duration = Duration::from_mins(1);
-/// How long reconciles may take to end after a signal.
-const STOP_GRACE: Duration = Duration::from_secs(8);
+/// How long reconciles may take to end after a signal, what is under way then to be answered, and the lease to be released.
+/// Together they are less than what `cli::controller` waits for all of it.
+const STOP_GRACE: Duration = Duration::from_secs(6);
+const WRITES_END: Duration = Duration::from_secs(1);
+const RELEASE_GRACE: Duration = Duration::from_millis(1500);
 /// How often the watchdog is fed; and how often a missing requirement of the start is looked at again.
 const HEARTBEAT: Duration = Duration::from_secs(5);
+/// How long the first look at the Lease is waited for before the cluster is looked at.
+const FIRST_LOOK: Duration = Duration::from_secs(2);
+/// How long a process that stands by may not see the Lease before it counts as not ready.
+const LEASE_UNSEEN: Duration = Duration::from_mins(2);
 
 /// What the process lends to the work.
 #[derive(Clone, Debug)]
@@ -105,99 +114,200 @@ pub enum RunError {
 /// Runs until told to stop.
 pub async fn run(settings: Settings, process: Process, shutdown: CancellationToken) -> Result<(), RunError> {
     let configuration = client::configuration(settings.kubeconfig.as_deref()).await?;
-    let api_host = configuration.cluster_url.host().map(str::to_owned);
-    let client = client::build(configuration)?;
+    let api_hosts = configuration.cluster_url.host().map(str::to_owned).into_iter().collect();
     let holder = Holder::claim(&settings.state, &settings.host_name)?;
-    let identity = holder.to_string();
-    let mut keeper = LeaseKeeper::new(client.clone(), &settings.namespace, holder, process.clock.clone());
-    let standing_by = |_: &str| {
-        process.probes.readiness.met(Requirement::Lease);
-        process.probes.heartbeat.beat();
-    };
-    if keeper.acquire(&shutdown, standing_by).await? == Acquired::ShuttingDown {
-        return Ok(());
-    }
-    process.probes.readiness.met(Requirement::Lease);
-    process.metrics.set_leader(true);
+    let terms = Terms::lasting(settings.lease_duration);
+    // Only the Lease itself is written without asking the fence.
+    let speaker = Speaker { identity: Some(holder.to_string()), fence: None };
+    let unfenced = client::build_as(configuration.clone(), &speaker)?;
+    let keeper = LeaseKeeper::new(unfenced, &settings.namespace, holder, process.clock.clone(), terms);
     let fence = keeper.fence();
+    let wire = WriteFence::new(move || fence.may_write(), terms.delivery());
+    let speaker = Speaker { fence: Some(wire.clone()), ..speaker };
+    let client = client::build_as(configuration, &speaker)?;
+
+    let _beating = AbortOnDrop(tokio::spawn(beat(process.probes.clone())));
+    let (role, roles) = watch::channel(Role::Unknown);
+    let place = Place {
+        client,
+        api_hosts,
+        identity: speaker.identity.unwrap_or_default(),
+        wire: wire.clone(),
+        role: roles,
+        shutdown: shutdown.clone(),
+    };
     let work_ended = CancellationToken::new();
-    let work =
-        work(settings, process.clone(), client, api_host.into_iter().collect(), fence, identity, shutdown.clone());
     let (worked, kept) = tokio::join!(
         async {
-            let worked = work.await;
+            let worked = work(settings, process.clone(), place).await;
             work_ended.cancel();
             worked
         },
         async {
-            let kept = keeper.keep(&work_ended).await;
+            let kept = hold(keeper, process.clone(), role, shutdown.clone(), work_ended.clone()).await;
             // A lost lease ends the work at once; the fence has closed before.
             shutdown.cancel();
             kept
         }
     );
     process.metrics.set_leader(false);
-    kept?;
+    let keeper = kept?;
     worked?;
-    keeper.release().await;
+    if let Some(keeper) = keeper {
+        wire.shut();
+        if wire.settled(WRITES_END).await {
+            if tokio::time::timeout(RELEASE_GRACE, keeper.release()).await.is_err() {
+                warn!(
+                    "the API server does not answer: the lease is not released, and a successor waits until it runs out"
+                );
+            }
+        } else {
+            warn!("a write has no answer yet: the lease is not released, and a successor waits until it runs out");
+        }
+    }
     Ok(())
 }
 
-async fn work(
-    settings: Settings,
+/// Stands by until the lease is ours, and renews it until the work has ended. The keeper comes back when it holds the lease.
+async fn hold(
+    mut keeper: LeaseKeeper,
     process: Process,
+    role: watch::Sender<Role>,
+    shutdown: CancellationToken,
+    work_ended: CancellationToken,
+) -> Result<Option<LeaseKeeper>, LeaseError> {
+    let Process { clock, metrics, probes } = process;
+    let mut last_seen = None;
+    let looked = |look: Look<'_>| {
+        probes.watchdog.beat(Part::Lease);
+        let now = clock.monotonic();
+        match look {
+            Look::HeldBy(holder) => {
+                last_seen = Some(now);
+                probes.readiness.met_with(Requirement::Lease, format!("stands by for {holder}"));
+                role.send_if_modified(|role| std::mem::replace(role, Role::StandsBy) != Role::StandsBy);
+            }
+            // A replica that stands by does not become unready with every hiccup of the API server.
+            Look::Failed(problem) => {
+                if last_seen.is_none_or(|seen| now.saturating_duration_since(seen) > LEASE_UNSEEN) {
+                    let why = format!("the Lease can't be read or taken: {problem}");
+                    probes.readiness.unmet(Requirement::Lease, why);
+                }
+            }
+            Look::Ours => {}
+        }
+    };
+    let acquired = keeper.acquire(shutdown, looked).await;
+    let held = match acquired {
+        Ok(Acquired::Held) => {
+            probes.readiness.met_with(Requirement::Lease, "this process holds it");
+            metrics.set_leader(true);
+            role.send_replace(Role::Leads);
+            keeper.keep(work_ended, |_| probes.watchdog.beat(Part::Lease)).await.map(|()| Some(keeper))
+        }
+        Ok(Acquired::ShuttingDown) => Ok(None),
+        Err(error) => Err(error),
+    };
+    probes.watchdog.ended(Part::Lease);
+    held
+}
+
+/// A task that ends with whoever holds this.
+struct AbortOnDrop(tokio::task::JoinHandle<()>);
+
+impl Drop for AbortOnDrop {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+/// Where the work is done, and as whom.
+struct Place {
     client: Client,
     api_hosts: Vec<String>,
-    fence: Fence,
     identity: String,
+    wire: WriteFence,
+    role: watch::Receiver<Role>,
     shutdown: CancellationToken,
-) -> Result<(), RunError> {
-    let starting = start(settings, process, client, api_hosts, fence, identity, shutdown.clone());
-    let (mut parts, mut workers) = tokio::select! {
-        () = shutdown.cancelled() => return Ok(()),
-        started = starting => started?,
-    };
+}
+
+async fn work(settings: Settings, process: Process, place: Place) -> Result<(), RunError> {
+    let (wire, shutdown, watchdog) = (place.wire.clone(), place.shutdown.clone(), process.probes.watchdog.clone());
+    let (mut parts, mut workers) = (JoinSet::new(), JoinSet::new());
     tokio::select! {
         biased;
         () = shutdown.cancelled() => {}
-        // Every part runs for ever; one that ends has failed.
-        _ = parts.join_next() => return Err(RunError::PartEnded),
-        _ = workers.join_next() => return Err(RunError::PartEnded),
+        ended = serve(settings, process, place, &mut parts, &mut workers) => return ended,
     }
-    // What is being written is finished and recorded; what only waits is resumed at the next start.
-    let finished = async { while workers.join_next().await.is_some() {} };
-    if tokio::time::timeout(STOP_GRACE, finished).await.is_err() {
-        warn!("reconciles that did not end in time are cut short; the next start resumes them");
+    watchdog.ended(Part::Queue);
+    // Without the lease nothing can be finished.
+    if wire.check().is_ok() {
+        // What is being written is finished and recorded; what only waits is resumed at the next start.
+        let finished = async { while workers.join_next().await.is_some() {} };
+        if tokio::time::timeout(STOP_GRACE, finished).await.is_err() {
+            warn!("reconciles that did not end in time are cut short; the next start resumes them");
+        }
     }
     Ok(())
 }
 
-/// The tasks that feed the queue, and the workers that empty it.
-type Parts = (JoinSet<()>, JoinSet<()>);
+/// Stands by and works. Ends only by a failure.
+async fn serve(
+    settings: Settings,
+    process: Process,
+    place: Place,
+    parts: &mut JoinSet<()>,
+    workers: &mut JoinSet<()>,
+) -> Result<(), RunError> {
+    let (role, shutdown, watchdog) = (place.role.clone(), place.shutdown.clone(), process.probes.watchdog.clone());
+    let (standby, began_as_leader) = start(settings, process, place, parts).await?;
+    if !began_as_leader {
+        tokio::select! {
+            () = standby.until_it_leads(role) => {}
+            // Every part runs for ever; one that ends has failed.
+            _ = parts.join_next() => return Err(RunError::PartEnded),
+        }
+        standby.take_over().await;
+    }
+    standby.readiness.met_with(Requirement::Standby, "this process works");
+    for _ in 0..WORKERS {
+        let (reconciler, queue) = (Arc::clone(&standby.reconciler), Arc::clone(&standby.queue));
+        workers.spawn(work_queue(reconciler, queue, watchdog.clone(), shutdown.clone()));
+    }
+    parts.spawn(watch_queue(watchdog, Arc::clone(&standby.queue)));
+    tokio::select! {
+        _ = parts.join_next() => Err(RunError::PartEnded),
+        _ = workers.join_next() => Err(RunError::PartEnded),
+    }
+}
 
+/// Builds the engine and starts what feeds it. Whether this process led when it began to look at the cluster is the second
+/// value: then it knows nothing of another's time.
 async fn start(
     settings: Settings,
     process: Process,
-    client: Client,
-    api_hosts: Vec<String>,
-    fence: Fence,
-    identity: String,
-    shutdown: CancellationToken,
-) -> Result<Parts, RunError> {
+    place: Place,
+    parts: &mut JoinSet<()>,
+) -> Result<(Standby, bool), RunError> {
+    let Place { client, api_hosts, identity, wire, mut role, shutdown: _ } = place;
     let Process { clock, metrics, probes } = process;
     let environment = EnvironmentProxies::read(&settings.proxy.variables);
     for warning in &environment.warnings {
         warn!("{warning}");
     }
-    let may_write: Arc<dyn Fn() -> bool + Send + Sync> = Arc::new(move || fence.may_write());
+    let may_write: Arc<dyn Fn() -> bool + Send + Sync> = Arc::new(move || wire.check().is_ok());
     let renderer = Arc::new(renderer(&settings)?);
     let git = settings.state.join("git");
     std::fs::create_dir_all(&git).map_err(|source| RunError::State { path: git.clone(), source })?;
 
     let surface = Arc::new(SurfaceCache::empty(client.clone()));
     await_definitions(&surface, &probes).await;
-    if let Err(error) = projects::ensure_default(client.clone(), &settings.namespace).await {
-        warn!(%error, "the project `default` could not be made");
+    // A look at the Lease takes no longer than one at the kinds; whoever is alone begins as the leader.
+    let known = role.wait_for(|role| *role != Role::Unknown).map(|_| ());
+    drop(tokio::time::timeout(FIRST_LOOK, known).await);
+    let leads = *role.borrow() == Role::Leads;
+    if leads {
+        make_default_project(&client, &settings.namespace).await;
     }
 
     let queue = Arc::new(Queue::default());
@@ -247,7 +357,7 @@ async fn start(
             clock.clone(),
         )
         .counted_by(&metrics),
-        Connections::new(&client, &namespace, clock.clone()),
+        Connections::new(&client, &namespace, clock.clone(), Arc::clone(&may_write)),
         StoreKey::new(client.clone(), &namespace),
         git,
         Arc::clone(&metrics),
@@ -278,12 +388,11 @@ async fn start(
         trust: Arc::clone(&trust),
         integrity: Integrity::default(),
         rules: Arc::clone(&rules),
-        reporter: Reporter::new(&client, &namespace, event_outbox, Arc::clone(&metrics), may_write),
+        reporter: Reporter::new(&client, &namespace, event_outbox, Arc::clone(&metrics), Arc::clone(&may_write)),
         inventories: InventoryStore::new(client.clone(), &namespace),
         memories: Mutex::new(HashMap::new()),
     });
 
-    let mut parts = JoinSet::new();
     let names: Arc<Mutex<BTreeMap<InstanceId, String>>> = Arc::default();
     parts.spawn(Arc::clone(&applications).run(client.clone(), namespace.clone(), {
         let (queue, names, installation, namespace) =
@@ -314,9 +423,12 @@ async fn start(
     parts.spawn(Arc::clone(&projects).run(client.clone(), namespace.clone(), {
         let (queue, applications) = (Arc::clone(&queue), Arc::clone(&applications));
         let (client, namespace, clock) = (client.clone(), namespace.clone(), driver.clock.clone());
+        let may_write = Arc::clone(&may_write);
         move |name, before: Option<&AppProject>, after: Option<&AppProject>| {
             if before.map(|project| &project.spec) != after.map(|project| &project.spec) {
-                if let Some(project) = after {
+                if let Some(project) = after
+                    && may_write()
+                {
                     let (client, namespace) = (client.clone(), namespace.clone());
                     tokio::spawn(projects::report_unsupported(client, namespace, project.clone(), clock.now()));
                 }
@@ -357,7 +469,9 @@ async fn start(
         move |_, before: Option<&EgressPolicy>, after: Option<&EgressPolicy>| {
             if before.map(|policy| &policy.spec) != after.map(|policy| &policy.spec) {
                 sources.poll_all();
-                if let Some(policy) = after {
+                if let Some(policy) = after
+                    && may_write()
+                {
                     tokio::spawn(egress_policy::report(client.clone(), namespace.clone(), policy.clone(), clock.now()));
                 }
             }
@@ -395,13 +509,19 @@ async fn start(
     info!(applications = applications.all().len(), "ready");
 
     parts.spawn(wake_by_changes(changed, Arc::clone(&queue), names));
-    parts.spawn(beat(probes, metrics, destinations));
+    parts.spawn(measure(metrics, destinations));
     parts.spawn(event_writer.run());
-    let mut workers = JoinSet::new();
-    for _ in 0..WORKERS {
-        workers.spawn(work_queue(Arc::clone(&driver), Arc::clone(&queue), shutdown.clone()));
-    }
-    Ok((parts, workers))
+    let kinds = Kinds { applications, projects, repositories, proxies, policies };
+    Ok((Standby { reconciler: driver, kinds, queue, client, readiness: probes.readiness }, leads))
+}
+
+/// Our own kinds, as they are watched.
+pub(super) struct Kinds {
+    pub(super) applications: Arc<Objects<Application>>,
+    pub(super) projects: Arc<Objects<AppProject>>,
+    pub(super) repositories: Arc<Objects<Repository>>,
+    pub(super) proxies: Arc<Objects<EgressProxy>>,
+    pub(super) policies: Arc<Objects<EgressPolicy>>,
 }
 
 fn renderer(settings: &Settings) -> Result<Renderer, RunError> {
@@ -426,7 +546,6 @@ async fn await_definitions(surface: &SurfaceCache, probes: &Probes) {
         .map(|(_, definition)| GroupKind::new(definition.spec.group.as_str(), definition.spec.names.kind.as_str()))
         .collect();
     loop {
-        probes.heartbeat.beat();
         match surface.refresh(Duration::ZERO).await {
             Ok(found) => {
                 probes.readiness.met(Requirement::Discovery);
@@ -504,9 +623,27 @@ async fn wake_by_changes(
     }
 }
 
-async fn beat(probes: Probes, metrics: Arc<Metrics>, destinations: Arc<Destinations>) {
+/// Shows that timers fire and tasks run.
+async fn beat(probes: Probes) {
     loop {
-        probes.heartbeat.beat();
+        probes.watchdog.beat(Part::Runtime);
+        tokio::time::sleep(HEARTBEAT).await;
+    }
+}
+
+/// Shows that what is due is taken, or that every worker has something to do.
+async fn watch_queue(watchdog: Watchdog, queue: Arc<Queue>) {
+    loop {
+        let (waited, running) = queue.backlog();
+        if waited < HEARTBEAT || running >= WORKERS {
+            watchdog.beat(Part::Queue);
+        }
+        tokio::time::sleep(HEARTBEAT).await;
+    }
+}
+
+async fn measure(metrics: Arc<Metrics>, destinations: Arc<Destinations>) {
+    loop {
         let (records, watches) = destinations.size();
         metrics.set_live_objects(records);
         metrics.set_watches(watches);
@@ -514,7 +651,7 @@ async fn beat(probes: Probes, metrics: Arc<Metrics>, destinations: Arc<Destinati
     }
 }
 
-async fn work_queue(driver: Arc<Reconciler>, queue: Arc<Queue>, shutdown: CancellationToken) {
+async fn work_queue(driver: Arc<Reconciler>, queue: Arc<Queue>, watchdog: Watchdog, shutdown: CancellationToken) {
     loop {
         let name = tokio::select! {
             biased;
@@ -526,7 +663,8 @@ async fn work_queue(driver: Arc<Reconciler>, queue: Arc<Queue>, shutdown: Cancel
         // A task of its own: a panic is this Application's failure and nobody else's.
         let work = tokio::spawn({
             let (driver, name) = (Arc::clone(&driver), name.clone());
-            async move { Box::pin(driver.reconcile(&name)).await }.instrument(span)
+            let watchdog = watchdog.clone();
+            async move { watchdog.watch(&name, driver.reconcile(&name)).await }.instrument(span)
         });
         let took = |driver: &Reconciler| driver.clock.monotonic().saturating_duration_since(started);
         if let Ok(pause) = work.await {

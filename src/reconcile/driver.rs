@@ -136,7 +136,7 @@ impl Reconciler {
     }
 
     /// With whose rights an Application's objects are touched.
-    fn identity_of(&self, application: &Application) -> Result<Identity, Failure> {
+    pub(super) fn identity_of(&self, application: &Application) -> Result<Identity, Failure> {
         let name = super::produce::project_name(application);
         if self.projects.get(name).is_none()
             && application.metadata.deletion_timestamp.is_some()
@@ -160,6 +160,24 @@ impl Reconciler {
             })?;
         }
         Ok(identity)
+    }
+
+    /// Objects of an inventory whose kind is still served: objects of a kind that is not can't exist.
+    pub(super) fn served_of<'a>(
+        &self,
+        inventory: Option<&'a Inventory>,
+    ) -> impl Iterator<Item = &'a ObjectKey> + use<'a> {
+        let surface = self.surface.current();
+        let mut known: Option<(GroupKind, bool)> = None;
+        inventory.into_iter().flat_map(|inventory| inventory.entries.keys()).filter(move |key| {
+            // Keys of one kind follow each other.
+            if known.as_ref().is_none_or(|(kind, _)| kind.group != key.group || kind.kind != key.kind) {
+                let kind = key.group_kind();
+                let served = surface.kinds.contains_key(&kind) || surface.unavailable_groups.contains(&kind.group);
+                known = Some((kind, served));
+            }
+            known.as_ref().is_some_and(|(_, served)| *served)
+        })
     }
 
     /// Reads back what is remembered in the cluster, once.
@@ -304,23 +322,5 @@ impl Driver {
             .ensure(scopes, deadline)
             .await
             .map_err(|error| Failure { reason: error.reason, message: error.to_string() })
-    }
-
-    /// Objects of an inventory whose kind is still served: objects of a kind that is not can't exist.
-    pub(super) fn served_of<'a>(
-        &self,
-        inventory: Option<&'a Inventory>,
-    ) -> impl Iterator<Item = &'a ObjectKey> + use<'a> {
-        let surface = self.surface.current();
-        let mut known: Option<(GroupKind, bool)> = None;
-        inventory.into_iter().flat_map(|inventory| inventory.entries.keys()).filter(move |key| {
-            // Keys of one kind follow each other.
-            if known.as_ref().is_none_or(|(kind, _)| kind.group != key.group || kind.kind != key.kind) {
-                let kind = key.group_kind();
-                let served = surface.kinds.contains_key(&kind) || surface.unavailable_groups.contains(&kind.group);
-                known = Some((kind, served));
-            }
-            known.as_ref().is_some_and(|(_, served)| *served)
-        })
     }
 }

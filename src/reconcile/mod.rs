@@ -53,6 +53,7 @@ mod resume;
 mod secrets;
 mod signatures;
 mod sources;
+mod standby;
 mod store_key;
 mod submodules;
 mod survey;

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Debug;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 
 use futures::{StreamExt as _, TryStreamExt as _};
@@ -9,7 +10,7 @@ use kube::api::{Api, ApiResource, DynamicObject, ListParams};
 use kube::runtime::{WatchStreamExt as _, watcher};
 use kube::{Client, Resource, ResourceExt as _};
 use serde::de::DeserializeOwned;
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 use tracing::warn;
 
 /// The objects of one kind by name. An object that this version can't read is kept as its error, so that one mistake
@@ -17,12 +18,21 @@ use tracing::warn;
 #[derive(Debug)]
 pub struct Objects<K> {
     items: RwLock<BTreeMap<String, Result<Arc<K>, String>>>,
-    synced: watch::Sender<bool>,
+    /// Number of the last complete list; 0 before the first.
+    synced: watch::Sender<u64>,
+    /// Number of the list that is wanted.
+    wanted: AtomicU64,
+    list_again: Notify,
 }
 
 impl<K> Default for Objects<K> {
     fn default() -> Self {
-        Self { items: RwLock::default(), synced: watch::Sender::new(false) }
+        Self {
+            items: RwLock::default(),
+            synced: watch::Sender::new(0),
+            wanted: AtomicU64::new(1),
+            list_again: Notify::new(),
+        }
     }
 }
 
@@ -44,10 +54,17 @@ impl<K> Objects<K> {
         items.iter().map(|(name, item)| (name.clone(), item.clone())).collect()
     }
 
-    /// Waits until the first complete list is in.
+    /// Waits until the first complete list is in; after [`Objects::list_again`] that one.
     pub async fn synced(&self) {
+        let wanted = self.wanted.load(Ordering::Acquire);
         // The sender lives as long as `self`, so the wait can only end by the value.
-        let _ = self.synced.subscribe().wait_for(|synced| *synced).await;
+        let _ = self.synced.subscribe().wait_for(|synced| *synced >= wanted).await;
+    }
+
+    /// Lists everything anew, as it is from now on: a watch may lag behind, or hang without showing it.
+    pub fn list_again(&self) {
+        self.wanted.fetch_add(1, Ordering::AcqRel);
+        self.list_again.notify_one();
     }
 
     fn put(&self, name: &str, item: Option<Result<Arc<K>, String>>) -> Option<Result<Arc<K>, String>> {
@@ -77,10 +94,22 @@ where
     ) {
         let resource = ApiResource::erase::<K>(&());
         let api: Api<DynamicObject> = Api::namespaced_with(client, &namespace, &resource);
-        let mut events = watcher(api, watcher::Config::default()).default_backoff().boxed();
+        let follow = || watcher(api.clone(), watcher::Config::default()).default_backoff().boxed();
+        let mut number = self.wanted.load(Ordering::Acquire);
+        let mut events = follow();
         let mut listed: Option<Vec<String>> = None;
         loop {
-            match events.try_next().await {
+            let event = tokio::select! {
+                biased;
+                () = self.list_again.notified() => {
+                    number = self.wanted.load(Ordering::Acquire);
+                    events = follow();
+                    listed = None;
+                    continue;
+                }
+                event = events.try_next() => event,
+            };
+            match event {
                 Ok(Some(watcher::Event::Init)) => listed = Some(Vec::new()),
                 Ok(Some(watcher::Event::InitApply(object))) => {
                     if let Some(listed) = &mut listed {
@@ -96,7 +125,7 @@ where
                             }
                         }
                     }
-                    self.synced.send_replace(true);
+                    self.synced.send_replace(number);
                 }
                 Ok(Some(watcher::Event::Apply(object))) => self.take_in(object, &changed),
                 Ok(Some(watcher::Event::Delete(object))) => self.drop_out(&object.name_any(), &changed),
@@ -118,7 +147,7 @@ where
         for object in api.list(&ListParams::default()).await? {
             self.take_in(object, &|_, _, _| {});
         }
-        self.synced.send_replace(true);
+        self.synced.send_replace(self.wanted.load(Ordering::Acquire));
         Ok(())
     }
 

@@ -184,23 +184,6 @@ impl Driver {
         Ok(Held { hash: hash_of(&desired), desired: Arc::new(desired), warnings: Vec::new(), ..held })
     }
 
-    /// Says what is to be polled: the spec's sources, then those of a running operation.
-    async fn say_interest(&self, application: &Application, owner: &Owner, memory: &Memory) -> Result<(), Failure> {
-        let interval = application.spec.poll_interval.as_deref().and_then(parse_duration).unwrap_or(DEFAULT_INTERVAL);
-        let several = !application.spec.sources.is_empty();
-        let own = application.spec.all_sources();
-        let others = memory.overriding.as_ref().map(super::overriding::Overriding::sources).unwrap_or_default();
-        let mut interests = Vec::with_capacity(own.len() + others.len());
-        for (index, source) in own.iter().chain(others).enumerate() {
-            let (url, target) = self.sources.locate(source).map_err(|error| {
-                let field = if several { format!("sources[{index}]") } else { "source".to_owned() };
-                invalid(format!("spec.{field}.repoURL `{}`: {error}", source.repo_url))
-            })?;
-            interests.push(Interest { url, target, interval });
-        }
-        self.sources.set_interest(&owner.name, &interests).await
-    }
-
     fn take_refresh(&self, application: &Application, owner: &Owner, memory: &mut Memory) {
         let token = application.metadata.annotations.as_ref().and_then(|all| all.get(REFRESH_ANNOTATION));
         let Some(token) = token.filter(|token| **token != memory.handled_refresh) else { return };
@@ -224,6 +207,34 @@ impl Reconciler {
     /// What a project allows.
     pub(super) fn project_rules(&self, name: &str, project: &AppProject) -> ProjectRules {
         ProjectRules::new(name, &project.spec, &[&self.namespace, "kube-system"])
+    }
+
+    /// Polls what an Application that another process works on will need here when that process is gone. Nothing is
+    /// done about what can't be polled: that is the other's to report.
+    pub(super) async fn anticipate(&self, application: &Application, owner: &Owner) -> Result<(), Failure> {
+        let sources = sources(application)?;
+        own_cluster(application)?;
+        let project = self.project_object(application)?;
+        let rules = self.project_rules(project_name(application), &project);
+        permit(&self.sources, &rules, sources, !application.spec.sources.is_empty())?;
+        self.say_interest(application, owner, &Memory::default()).await
+    }
+
+    /// Says what is to be polled: the spec's sources, then those of a running operation.
+    async fn say_interest(&self, application: &Application, owner: &Owner, memory: &Memory) -> Result<(), Failure> {
+        let interval = application.spec.poll_interval.as_deref().and_then(parse_duration).unwrap_or(DEFAULT_INTERVAL);
+        let several = !application.spec.sources.is_empty();
+        let own = application.spec.all_sources();
+        let others = memory.overriding.as_ref().map(super::overriding::Overriding::sources).unwrap_or_default();
+        let mut interests = Vec::with_capacity(own.len() + others.len());
+        for (index, source) in own.iter().chain(others).enumerate() {
+            let (url, target) = self.sources.locate(source).map_err(|error| {
+                let field = if several { format!("sources[{index}]") } else { "source".to_owned() };
+                invalid(format!("spec.{field}.repoURL `{}`: {error}", source.repo_url))
+            })?;
+            interests.push(Interest { url, target, interval });
+        }
+        self.sources.set_interest(&owner.name, &interests).await
     }
 
     /// The project of an Application.

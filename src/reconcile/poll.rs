@@ -24,6 +24,9 @@ impl Sources {
         let now = self.connections.now();
         {
             let mut state = lock(&tracker.state);
+            if number < state.since {
+                return;
+            }
             let (max_age, contact) = (state.max_age, (state.reached, state.answers));
             let first = state.ended == 0;
             state.ended = number;

@@ -93,6 +93,15 @@ impl Queue {
         }
     }
 
+    /// How long ago the first Application that nobody has taken was due, and how many are worked on.
+    pub fn backlog(&self) -> (Duration, usize) {
+        let now = Instant::now();
+        self.with(|inner| {
+            let waited = inner.order.first().map(|(at, _)| now.saturating_duration_since(*at));
+            (waited.unwrap_or_default(), inner.running.len())
+        })
+    }
+
     /// Ends the work on an Application and makes it due again if something happened meanwhile, or after a pause.
     pub fn done(&self, name: &str, pause: Option<Duration>) {
         let now = Instant::now();
@@ -122,6 +131,17 @@ mod tests {
         queue.after("late", Duration::from_secs(30));
         assert_eq!(queue.next().await, "late");
         assert_eq!(queue.next().await, "early");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_backlog_is_what_nobody_took() {
+        let queue = Queue::default();
+        queue.after("a", Duration::from_secs(10));
+        assert_eq!(queue.backlog(), (Duration::ZERO, 0));
+        tokio::time::advance(Duration::from_secs(15)).await;
+        assert_eq!(queue.backlog(), (Duration::from_secs(5), 0));
+        queue.next().await;
+        assert_eq!(queue.backlog(), (Duration::ZERO, 1));
     }
 
     #[tokio::test(start_paused = true)]

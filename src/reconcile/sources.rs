@@ -261,6 +261,19 @@ impl Sources {
         inner.trackers.values().any(|tracker| lock(&tracker.state).repository.as_deref() == Some(repository))
     }
 
+    /// Forgets where every repository stood and polls it now: until this process became the one that works, another may have
+    /// followed a commit that this one has not seen, and going back to an older one would undo it. What was fetched
+    /// stays.
+    pub fn begin_anew(&self) {
+        for tracker in lock(&self.inner).trackers.values() {
+            let number = tracker.poll();
+            let mut state = lock(&tracker.state);
+            state.since = number;
+            state.ended = 0;
+            state.targets.clear();
+        }
+    }
+
     /// Polls every repository now: the ways out, or the objects that say how to reach them, have changed.
     pub fn poll_all(&self) {
         for tracker in lock(&self.inner).trackers.values() {

@@ -53,6 +53,8 @@ pub(super) struct TrackerState {
     /// Whether it answered the last poll.
     pub(super) answers: bool,
     stopped: bool,
+    /// Number of the first poll that counts: what an earlier one found is of a time when another process was at work.
+    pub(super) since: u64,
     /// Applications that asked for a poll, with the number of the poll that answers them.
     pub(super) asked: BTreeMap<String, u64>,
 }

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::extract::State;
-use axum::http::{StatusCode, header};
+use axum::http::{StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use thiserror::Error;
@@ -16,7 +16,7 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 use crate::metrics::Metrics;
-use probes::Probes;
+use probes::{Probes, Standing};
 
 /// What a scraper is told about the text it gets.
 const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -84,21 +84,49 @@ fn routes(handles: Handles) -> Router {
         .with_state(handles)
 }
 
-async fn alive(State(handles): State<Handles>) -> Response {
-    match handles.probes.heartbeat.check() {
-        Ok(()) => (StatusCode::OK, "ok\n").into_response(),
-        Err(stalled) => (StatusCode::SERVICE_UNAVAILABLE, format!("{stalled}\n")).into_response(),
-    }
+/// `?verbose` lists what was looked at, as the probes of Kubernetes' own components do.
+fn is_verbose(uri: &Uri) -> bool {
+    uri.query().unwrap_or_default().split('&').any(|part| part.split('=').next() == Some("verbose"))
 }
 
-async fn ready(State(handles): State<Handles>) -> Response {
-    let missing = handles.probes.readiness.missing();
-    if missing.is_empty() {
-        return (StatusCode::OK, "ok\n").into_response();
+async fn alive(State(handles): State<Handles>, uri: Uri) -> Response {
+    let stalls = handles.probes.watchdog.stalls();
+    let status = if stalls.is_empty() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    let mut text: String = stalls.iter().map(|stall| format!("{stall}\n")).collect();
+    if is_verbose(&uri) {
+        text = ["runtime", "lease", "queue", "workers"]
+            .map(|name| {
+                let found = stalls.iter().map(ToString::to_string).find(|stall| stall.starts_with(name));
+                found.map_or_else(|| format!("[+]{name} ok\n"), |stall| format!("[-]{stall}\n"))
+            })
+            .concat();
+        text.push_str(if stalls.is_empty() { "healthz check passed\n" } else { "healthz check failed\n" });
+    } else if stalls.is_empty() {
+        text.push_str("ok\n");
     }
-    let lines: Vec<String> = missing.iter().map(|(requirement, why)| format!("{requirement}: {why}")).collect();
-    let text = lines.join("\n") + "\n";
-    (StatusCode::SERVICE_UNAVAILABLE, text).into_response()
+    (status, text).into_response()
+}
+
+async fn ready(State(handles): State<Handles>, uri: Uri) -> Response {
+    let standing = handles.probes.readiness.standing();
+    let is_ready = standing.values().all(|standing| matches!(standing, Standing::Met(_)));
+    let status = if is_ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    let mut text = String::new();
+    for (requirement, standing) in &standing {
+        match (standing, is_verbose(&uri)) {
+            (Standing::Met(note), true) if note.is_empty() => text.push_str(&format!("[+]{requirement} ok\n")),
+            (Standing::Met(note), true) => text.push_str(&format!("[+]{requirement} ok: {note}\n")),
+            (Standing::Met(_), false) => {}
+            (Standing::Missing(why), true) => text.push_str(&format!("[-]{requirement} failed: {why}\n")),
+            (Standing::Missing(why), false) => text.push_str(&format!("{requirement}: {why}\n")),
+        }
+    }
+    if is_verbose(&uri) {
+        text.push_str(if is_ready { "readyz check passed\n" } else { "readyz check failed\n" });
+    } else if is_ready {
+        text.push_str("ok\n");
+    }
+    (status, text).into_response()
 }
 
 async fn metrics(State(handles): State<Handles>) -> Response {

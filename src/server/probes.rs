@@ -1,25 +1,21 @@
 //! What the probes tell: whether work goes on, and what is missing before it can start. A leaf module: the workers
 //! report here and know nothing of the server.
 
+mod watchdog;
+
 use std::collections::BTreeMap;
 use std::fmt;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
-
-use thiserror::Error;
 
 use crate::clock::Clock;
 
-/// How old the last sign of life may be. A reconcile loop beats every few seconds even when it has nothing to do; two
-/// minutes is far beyond any pause that is not a hang, and short enough for the kubelet to restart the pod in time.
-pub const HEARTBEAT_LIMIT: Duration = Duration::from_mins(2);
+pub use watchdog::{PART_LIMIT, Part, Stall, WORK_LIMIT, Watchdog, Watched};
 
 /// The two things that probes ask.
 #[derive(Clone, Debug)]
 pub struct Probes {
     /// Whether work goes on.
-    pub heartbeat: Heartbeat,
+    pub watchdog: Watchdog,
     /// Whether it can start.
     pub readiness: Readiness,
 }
@@ -27,51 +23,7 @@ pub struct Probes {
 impl Probes {
     /// Alive as of now, and not ready.
     pub fn new(clock: Clock) -> Self {
-        Self { heartbeat: Heartbeat::new(clock, HEARTBEAT_LIMIT), readiness: Readiness::default() }
-    }
-}
-
-/// A sign of life that goes stale. Cheap to clone and to beat.
-#[derive(Clone, Debug)]
-pub struct Heartbeat {
-    clock: Clock,
-    limit: Duration,
-    start: Instant,
-    last_milliseconds: Arc<AtomicU64>,
-}
-
-/// No sign of life for too long.
-#[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
-#[error("the work loop gave no sign of life for {} s (limit {} s)", age.as_secs(), limit.as_secs())]
-pub struct HeartbeatStale {
-    /// Time since the last sign.
-    pub age: Duration,
-    /// How old it may be.
-    pub limit: Duration,
-}
-
-impl Heartbeat {
-    /// A heartbeat that counts from now.
-    pub fn new(clock: Clock, limit: Duration) -> Self {
-        let start = clock.monotonic();
-        Self { clock, limit, start, last_milliseconds: Arc::new(AtomicU64::new(0)) }
-    }
-
-    /// Gives a sign of life.
-    pub fn beat(&self) {
-        self.last_milliseconds.fetch_max(self.since_start(), Ordering::AcqRel);
-    }
-
-    /// Whether the last sign of life is recent enough.
-    pub fn check(&self) -> Result<(), HeartbeatStale> {
-        let last = self.last_milliseconds.load(Ordering::Acquire);
-        let age = Duration::from_millis(self.since_start().saturating_sub(last));
-        if age <= self.limit { Ok(()) } else { Err(HeartbeatStale { age, limit: self.limit }) }
-    }
-
-    fn since_start(&self) -> u64 {
-        let elapsed = self.clock.monotonic().saturating_duration_since(self.start);
-        u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX)
+        Self { watchdog: Watchdog::new(clock), readiness: Readiness::default() }
     }
 }
 
@@ -84,13 +36,18 @@ pub enum Requirement {
     Discovery,
     /// The lease is held, or a live holder is seen and this process stands by.
     Lease,
-    /// The watches have delivered their first state.
+    /// The watches of our own kinds have delivered their first state.
     Watches,
+    /// A process that stands by knows the live state of what the holder of the lease manages.
+    Standby,
+    /// The process was not told to stop.
+    Shutdown,
 }
 
 impl Requirement {
     /// Every requirement.
-    pub const ALL: [Self; 4] = [Self::Definitions, Self::Discovery, Self::Lease, Self::Watches];
+    pub const ALL: [Self; 6] =
+        [Self::Definitions, Self::Discovery, Self::Lease, Self::Watches, Self::Standby, Self::Shutdown];
 
     /// The name that `/readyz` shows.
     pub const fn as_str(self) -> &'static str {
@@ -99,6 +56,8 @@ impl Requirement {
             Self::Discovery => "discovery",
             Self::Lease => "lease",
             Self::Watches => "watches",
+            Self::Standby => "standby",
+            Self::Shutdown => "shutdown",
         }
     }
 }
@@ -109,32 +68,53 @@ impl fmt::Display for Requirement {
     }
 }
 
-/// Which requirements are not met, and why. At first none is.
+/// How a requirement stands.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Standing {
+    /// It is met; with what there is to say about it, or nothing.
+    Met(String),
+    /// It is not met, and why.
+    Missing(String),
+}
+
+/// Which requirements are met. At first none is, but for the one that only a signal takes away.
 #[derive(Clone, Debug)]
 pub struct Readiness {
-    missing: Arc<Mutex<BTreeMap<Requirement, String>>>,
+    standing: Arc<Mutex<BTreeMap<Requirement, Standing>>>,
 }
 
 impl Default for Readiness {
     fn default() -> Self {
-        let missing = Requirement::ALL.map(|requirement| (requirement, "not looked at yet".to_owned()));
-        Self { missing: Arc::new(Mutex::new(BTreeMap::from(missing))) }
+        let mut standing = BTreeMap::from(
+            Requirement::ALL.map(|requirement| (requirement, Standing::Missing("not looked at yet".to_owned()))),
+        );
+        standing.insert(Requirement::Shutdown, Standing::Met(String::new()));
+        Self { standing: Arc::new(Mutex::new(standing)) }
     }
 }
 
 impl Readiness {
     /// A requirement is met.
     pub fn met(&self, requirement: Requirement) {
-        self.missing.lock().unwrap_or_else(PoisonError::into_inner).remove(&requirement);
+        self.stands(requirement, Standing::Met(String::new()));
+    }
+
+    /// A requirement is met; `note` is shown to whoever wants to know more.
+    pub fn met_with(&self, requirement: Requirement, note: impl Into<String>) {
+        self.stands(requirement, Standing::Met(note.into()));
     }
 
     /// A requirement is not met; `why` is shown to whoever asks and must hold no secret.
     pub fn unmet(&self, requirement: Requirement, why: impl Into<String>) {
-        self.missing.lock().unwrap_or_else(PoisonError::into_inner).insert(requirement, why.into());
+        self.stands(requirement, Standing::Missing(why.into()));
     }
 
-    /// The requirements that are not met, with the reasons.
-    pub fn missing(&self) -> BTreeMap<Requirement, String> {
-        self.missing.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    /// How every requirement stands.
+    pub fn standing(&self) -> BTreeMap<Requirement, Standing> {
+        self.standing.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn stands(&self, requirement: Requirement, standing: Standing) {
+        self.standing.lock().unwrap_or_else(PoisonError::into_inner).insert(requirement, standing);
     }
 }

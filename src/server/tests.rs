@@ -8,7 +8,7 @@ use prometheus_client::metrics::counter::Counter;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-use super::probes::{HEARTBEAT_LIMIT, Requirement};
+use super::probes::{PART_LIMIT, Part, Requirement};
 use super::*;
 use crate::clock::{Clock, ManualClock};
 
@@ -49,27 +49,58 @@ async fn readiness_names_what_is_missing_until_nothing_is() {
     let readiness = &running.handles.probes.readiness;
     readiness.met(Requirement::Discovery);
     readiness.met(Requirement::Watches);
+    readiness.met(Requirement::Standby);
     readiness.unmet(Requirement::Definitions, "applications.tidelock.dev is not installed: kubectl apply -f crds/");
     let (status, _, body) = ask(running.address, "/readyz").await;
     assert_eq!(
         (status, body.as_str()),
         (503, "crds: applications.tidelock.dev is not installed: kubectl apply -f crds/\nlease: not looked at yet\n")
     );
+    let (status, _, body) = ask(running.address, "/readyz?verbose").await;
+    assert_eq!(
+        (status, body.as_str()),
+        (
+            503,
+            "[-]crds failed: applications.tidelock.dev is not installed: kubectl apply -f crds/\n[+]discovery ok\n\
+             [-]lease failed: not looked at yet\n[+]watches ok\n[+]standby ok\n[+]shutdown ok\nreadyz check failed\n"
+        )
+    );
     readiness.met(Requirement::Definitions);
-    readiness.met(Requirement::Lease);
+    readiness.met_with(Requirement::Lease, "stands by for other_1");
     let (status, _, body) = ask(running.address, "/readyz").await;
     assert_eq!((status, body.as_str()), (200, "ok\n"));
+    let (status, _, body) = ask(running.address, "/readyz?verbose=1").await;
+    assert_eq!(
+        (status, body.as_str()),
+        (
+            200,
+            "[+]crds ok\n[+]discovery ok\n[+]lease ok: stands by for other_1\n[+]watches ok\n[+]standby ok\n\
+             [+]shutdown ok\nreadyz check passed\n"
+        )
+    );
+    readiness.unmet(Requirement::Shutdown, "SIGTERM came");
+    let (status, _, body) = ask(running.address, "/readyz").await;
+    assert_eq!((status, body.as_str()), (503, "shutdown: SIGTERM came\n"));
 }
 
 #[tokio::test]
 async fn liveness_fails_when_the_work_loop_is_silent_and_recovers_with_a_beat() {
     let running = running().await;
-    running.hands.advance(HEARTBEAT_LIMIT);
+    running.hands.advance(PART_LIMIT);
     assert_eq!(ask(running.address, "/healthz").await.0, 200);
     running.hands.advance(Duration::from_secs(1));
     let (status, _, body) = ask(running.address, "/healthz").await;
-    assert_eq!((status, body.as_str()), (503, "the work loop gave no sign of life for 121 s (limit 120 s)\n"));
-    running.handles.probes.heartbeat.beat();
+    assert_eq!((status, body.as_str()), (503, "runtime: no timer has fired for 121 s (limit 120 s)\n"));
+    let (status, _, body) = ask(running.address, "/healthz?verbose").await;
+    assert_eq!(
+        (status, body.as_str()),
+        (
+            503,
+            "[-]runtime: no timer has fired for 121 s (limit 120 s)\n[+]lease ok\n[+]queue ok\n[+]workers ok\n\
+             healthz check failed\n"
+        )
+    );
+    running.handles.probes.watchdog.beat(Part::Runtime);
     assert_eq!(ask(running.address, "/healthz").await.0, 200);
 }
 

@@ -38,7 +38,7 @@ fn the_youngest_of_the_worst_pods_speaks() {
     assert_eq!(
         worst_pod(&pods, &context()).as_deref(),
         Some(
-            "pod young: container `app` waits: CrashLoopBackOff: back-off 20s; before that it exited with code 1: Error"
+            "pod young: container `app` waits: CrashLoopBackOff: back-off 20s; before that it exited with code 1"
         )
     );
     assert_eq!(

@@ -7,13 +7,13 @@ use std::time::{Duration, Instant};
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::{FENCE_MARGIN, LEASE_DURATION};
 use crate::clock::Clock;
 
 /// Tells whether this process may write. Cheap to clone; ask before every write.
 #[derive(Clone, Debug)]
 pub struct Fence {
     clock: Clock,
+    limit: Duration,
     renewed: Arc<Mutex<Option<Renewal>>>,
 }
 
@@ -25,13 +25,10 @@ struct Renewal {
 }
 
 impl Fence {
-    /// A closed fence.
-    pub(super) fn closed(clock: Clock) -> Self {
-        Self { clock, renewed: Arc::default() }
+    /// A closed fence. After a renewal writes go on for `limit`.
+    pub(super) fn closed(clock: Clock, limit: Duration) -> Self {
+        Self { clock, limit, renewed: Arc::default() }
     }
-
-    /// How long writes go on without a renewal.
-    pub const LIMIT: Duration = LEASE_DURATION.saturating_sub(FENCE_MARGIN);
 
     /// Whether this process may write now.
     pub fn may_write(&self) -> bool {
@@ -46,7 +43,7 @@ impl Fence {
         let renewal = (*self.renewed.lock().unwrap_or_else(PoisonError::into_inner))?;
         let monotonic = self.clock.monotonic().saturating_duration_since(renewal.monotonic);
         let time_of_day = self.clock.now().duration_since(renewal.time_of_day).max(SignedDuration::ZERO).unsigned_abs();
-        Some(Self::LIMIT.saturating_sub(monotonic.max(time_of_day)))
+        Some(self.limit.saturating_sub(monotonic.max(time_of_day)))
     }
 
     /// Opens the fence: a renewal that was sent at these times succeeded.

@@ -10,26 +10,8 @@ use thiserror::Error;
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
-use super::{Decision, Fence, Holder, LEASE_NAME, RENEW_INTERVAL, RETRY_INTERVAL, evaluate};
+use super::{Decision, Fence, Holder, LEASE_NAME, Terms, evaluate};
 use crate::clock::Clock;
-
-/// How often and how long the keeper asks.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Pace {
-    /// Between renewals.
-    pub renew: Duration,
-    /// After a failure, and between looks at another's lease.
-    pub retry: Duration,
-    /// For one request.
-    pub deadline: Duration,
-}
-
-impl Default for Pace {
-    /// Two requests that time out fit between a failed renewal and the fence.
-    fn default() -> Self {
-        Self { renew: RENEW_INTERVAL, retry: RETRY_INTERVAL, deadline: Duration::from_secs(5) }
-    }
-}
 
 /// Pause after a lost race for the Lease, so that two rivals do not spin.
 const RACE_PAUSE: Duration = Duration::from_millis(50);
@@ -41,6 +23,17 @@ pub enum Acquired {
     Held,
     /// The process was told to stop first.
     ShuttingDown,
+}
+
+/// What a look at the Lease showed, to whoever wants to know.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Look<'a> {
+    /// Another process holds it.
+    HeldBy(&'a str),
+    /// It could not be looked at, or taken.
+    Failed(&'a str),
+    /// It is ours.
+    Ours,
 }
 
 /// Why the lease is not held (any more).
@@ -64,8 +57,10 @@ pub enum LeaseError {
         holder: String,
     },
     /// It could not be renewed in time.
-    #[error("the lease could not be renewed for {} s ({problem}); this process ends before another may write", Fence::LIMIT.as_secs())]
+    #[error("the lease could not be renewed for {} s ({problem}); this process ends before another may write", .limit.as_secs_f64())]
     NotRenewed {
+        /// How long it may do without.
+        limit: Duration,
         /// What the last attempt ended in.
         problem: String,
     },
@@ -103,7 +98,7 @@ pub struct LeaseKeeper {
     holder: Holder,
     clock: Clock,
     fence: Fence,
-    pace: Pace,
+    terms: Terms,
     /// The Lease as this process last wrote it.
     held: Option<Lease>,
 }
@@ -116,16 +111,10 @@ struct Sighting {
 
 impl LeaseKeeper {
     /// A keeper that holds nothing yet.
-    pub fn new(client: Client, namespace: &str, holder: Holder, clock: Clock) -> Self {
+    pub fn new(client: Client, namespace: &str, holder: Holder, clock: Clock, terms: Terms) -> Self {
         let api = Api::namespaced(client, namespace);
-        let fence = Fence::closed(clock.clone());
-        Self { api, namespace: namespace.to_owned(), holder, clock, fence, pace: Pace::default(), held: None }
-    }
-
-    /// The same at another pace.
-    #[must_use]
-    pub fn at_pace(self, pace: Pace) -> Self {
-        Self { pace, ..self }
+        let fence = Fence::closed(clock.clone(), terms.writes_end);
+        Self { api, namespace: namespace.to_owned(), holder, clock, fence, terms, held: None }
     }
 
     /// The fence that every writer asks.
@@ -133,12 +122,12 @@ impl LeaseKeeper {
         self.fence.clone()
     }
 
-    /// Waits until the lease is ours. `standing_by` is called with each sight of another holder. Only reads while it
-    /// waits. Failures that may pass are logged and tried again.
+    /// Waits until the lease is ours. `looked` is called after each look. Only reads while it waits. Failures that may
+    /// pass are logged and tried again.
     pub async fn acquire(
         &mut self,
-        shutdown: &CancellationToken,
-        mut standing_by: impl FnMut(&str),
+        shutdown: CancellationToken,
+        mut looked: impl FnMut(Look<'_>),
     ) -> Result<Acquired, LeaseError> {
         let mut sighting: Option<Sighting> = None;
         let mut announced: Option<String> = None;
@@ -146,6 +135,7 @@ impl LeaseKeeper {
             let pause = match self.try_acquire(&mut sighting).await {
                 Ok(None) => {
                     tracing::info!(identity = %self.holder, "holds the lease and may write");
+                    looked(Look::Ours);
                     return Ok(Acquired::Held);
                 }
                 Ok(Some((holder, expires_in))) => {
@@ -153,15 +143,16 @@ impl LeaseKeeper {
                         tracing::info!(holder, identity = %self.holder, "stands by: another process holds the lease");
                         announced = Some(holder.clone());
                     }
-                    standing_by(&holder);
-                    expires_in.clamp(RACE_PAUSE, self.pace.retry.max(RACE_PAUSE))
+                    looked(Look::HeldBy(&holder));
+                    expires_in.clamp(RACE_PAUSE, self.terms.look.max(RACE_PAUSE))
                 }
                 Err(RequestError::Kube(error)) if is_final(&error) => {
                     return Err(LeaseError::Refused { namespace: self.namespace.clone(), source: Box::new(error) });
                 }
                 Err(error) => {
                     tracing::warn!(namespace = self.namespace, %error, "cannot acquire the lease; trying again");
-                    self.pace.retry
+                    looked(Look::Failed(&error.to_string()));
+                    self.terms.retry
                 }
             };
             tokio::select! {
@@ -188,7 +179,7 @@ impl LeaseKeeper {
         };
         let unchanged_for = self.clock.monotonic().saturating_duration_since(since);
         let sent = (self.clock.monotonic(), self.clock.now());
-        let written = match evaluate(current.as_ref(), &self.holder, unchanged_for, sent.1) {
+        let written = match evaluate(current.as_ref(), &self.holder, self.terms.on_lease, unchanged_for, sent.1) {
             Decision::Wait { holder, expires_in } => return Ok(Some((holder, expires_in))),
             Decision::Create(lease) => self.within_deadline(self.api.create(&PostParams::default(), &lease)).await,
             Decision::Take(lease) => {
@@ -207,10 +198,10 @@ impl LeaseKeeper {
         }
     }
 
-    /// Renews until told to stop, or until the lease is lost; then the fence is closed. Stop it only when nothing
-    /// writes any more.
-    pub async fn keep(&mut self, stop: &CancellationToken) -> Result<(), LeaseError> {
-        let mut pause = self.pace.renew;
+    /// Renews until told to stop, or until the lease is lost; then the fence is closed. `looked` is called after each
+    /// try. Stop it only when nothing writes any more.
+    pub async fn keep(&mut self, stop: CancellationToken, mut looked: impl FnMut(Look<'_>)) -> Result<(), LeaseError> {
+        let mut pause = self.terms.renew;
         loop {
             tokio::select! {
                 () = stop.cancelled() => return Ok(()),
@@ -218,7 +209,8 @@ impl LeaseKeeper {
             }
             let problem = match self.renew().await {
                 Ok(()) => {
-                    pause = self.pace.renew;
+                    pause = self.terms.renew;
+                    looked(Look::Ours);
                     continue;
                 }
                 Err(RenewError::Taken { holder }) => {
@@ -227,14 +219,15 @@ impl LeaseKeeper {
                 }
                 Err(RenewError::Request(error)) => {
                     // A conflict says that someone wrote the Lease: look who, at once.
-                    pause = if error.is_conflict() { RACE_PAUSE } else { self.pace.retry };
+                    pause = if error.is_conflict() { RACE_PAUSE } else { self.terms.retry };
                     error.to_string()
                 }
             };
+            looked(Look::Failed(&problem));
             let remaining = self.fence.remaining().unwrap_or_default();
             if remaining.is_zero() {
                 self.fence.close();
-                return Err(LeaseError::NotRenewed { problem });
+                return Err(LeaseError::NotRenewed { limit: self.terms.writes_end, problem });
             }
             tracing::warn!(seconds_left = remaining.as_secs(), problem, "cannot renew the lease; trying again");
             pause = pause.min(remaining);
@@ -256,7 +249,7 @@ impl LeaseKeeper {
                 return Err(RenewError::Taken { holder });
             }
         }
-        let request = match evaluate(current.as_ref(), &self.holder, Duration::ZERO, now) {
+        let request = match evaluate(current.as_ref(), &self.holder, self.terms.on_lease, Duration::ZERO, now) {
             Decision::Wait { holder, .. } => return Err(RenewError::Taken { holder }),
             Decision::Create(lease) => self.within_deadline(self.api.create(&PostParams::default(), &lease)).await,
             Decision::Take(lease) => {
@@ -268,7 +261,8 @@ impl LeaseKeeper {
         Ok(())
     }
 
-    /// Closes the fence and gives the lease up, so that a successor need not wait. Nothing may write any more.
+    /// Closes the fence and gives the lease up, so that a successor need not wait. Nothing may write any more, and no write
+    /// may be under way.
     pub async fn release(mut self) {
         self.fence.close();
         let Some(mut lease) = self.held.take() else { return };
@@ -283,9 +277,9 @@ impl LeaseKeeper {
     }
 
     async fn within_deadline<T>(&self, request: impl Future<Output = kube::Result<T>>) -> Result<T, RequestError> {
-        match timeout(self.pace.deadline, request).await {
+        match timeout(self.terms.request, request).await {
             Ok(answer) => Ok(answer?),
-            Err(_) => Err(RequestError::Deadline(self.pace.deadline)),
+            Err(_) => Err(RequestError::Deadline(self.terms.request)),
         }
     }
 }

@@ -4,6 +4,7 @@ use super::*;
 use crate::clock::Clock;
 
 const NOW: i64 = 1_700_000_000;
+const THIRTY: Duration = Duration::from_secs(30);
 
 fn at(seconds: i64) -> Timestamp {
     Timestamp::from_second(NOW + seconds).unwrap()
@@ -52,7 +53,7 @@ fn each_state_of_the_lease_has_its_decision() {
         ("ours", lease(Some("me"), Some(30)), 0, taken(-100, 3)),
     ];
     for (name, lease, unchanged, expected) in cases {
-        let decision = evaluate(Some(&lease), &Holder::named("me"), Duration::from_secs(unchanged), at(0));
+        let decision = evaluate(Some(&lease), &Holder::named("me"), THIRTY, Duration::from_secs(unchanged), at(0));
         assert_eq!(decision, expected, "{name}");
     }
 }
@@ -63,7 +64,7 @@ fn a_rivals_clock_that_is_far_off_changes_nothing() {
     for renewed in [-1_000_000, 1_000_000] {
         let mut lease = lease(Some("rival"), Some(30));
         lease.spec.as_mut().unwrap().renew_time = Some(MicroTime(at(renewed)));
-        let decision = evaluate(Some(&lease), &me, Duration::from_secs(10), at(0));
+        let decision = evaluate(Some(&lease), &me, THIRTY, Duration::from_secs(10), at(0));
         assert_eq!(
             decision,
             Decision::Wait { holder: "rival".to_owned(), expires_in: Duration::from_secs(20) },
@@ -74,17 +75,17 @@ fn a_rivals_clock_that_is_far_off_changes_nothing() {
 
 #[test]
 fn an_absent_lease_is_created_without_a_version() {
-    let Decision::Create(lease) = evaluate(None, &Holder::named("me"), Duration::ZERO, at(0)) else {
+    let Decision::Create(lease) = evaluate(None, &Holder::named("me"), THIRTY, Duration::ZERO, at(0)) else {
         panic!("an absent lease must be created");
     };
     assert_eq!(lease.metadata.resource_version, None);
-    assert_eq!(lease.spec.unwrap(), held_by(&Holder::named("me"), at(0), at(0), 0));
+    assert_eq!(lease.spec.unwrap(), held_by(&Holder::named("me"), THIRTY, at(0), at(0), 0));
 }
 
 #[test]
 fn the_fence_closes_before_the_lease_runs_out_and_opens_with_a_renewal() {
     let (clock, hands) = Clock::manual(at(0));
-    let fence = Fence::closed(clock.clone());
+    let fence = Fence::closed(clock.clone(), Duration::from_secs(22));
     assert!(!fence.may_write());
     fence.renewed(clock.monotonic(), clock.now());
     hands.advance(Duration::from_secs(21));
@@ -92,7 +93,6 @@ fn the_fence_closes_before_the_lease_runs_out_and_opens_with_a_renewal() {
     assert_eq!(fence.remaining(), Some(Duration::from_secs(1)));
     hands.advance(Duration::from_secs(1));
     assert!(!fence.may_write());
-    assert!(Fence::LIMIT < LEASE_DURATION);
     fence.renewed(clock.monotonic(), clock.now());
     assert!(fence.clone().may_write());
     fence.close();
@@ -102,7 +102,7 @@ fn the_fence_closes_before_the_lease_runs_out_and_opens_with_a_renewal() {
 #[test]
 fn a_machine_that_was_suspended_may_not_write_on_waking() {
     let (clock, hands) = Clock::manual(at(0));
-    let fence = Fence::closed(clock.clone());
+    let fence = Fence::closed(clock.clone(), Duration::from_secs(22));
     fence.renewed(clock.monotonic(), clock.now());
     hands.step_time_of_day(Duration::from_secs(40));
     assert!(!fence.may_write());

@@ -20,7 +20,7 @@ endif
 BINARY := $(CARGO_TARGET_DIR)/release/tidelock
 BED := e2e/testbed.sh
 
-.PHONY: help install tools build crds fmt lint generated unit integration e2e test demo bench health-report airgap-report airgap-soak fuzz-smoke clean
+.PHONY: help install tools build crds fmt lint generated unit integration image e2e test demo bench health-report airgap-report airgap-soak fuzz-smoke clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z0-9]+:.*## /{printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -66,13 +66,16 @@ integration: tools ## integration tests on a real API server, proxy and git serv
 	cargo test --locked --no-run
 	RUST_TEST_THREADS=4 TIDELOCK_TOOLS=$(TOOLS) $(BED) run --pods cargo test --locked --test it --test lease --test chart_server
 
-e2e: tools ## the test bed's own promises, checked
-	$(BED) run --pods e2e/check.sh
+image: tools build ## build the container image from the release binary; prints its archive
+	@e2e/image.sh $(BINARY)
+
+e2e: tools build ## the operator by its charts on a real node, from the image to a full cache; before it the test bed's own promises
+	$(BED) run --pods bash -c 'e2e/check.sh && e2e/proof.sh full $(BINARY)'
 
 test: tools ## everything CI runs
 	@$(MAKE) --no-print-directory lint
 	cargo test --locked --no-run
-	RUST_TEST_THREADS=4 TIDELOCK_TOOLS=$(TOOLS) $(BED) run --pods bash -c 'e2e/check.sh && cargo test --locked'
+	RUST_TEST_THREADS=4 TIDELOCK_TOOLS=$(TOOLS) $(BED) run --pods bash -c 'e2e/check.sh && e2e/proof.sh smoke $(CARGO_TARGET_DIR)/debug/tidelock && cargo test --locked'
 
 demo: tools ## the whole main job before your eyes; KEEP=1 leaves it up
 	@KEEP=$(KEEP) e2e/demo.sh

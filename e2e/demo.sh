@@ -34,7 +34,6 @@ finish() {
   if [ "${KEEP:-}" = 1 ] && [ "$status" -lt 128 ] && [ -e "$TIDELOCK_TESTBED/testbed.json" ]; then
     [ -n "$finished" ] || printf '\nKEEP=1: everything stays up for a look; %s down ends it.\n' "$here/demo.sh"
   else
-    stop_operator
     "$bed" down 2>/dev/null || :
     printf '\n%sCleaned up.%s\n' "$DIM" "$PLAIN"
   fi
@@ -58,14 +57,14 @@ if [ -z "${TIDELOCK_BINARY:-}" ]; then
 else
   BINARY=$(readlink -f "$TIDELOCK_BINARY")
 fi
-good "operator built: $("$BINARY" --version)"
+image_archive=$("$here/image.sh" "$BINARY")
+good "operator built: $("$BINARY" --version), and its image: $(($(stat -c %s "$image_archive") / 1000000)) MB compressed, no shell in it"
 
 step "A cluster with real pods, a git server, and Squid with a password"
 "$bed" down 2>/dev/null
 "$bed" up --pods 2>"$work/up.log" || { cat "$work/up.log"; exit 1; }
 STATE=$TIDELOCK_TESTBED BIN=$(of bin) KUBECONFIG_FILE=$(of kubeconfig) API_SERVER=$(of api_server) AUDIT_LOG=$(of audit_log)
-OPERATOR_USER=$(of operator_user) OPERATOR_ADDRESS=$(of operator_address) PROXY_LOG=$(of proxy_access_log) GIT_LOG=$(of git_access_log)
-mapfile -t OPERATOR_PLACE < <(jq -r '.operator_netns[]' "$TIDELOCK_TESTBED/testbed.json")
+OPERATOR_USER=system:serviceaccount:$NAMESPACE:tidelock PROXY_LOG=$(of proxy_access_log) GIT_LOG=$(of git_access_log)
 good "$(kubectl get nodes -o jsonpath='{.items[0].metadata.name}: Kubernetes {.items[0].status.nodeInfo.kubeletVersion}, {.items[0].status.nodeInfo.containerRuntimeVersion}')"
 
 for name in shop platform payments; do
@@ -77,17 +76,16 @@ for name in shop platform payments; do
   git -C "$work/$name" push -q "$(of git_root)/$name.git" main
 done
 good "git server: $(of git_https_url)/{shop,platform,payments}.git, private CA, password"
-operator_tries() { "$bed" operator curl -s -o /dev/null -m 2 -w '%{http_code}' "$@" 2>/dev/null || :; }
-[ "$(operator_tries -k --resolve git.corp.test:443:198.51.100.10 https://git.corp.test/)" = 000 ] || give_up "the operator's place reaches git without the proxy"
-[ "$(operator_tries -x "$(of proxy_url)" http://git.corp.test/)" = 407 ] || give_up "the proxy does not ask for a password"
-good "the operator's only way out is $(of proxy_url): past it nothing answers, without its password it says 407"
+image=$("$bed" push "$image_archive" tidelock:demo)
+good "image in the registry that only the node reaches: ${image:0:60}…"
 
 # ---------------------------------------------------------------- what a team would write
 
 step "Samples applied: EgressProxy, Repository, project, three Applications"
-kubectl apply -f "$repository/crds/" >/dev/null
-kubectl wait --for=condition=Established --timeout=30s -f "$repository/crds/" >/dev/null
 kubectl create namespace "$NAMESPACE" >/dev/null
+kubectl label namespace "$NAMESPACE" pod-security.kubernetes.io/enforce=restricted >/dev/null
+install_definitions
+good "helm install tidelock-crds"
 secret() { kubectl -n "$NAMESPACE" create secret generic "$@" >/dev/null; }
 of proxy_password | tr -d '\n' >"$work/proxy-password"
 of git_password | tr -d '\n' >"$work/git-password"
@@ -95,13 +93,16 @@ secret proxy-credentials --from-literal=username="$(of proxy_username)" --from-f
 secret git-credentials --from-literal=username="$(of git_username)" --from-file=password="$work/git-password"
 secret git-ca --from-file=ca.crt="$(of git_ca)"
 samples=$repository/config/samples
-sed "s|http://proxy.corp.test:3128|$(of proxy_url)|" "$samples/10-egress-proxy.yaml" | kubectl apply -f - | detail
-kubectl apply -f "$samples/20-repositories.yaml" -f "$samples/30-project-shop.yaml" | detail
+kubectl apply -f "$samples/10-egress-proxy.yaml" -f "$samples/20-repositories.yaml" -f "$samples/30-project-shop.yaml" | detail
 operator_began=$(clock_now)
-start_operator
-good "operator ready: tidelock controller --kubeconfig … --namespace $NAMESPACE"
-proxy_start=$(size_of "$PROXY_LOG") audit_start=$(size_of "$AUDIT_LOG") dns_start=$(size_of "$(of dns_log)") git_start=$(size_of "$GIT_LOG")
-blackholed=$("$bed" dialled | jq -s 'map(.packets) | add // 0')
+install_operator "$image"
+good "helm install tidelock: ready after $(spell "$(milliseconds_since "$operator_began")"), ${#OPERATOR_ADDRESSES[@]} pods in a namespace that enforces Pod Security restricted"
+operator_tries() { in_operator_network curl -s -o /dev/null -m 2 -w '%{http_code}' "$@" 2>/dev/null || :; }
+[ "$(operator_tries -k --resolve git.corp.test:443:198.51.100.10 https://git.corp.test/)" = 000 ] || give_up "the operator's pod reaches git without the proxy"
+[ "$(operator_tries -x "$(of proxy_url)" http://git.corp.test/)" = 407 ] || give_up "the proxy does not ask for a password"
+good "the pods' only way out is $(of proxy_url): past it nothing answers, without its password it says 407"
+proxy_start=$(size_of "$PROXY_LOG") audit_start=$(size_of "$AUDIT_LOG") git_start=$(size_of "$GIT_LOG")
+blackholed=$(packets_past_the_proxy)
 
 step "Sync"
 began=$(clock_now)
@@ -169,19 +170,18 @@ show_writes "$audit_mark"
 step "What the others saw"
 line "operator: $(resident_memory) resident, $(tail -c "+$((audit_start + 1))" "$AUDIT_LOG" | jq -r --arg user "$OPERATOR_USER" 'select(.user.username == $user and .stage == "ResponseComplete") | .verb' | wc -l) requests to the API server in $(spell "$(milliseconds_since "$operator_began")")"
 began=$(clock_now)
+note_operator
+past=$(($(packets_past_the_proxy) - blackholed))
 stop_operator
 line "operator stopped in $(spell "$(milliseconds_since "$began")"): Squid logs a tunnel when it ends"
-targets=$(tail -c "+$((proxy_start + 1))" "$PROXY_LOG" | awk -v operator="$OPERATOR_ADDRESS" '$2 == operator {target = $8; sub(/\?.*/, "", target); k = $4 " " $5 " " $7 " " target; n[k] += 1; bytes[k] += $9} END {for (k in n) printf "%4d × %s, %.0f KiB\n", n[k], k, bytes[k] / 1024}' | sort -rn)
+targets=$(tail -c "+$((proxy_start + 1))" "$PROXY_LOG" | awk -v operators="$(operator_address_list)" 'BEGIN {split(operators, list, "|"); for (i in list) own[list[i]]} $2 in own {target = $8; sub(/\?.*/, "", target); k = $4 " " $5 " " $7 " " target; n[k] += 1; bytes[k] += $9} END {for (k in n) printf "%4d × %s, %.0f KiB\n", n[k], k, bytes[k] / 1024}' | sort -rn)
 line "Squid's own log of the operator, by user, answer and target:"
 detail <<<"$targets"
 strangers=$(grep -cvE ' (https?://)?git\.corp\.test(:|/|,)' <<<"$targets" || :)
-past=$(($("$bed" dialled | jq -s 'map(.packets) | add // 0') - blackholed))
-questions=$(tail -c "+$((dns_start + 1))" "$(of dns_log)" | wc -l)
 [ -n "$targets" ] || give_up "Squid saw nothing of the operator"
 [ "$strangers" = 0 ] || give_up "requests went to hosts other than git.corp.test"
-[ "$past" = 0 ] || give_up "$past packets went past the proxy: $("$bed" dialled | tr '\n' ' ')"
-[ "$questions" = 0 ] || give_up "$questions names were looked up in the operator's place"
-good "no other host, no packet past the proxy, no name looked up by the operator itself"
+[ "$past" = 0 ] || give_up "$past packets went past the proxy: $("$bed" dialled pods | tr '\n' ' ')"
+good "no other host, no packet of its pods past the proxy"
 line "git server: $(tail -c "+$((git_start + 1))" "$GIT_LOG" | jq -r '.command // empty' | sort | uniq -c | awk '{printf "%s%d × %s", sep, $1, $2; sep=", "}') for three repositories"
 if [ "${KEEP:-}" = 1 ]; then
   start_operator
@@ -196,7 +196,6 @@ printf '  %-34s %s\n' \
   "removed file to pruned" "$(spell "$prune_time")"
 finished=1
 if [ "${KEEP:-}" = 1 ]; then
-  disown "$OPERATOR_PID"
   cat <<EOF
 
 It all stays up:
@@ -204,8 +203,8 @@ It all stays up:
   kubectl -n $NAMESPACE get applications,repositories,egressproxies
   git clone $(of git_root)/shop.git      # push to it, and wait up to a minute, or:
   kubectl -n $NAMESPACE annotate application shop --overwrite tidelock.dev/refresh=\$(date +%s)
-  tail -f $OPERATOR_LOG
-  curl http://$OPERATOR_ADDRESS:8080/metrics
+  kubectl -n $NAMESPACE logs -f deployment/tidelock
+  kubectl -n $NAMESPACE get --raw /api/v1/namespaces/$NAMESPACE/services/tidelock-metrics:8080/proxy/metrics
   $here/demo.sh down                     # ends it
 EOF
 else

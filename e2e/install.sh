@@ -11,6 +11,8 @@ packages=(
   containerd runc containernetworking-plugins iproute2 nftables iptables openssl curl procps util-linux
   # git, its proxy, and what the scripts use
   git squid-openssl apache2-utils jq skopeo ca-certificates
+  # the image of the operator, without a daemon
+  buildah binutils
   # other proxies, and what else lies behind them
   tinyproxy-bin microsocks nginx-light fcgiwrap openssh-server openssh-client docker-registry gnupg
 )

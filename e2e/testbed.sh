@@ -9,9 +9,10 @@
 #   testbed.sh exec CMD...                   run inside the node
 #   testbed.sh operator CMD...               run in the operator's place
 #   testbed.sh import TAR...                 load images into the node
+#   testbed.sh push ARCHIVE NAME[:TAG]       put an OCI archive into the registry the node pulls from; prints its name with digest
 #   testbed.sh service NAME stop|start       take squid, git, sshd, nginx, … away and bring it back
 #   testbed.sh description                   path of testbed.json
-#   testbed.sh dialled                       what the operator dialled past the proxy, as JSON lines
+#   testbed.sh dialled [pods]                what the operator (or any pod) dialled past the proxy, as JSON lines
 #
 # State: $TIDELOCK_TESTBED (/var/lib/tidelock-testbed), with testbed.json for harnesses. Cache: $TIDELOCK_CACHE (~/.cache/tidelock).
 # Several at once: $TIDELOCK_TESTBED_NUMBER, 0 to 7, gives each its own addresses and default state directory.
@@ -19,7 +20,7 @@ set -euo pipefail
 TESTBED=$(readlink -f "$0")
 HERE=$(dirname "$TESTBED")
 STARTED=$(cut -d' ' -f1 /proc/uptime)
-for part in messages settings lifecycle build identity control_plane pods squid proxies git outside operator network node description; do
+for part in messages settings lifecycle build identity control_plane pods images squid proxies git outside operator network node description; do
   # shellcheck source=/dev/null
   . "$HERE/testbed/$part.sh"
 done
@@ -33,9 +34,10 @@ case "$command" in
   run) run "$@" ;;
   exec) in_node "$@" ;;
   operator) in_operator "$@" ;;
+  push) push_image "$@" ;;
   import) for image; do in_node "$CTR" -a "$CONTAINERD_SOCKET" -n k8s.io images import - <"$image"; done ;;
   service) service "$@" ;;
-  dialled) dialled ;;
+  dialled) dialled "$@" ;;
   description)
     [ -e "$STATE/testbed.json" ] || fail "the test bed is down (state $STATE): run $TESTBED up"
     echo "$STATE/testbed.json"

@@ -23,7 +23,7 @@ write_description() {
     --arg mtls "$MUTUAL_TLS_HOST" --arg registry "$REGISTRY_HOST" --arg registry_login "$REGISTRY_LOGIN_HOST" \
     --arg registry_redirect "$REGISTRY_REDIRECT_HOST" --arg registry_mtls "$REGISTRY_MUTUAL_TLS_HOST" --arg blobs "$BLOBS_HOST" \
     --arg charts "$CHARTS_HOST" --arg charts_login "$CHARTS_LOGIN_HOST" \
-    --arg demo "$DEMO_IMAGE" '{
+    --arg demo "$DEMO_IMAGE" --arg image_registry "$IMAGE_REGISTRY" --arg proxy_host "$PROXY_HOST" '{
       state: $state, mode: $mode, bin: $bin, testbed: $testbed,
       api_server: $api,
       kubeconfig: "\($state)/admin.conf",
@@ -56,6 +56,7 @@ write_description() {
       registry_host: $registry, registry_login_host: $registry_login, registry_redirect_host: $registry_redirect,
       registry_mutual_tls_host: $registry_mtls, blobs_host: $blobs,
       charts_host: $charts, charts_login_host: $charts_login, charts_root: "\($state)/charts",
+      image_registry: $image_registry, proxy_host_url: "http://\($proxy_host):\($port)",
       dns_log: "\($state)/dns.log", images: ["\($demo):1", "\($demo):2", "\($demo):3"]
     }' >"$STATE/testbed.json.new"
   mv "$STATE/testbed.json.new" "$STATE/testbed.json"

@@ -119,6 +119,7 @@ table ip operator_fence {
   }
 }
 EOF
+  fence_pods
   # What the operator dials past the proxy is dropped without an answer, and remembered.
   ip netns exec blackhole nft -f - <<EOF
 table ip blackhole {
@@ -139,6 +140,26 @@ EOF
   ip link set host up
   # The route lets processes of the node open Service addresses: the destination is rewritten after the lookup.
   ip route add "$SERVICE_NET" dev host
+}
+
+# Pods reach each other, Services, the API server, DNS and the proxies. What else they dial is dropped without an answer, and
+# remembered by the pod's address: before routes and Services are looked at, so that nothing gets past it.
+fence_pods() {
+  nft -f - <<EOF
+table ip pod_fence {
+  set dialled { type ipv4_addr . ipv4_addr . inet_proto . inet_service; flags dynamic; size 65535; counter; }
+  chain from_pods {
+    type filter hook prerouting priority mangle;
+    iifname != cni0 accept
+    ct state established,related accept
+    ip daddr { $POD_NET, $SERVICE_NET, $PROXY_IP } accept
+    ip daddr $NODE_IP meta l4proto { tcp, udp } th dport 53 accept
+    ip daddr $NODE_IP tcp dport { 6443, 30000-32767 } accept
+    meta l4proto { tcp, udp } update @dialled { ip saddr . ip daddr . meta l4proto . th dport }
+    drop
+  }
+}
+EOF
 }
 
 start_proxy-names() {
@@ -162,8 +183,17 @@ start_dns-witness() {
   start dns-witness ip netns exec blackhole "$GITSERVER" dns-witness -listen "$BLACKHOLE_IP:53" -log "$STATE/dns.log"
 }
 
-# One JSON line per address, protocol and port that the operator dialled past the proxy.
+# One JSON line per address, protocol and port that the operator, or a pod, dialled past the proxy.
 dialled() {
+  case "${1:-}" in
+    "") ;;
+    pods)
+      in_node nft -j list set ip pod_fence dialled |
+        jq -c '.nftables[]|.set?|select(.)|.elem[]?|.elem as $e|{pod: $e.val.concat[0], address: $e.val.concat[1], protocol: $e.val.concat[2], port: $e.val.concat[3], packets: $e.counter.packets}'
+      return
+      ;;
+    *) fail "dialled takes nothing or 'pods', not '$1'" ;;
+  esac
   in_node ip netns exec blackhole nft -j list set ip blackhole dialled |
     jq -c '.nftables[]|.set?|select(.)|.elem[]?|.elem as $e|{address: $e.val.concat[0], protocol: $e.val.concat[1], port: $e.val.concat[2], packets: $e.counter.packets}'
 }

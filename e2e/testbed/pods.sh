@@ -2,6 +2,7 @@
 # shellcheck shell=bash
 
 write_pod_files() {
+  write_image_registry_files
   mkdir -p "$STATE"/{containerd,pod-logs,cni,cni-addresses,flex,registries,manifests}
   cat >"$STATE/containerd.toml" <<EOF
 version = 2
@@ -69,8 +70,9 @@ hostnameOverride: $NODE_NAME
 clientConnection: {kubeconfig: $STATE/kube-proxy.conf}
 conntrack: {maxPerCore: 0, min: 0}
 EOF
-  # Pods resolve cluster names and the lines of this file (read again every second); anything else is refused.
-  : >"$STATE/pod-hosts"
+  # Pods resolve cluster names, the proxy's name and what else is put into this file (read again every second); anything
+  # else is refused.
+  echo "$PROXY_IP $PROXY_HOST" >"$STATE/pod-hosts"
   cat >"$STATE/Corefile" <<EOF
 .:53 {
   bind $NODE_IP
@@ -93,6 +95,7 @@ start_pods() {
   until import_image "$IMAGES/pause.tar" >>"$STATE/log/import.log" 2>&1; do sleep 0.1; done
   start kubelet "$BIN/kubelet" --config="$STATE/kubelet.yaml" --kubeconfig="$STATE/kubelet.conf" --hostname-override="$NODE_NAME" --node-ip="$NODE_IP"
   start kube-proxy "$BIN/kube-proxy" --config="$STATE/kube-proxy.yaml"
+  start_image-registry
   start coredns "$BIN/coredns" -conf "$STATE/Corefile"
   local version
   for version in "${DEMO_VERSIONS[@]}"; do import_image "$IMAGES/demo-$version.tar" >>"$STATE/log/import.log"; done

@@ -74,6 +74,8 @@ OPERATOR_USER=tidelock-operator       # the operator's own user, so that the aud
 
 CONTAINERD=${CONTAINERD:-/usr/bin/containerd} CTR=${CTR:-/usr/bin/ctr}
 CONTAINERD_SOCKET=/run/containerd/containerd.sock
+# Where the node pulls from; a name that only containerd knows.
+IMAGE_REGISTRY=registry.tb.local:5000
 PAUSE_IMAGE=tidelock.local/pause:1
 DEMO_IMAGE=tidelock.local/demo        # with the tags of DEMO_VERSIONS
 DEMO_VERSIONS=(1 2 3)

@@ -12,6 +12,7 @@ mod limiter;
 mod managed_fields;
 mod namespace;
 mod options;
+mod pods;
 mod predict;
 mod recreate;
 mod remove_fields;

@@ -18,6 +18,7 @@ mod networking;
 mod object;
 mod observed;
 mod pod;
+mod pods;
 mod polarity;
 mod revisions;
 pub mod rules;
@@ -31,6 +32,7 @@ mod workload;
 pub mod report;
 
 pub use aggregate::aggregate;
+pub use pods::{selector_text, worst_pod};
 pub use storage::waits_for_consumer;
 
 use serde_json::Value;

@@ -164,7 +164,8 @@ impl Driver {
     pub(super) fn view_of(&self, owner: &Owner, memory: &Memory, desired: &DesiredSet, plan: &Plan) -> LiveView {
         let recorded = memory.inventory.iter().flat_map(|inventory| inventory.entries.keys());
         let steps = steps(plan).map(|step| &step.id.key);
-        self.destination.cache.view(&owner.instance, desired.objects.keys().chain(recorded).chain(steps))
+        let live = self.destination.cache.view(&owner.instance, desired.objects.keys().chain(recorded).chain(steps));
+        memory.explanations.complete(live)
     }
 
     /// The state of objects outside the Application that steps need.

@@ -80,7 +80,8 @@ impl Driver {
     pub(super) fn view_of_set(&self, owner: &Owner, memory: &Memory, desired: &DesiredSet) -> LiveView {
         let hooks = desired.hooks.iter().map(|hook| &hook.object.key);
         let recorded = memory.inventory.iter().flat_map(|inventory| inventory.entries.keys());
-        self.destination.cache.view(&owner.instance, desired.objects.keys().chain(hooks).chain(recorded))
+        let live = self.destination.cache.view(&owner.instance, desired.objects.keys().chain(hooks).chain(recorded));
+        memory.explanations.complete(live)
     }
 
     /// The plan that brings a desired set, as a sync with these choices would carry it out.

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use jiff::Timestamp;
 
 use super::attempt::AttemptMemory;
+use super::explain::Explanations;
 use super::overriding::Overriding;
 use super::requests::Asked;
 use crate::api::{ApplicationStatus, SyncWindowStatus};
@@ -64,6 +65,8 @@ pub(super) struct Memory {
     pub(super) rules: Option<CompiledRules>,
     /// Objects that were looked at closely.
     pub(super) examined: BTreeMap<ObjectKey, Seen>,
+    /// What the pods of workloads told that are Degraded.
+    pub(super) explanations: Explanations,
     /// Consecutive reconciles that failed for a reason that may pass.
     pub(super) failures: u32,
 }

@@ -24,6 +24,7 @@ mod driver;
 mod egress_policy;
 mod events;
 mod examine;
+mod explain;
 mod finalize;
 mod fleet;
 mod freshness;

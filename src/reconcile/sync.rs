@@ -41,6 +41,7 @@ impl Driver {
         let policy = Policy::new(application.spec.automated()).with_drift_policy(application.spec.drift_policy);
         take_termination(application, memory);
         let holds = self.holds(application, now);
+        self.explain(owner, memory, &held.desired).await;
         let mut compared = self.compare_closely(application, owner, memory, &held.desired).await;
         settle_reported_revision(memory, &compared.differences);
         let held = &memory.held.clone().unwrap_or_else(|| held.clone());

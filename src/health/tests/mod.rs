@@ -5,6 +5,7 @@ mod conventions;
 mod generic;
 mod holds;
 mod pod;
+mod pods;
 mod report;
 mod table;
 mod workload;

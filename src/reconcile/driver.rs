@@ -150,8 +150,12 @@ impl Reconciler {
     /// What an Application is reconciled with.
     fn driver_of(self: &Arc<Self>, application: &Application) -> Result<Driver, Failure> {
         let name = application.metadata.name.as_deref().unwrap_or_default();
-        let destination = self.destinations.of(name, &self.identity_of(application)?)?;
-        Ok(Driver { reconciler: Arc::clone(self), destination })
+        let chosen = self.identity_of(application).and_then(|identity| self.destinations.of(name, &identity));
+        if chosen.is_err() {
+            // Rights that were taken away are not used for watching either.
+            self.destinations.forget(name);
+        }
+        Ok(Driver { reconciler: Arc::clone(self), destination: chosen? })
     }
 
     /// With whose rights an Application's objects are touched.

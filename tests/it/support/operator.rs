@@ -2,7 +2,7 @@
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Output, Stdio};
+use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::Duration;
 
@@ -20,6 +20,7 @@ pub struct Operator {
     address: String,
     environment: Vec<(String, String)>,
     arguments: Vec<String>,
+    group: Option<u32>,
     child: Option<Child>,
 }
 
@@ -36,6 +37,7 @@ impl Operator {
             address: format!("{}:{}", Testbed::shared().operator_address, next_port()),
             environment: Vec::new(),
             arguments: Vec::new(),
+            group: None,
             child: None,
         }
     }
@@ -48,6 +50,47 @@ impl Operator {
     /// With a flag, or its value, from the next start on.
     pub fn add_argument(&mut self, argument: &str) {
         self.arguments.push(argument.to_owned());
+    }
+
+    /// In a group of its own from the next start on, so that its packets can be told from others'.
+    pub fn set_group(&mut self, group: u32) {
+        self.group = Some(group);
+    }
+
+    /// What stands in the identity of this operator and in no other's, and so in the user agent of its requests.
+    pub fn token(&self) -> String {
+        fs::read_to_string(self.state.join("holder")).expect("an operator that was started has a token")
+    }
+
+    /// Sends a signal, by its name.
+    pub fn signal(&self, name: &str) {
+        let sent = Command::new("kill").args([&format!("-{name}"), &self.pid().to_string()]).status();
+        assert!(sent.expect("kill runs").success(), "SIG{name} could not be sent");
+    }
+
+    /// Waits until the process has ended by itself.
+    pub async fn ended(&mut self, limit: Duration) -> ExitStatus {
+        let mut child = self.child.take().expect("the operator runs");
+        let ended = wait_until(limit, async || {
+            child.try_wait().expect("our own child").ok_or_else(|| "it still runs".to_owned())
+        })
+        .await;
+        ended.unwrap_or_else(|_| {
+            let _ = child.kill();
+            panic!("the operator does not end within {} s:\n{}", limit.as_secs(), self.last_log_lines())
+        })
+    }
+
+    /// Status and text of a path of its server; 0 when nobody answers.
+    pub fn ask(&self, path: &str) -> (u16, String) {
+        let output = Command::new("curl")
+            .args(["-sS", "--max-time", "5", "--noproxy", "*", "-w", "\n%{http_code}"])
+            .arg(format!("http://{}/{path}", self.address))
+            .output()
+            .expect("curl runs");
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        let (body, code) = text.rsplit_once('\n').unwrap_or_default();
+        (code.parse().unwrap_or_default(), body.to_owned())
     }
 
     /// The process's id on this machine.
@@ -65,7 +108,7 @@ impl Operator {
         assert!(self.child.is_none(), "the operator runs already");
         let log = File::options().create(true).append(true).open(&self.log).expect("a log file");
         let bed = Testbed::shared();
-        let mut command = bed.in_operator_place(Path::new(env!("CARGO_BIN_EXE_tidelock")));
+        let mut command = bed.in_operator_place_as(self.group, Path::new(env!("CARGO_BIN_EXE_tidelock")));
         command
             .arg("controller")
             .arg("--kubeconfig")

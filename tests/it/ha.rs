@@ -16,6 +16,7 @@ use crate::support::manifests::config_map;
 use crate::support::operator::Operator;
 use crate::support::testbed::{Testbed, run};
 use crate::support::waiting::{PATIENCE, wait_until};
+use crate::support::wire::Wire;
 
 /// What a replica is told, in seconds: the default.
 const LEASE_SECONDS: u64 = 15;
@@ -39,6 +40,7 @@ impl Pair {
     async fn start(name: &str, group: u32) -> Self {
         let mut installation = Installation::prepare(name).await;
         installation.apply_access().await;
+        Cut::mark(group);
         installation.operator.set_group(group);
         installation.operator.start().await;
         let mut standby = installation.replica();
@@ -86,6 +88,16 @@ impl Pair {
             .await;
     }
 
+    /// Waits until a replica has written much: time in which something late would arrive.
+    async fn wait_until_another_write(&self, audit: &Audit, token: &str) {
+        self.installation
+            .wait("the other replica writes", async || {
+                let written = writes_by(audit, token).len();
+                if written >= 20 { Ok(()) } else { Err(format!("{written} writes")) }
+            })
+            .await;
+    }
+
     /// Changes one object after the other by hand until dropped, so that there is always something to write.
     fn disturb(&self) -> Disturbance {
         let (cluster, target) = (self.installation.cluster.clone(), self.target.clone());
@@ -115,23 +127,41 @@ async fn disturb(cluster: Cluster, target: String) {
     }
 }
 
-/// No packet of a replica reaches the API server until this is dropped; what the kernel has of it is delivered then.
+/// No packet of a replica reaches the API server until this is dropped, whoever sends it: what the kernel still has of it when
+/// the process has ended is held back too. What comes from the server still arrives for a while, so that the replica learns of
+/// things to do: a way that is broken in one direction is the worse case.
 struct Cut {
     group: u32,
 }
 
 impl Cut {
+    /// Marks the connections of a group, so that they can be told apart even when their process is gone.
+    fn mark(group: u32) {
+        let (owner, mark) = (group.to_string(), group.to_string());
+        filter(&[
+            "-t",
+            "mangle",
+            "-A",
+            "OUTPUT",
+            "-m",
+            "owner",
+            "--gid-owner",
+            &owner,
+            "-j",
+            "CONNMARK",
+            "--set-mark",
+            &mark,
+        ]);
+    }
+
     fn off(group: u32) -> Self {
         Self::rule("-A", group);
         Self { group }
     }
 
     fn rule(verb: &str, group: u32) {
-        let prefix = &Testbed::shared().operator_netns;
-        let mut command = Command::new(&prefix[0]);
-        command.args(&prefix[1..]).args(["iptables", "-w", verb, "OUTPUT", "-p", "tcp", "--dport", "6443"]);
-        command.args(["-m", "owner", "--gid-owner", &group.to_string(), "-j", "DROP"]);
-        run(&mut command);
+        let mark = group.to_string();
+        filter(&[verb, "OUTPUT", "-p", "tcp", "--dport", "6443", "-m", "connmark", "--mark", &mark, "-j", "DROP"]);
     }
 }
 
@@ -139,6 +169,13 @@ impl Drop for Cut {
     fn drop(&mut self) {
         Self::rule("-D", self.group);
     }
+}
+
+/// Changes the packet filter where the operators are.
+fn filter(arguments: &[&str]) {
+    let prefix = &Testbed::shared().operator_netns;
+    let mut command = Command::new(&prefix[0]);
+    run(command.args(&prefix[1..]).args(["iptables", "-w"]).args(arguments));
 }
 
 fn time_of(request: &Request) -> Timestamp {
@@ -275,13 +312,14 @@ async fn a_leader_that_is_cut_off_stops_before_the_other_starts_and_what_it_had_
             if audit.writes_in(&pair.target).len() < 3 { Err("it is idle".to_owned()) } else { Ok(()) }
         })
         .await;
-    let (cut_at, since) = (Timestamp::now(), Instant::now());
+    let cut_at = Timestamp::now();
     let cut = Cut::off(group);
     pair.wait_for_takeover().await;
+    // The worst moment: the other has just begun.
+    drop(cut);
     let status = pair.installation.operator.ended(PATIENCE).await;
     assert_eq!(status.code(), Some(1), "a lost lease ends the process");
-    tokio::time::sleep(long_enough().saturating_sub(since.elapsed())).await;
-    drop(cut);
+    pair.wait_until_another_write(&audit, &second).await;
     drop(disturbance);
     pair.wait_until_healed().await;
     let taken = taken_over_without_two_writers(&audit, &first, &second);
@@ -347,4 +385,45 @@ async fn sigterm_in_the_middle_of_a_sync_ends_within_ten_seconds_and_the_other_r
     pair.installation.follow("busy", &commit_next).await;
     taken_over_without_two_writers(&audit, &first, &second);
     pair.finish().await;
+}
+
+/// `/healthz` is asked every second for so long; every answer must be well.
+async fn stays_alive(operator: &Operator, what: &str, limit: Duration) {
+    let end = Instant::now() + limit;
+    let mut ticks = tokio::time::interval(Duration::from_secs(1));
+    while Instant::now() < end {
+        ticks.tick().await;
+        let (status, text) = operator.ask("healthz?verbose");
+        assert_eq!(status, 200, "{what}: {text}\n{}", operator.last_log_lines());
+    }
+}
+
+#[tokio::test]
+async fn an_api_server_that_answers_ten_seconds_late_or_not_at_all_never_makes_a_replica_look_dead() {
+    let mut installation = Installation::prepare("ha-slow").await;
+    let wire = Wire::to_api_server().await;
+    installation.operator.run_on_the_host(|config| {
+        let server = config["clusters"][0]["cluster"]["server"].as_str().expect("a server").to_owned();
+        let host = server.trim_start_matches("https://").split(':').next().expect("a host").to_owned();
+        config["clusters"][0]["cluster"]["tls-server-name"] = json!(host);
+        config["clusters"][0]["cluster"]["server"] = json!(format!("https://{}", wire.address));
+    });
+    // Else it would lose the lease, which is right, and ends the process.
+    installation.operator.add_argument("--lease-duration");
+    installation.operator.add_argument("600");
+    installation.operator.start().await;
+    installation.declare(Application::named("app", "https://git.corp.test/nothing.git", "app", "default")).await;
+    wire.answers_after(Duration::from_secs(10));
+    stays_alive(&installation.operator, "each answer 10 s late", long_enough()).await;
+    wire.goes_silent();
+    stays_alive(&installation.operator, "no answer", long_enough()).await;
+    wire.answers_after(Duration::ZERO);
+    installation.operator.ask("readyz?verbose");
+    installation
+        .wait("it works again", async || {
+            let object = installation.application("app").await;
+            if object["status"]["conditions"].is_array() { Ok(()) } else { Err(installation.operator.last_log_lines()) }
+        })
+        .await;
+    installation.finish().await;
 }

@@ -6,8 +6,10 @@ use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::Duration;
 
+use serde_json::Value;
+
 use super::metrics::Metrics;
-use super::testbed::Testbed;
+use super::testbed::{Testbed, read};
 use super::waiting::{PATIENCE, wait_until};
 
 /// One `tidelock controller`, which may be killed and started again on the same state.
@@ -21,6 +23,7 @@ pub struct Operator {
     environment: Vec<(String, String)>,
     arguments: Vec<String>,
     group: Option<u32>,
+    on_the_host: bool,
     child: Option<Child>,
 }
 
@@ -38,6 +41,7 @@ impl Operator {
             environment: Vec::new(),
             arguments: Vec::new(),
             group: None,
+            on_the_host: false,
             child: None,
         }
     }
@@ -55,6 +59,16 @@ impl Operator {
     /// In a group of its own from the next start on, so that its packets can be told from others'.
     pub fn set_group(&mut self, group: u32) {
         self.group = Some(group);
+    }
+
+    /// Runs on the machine itself from the next start on, with a kubeconfig that is changed as said.
+    pub fn run_on_the_host(&mut self, change: impl FnOnce(&mut Value)) {
+        let mut config: Value = serde_json::from_str(&read(&self.kubeconfig)).expect("a kubeconfig as JSON");
+        change(&mut config);
+        fs::write(&self.kubeconfig, config.to_string()).expect("a kubeconfig");
+        let port = self.address.rsplit(':').next().expect("a port");
+        self.address = format!("127.0.0.1:{port}");
+        self.on_the_host = true;
     }
 
     /// What stands in the identity of this operator and in no other's, and so in the user agent of its requests.
@@ -108,7 +122,14 @@ impl Operator {
         assert!(self.child.is_none(), "the operator runs already");
         let log = File::options().create(true).append(true).open(&self.log).expect("a log file");
         let bed = Testbed::shared();
-        let mut command = bed.in_operator_place_as(self.group, Path::new(env!("CARGO_BIN_EXE_tidelock")));
+        let program = Path::new(env!("CARGO_BIN_EXE_tidelock"));
+        let mut command = if self.on_the_host {
+            let mut command = Command::new("setpriv");
+            command.args(["--pdeathsig", "KILL", "--"]).arg(program);
+            command
+        } else {
+            bed.in_operator_place_as(self.group, program)
+        };
         command
             .arg("controller")
             .arg("--kubeconfig")

@@ -428,3 +428,7 @@ mod tests {
 #[cfg(test)]
 #[path = "client_route_tests.rs"]
 mod route_tests;
+
+#[cfg(test)]
+#[path = "client_fence_tests.rs"]
+mod fence_tests;

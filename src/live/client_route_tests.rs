@@ -46,7 +46,7 @@ fn config(url: &str, authority: &Authority) -> Config {
     config
 }
 
-fn pem_of(authority: &Authority) -> Vec<u8> {
+pub(super) fn pem_of(authority: &Authority) -> Vec<u8> {
     use rustls::pki_types::pem::PemObject as _;
     rustls::pki_types::CertificateDer::from_pem_slice(authority.pem.as_bytes()).unwrap().to_vec()
 }

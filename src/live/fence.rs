@@ -86,7 +86,7 @@ impl WriteFence {
             }
         };
         let in_time = tokio::time::timeout(limit, answered).await.is_ok();
-        in_time && self.lock().given_up.is_none_or(|given_up| given_up.elapsed() > CARRIED_OUT)
+        in_time && self.lock().given_up.is_none_or(|given_up| given_up.elapsed() >= CARRIED_OUT)
     }
 
     fn begin(&self) -> Begun {

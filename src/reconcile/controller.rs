@@ -151,7 +151,7 @@ pub async fn run(settings: Settings, process: Process, shutdown: CancellationTok
             worked
         },
         async {
-            let kept = hold(keeper, process.clone(), role, shutdown.clone(), work_ended.clone()).await;
+            let kept = hold(keeper, terms, process.clone(), role, shutdown.clone(), work_ended.clone()).await;
             // A lost lease ends the work at once; the fence has closed before.
             shutdown.cancel();
             kept
@@ -178,15 +178,18 @@ pub async fn run(settings: Settings, process: Process, shutdown: CancellationTok
 /// Stands by until the lease is ours, and renews it until the work has ended. The keeper comes back when it holds the lease.
 async fn hold(
     mut keeper: LeaseKeeper,
+    terms: Terms,
     process: Process,
     role: watch::Sender<Role>,
     shutdown: CancellationToken,
     work_ended: CancellationToken,
 ) -> Result<Option<LeaseKeeper>, LeaseError> {
     let Process { clock, metrics, probes, outward: _, hints: _ } = process;
+    // Between two signs of life lie at most a pause and the request after it.
+    let rest = terms.renew + terms.request;
     let mut last_seen = None;
     let looked = |look: Look<'_>| {
-        probes.watchdog.beat(Part::Lease);
+        probes.watchdog.beat_before_rest(Part::Lease, rest);
         let now = clock.monotonic();
         match look {
             Look::HeldBy(holder) => {
@@ -210,7 +213,10 @@ async fn hold(
             probes.readiness.met_with(Requirement::Lease, "this process holds it");
             metrics.set_leader(true);
             role.send_replace(Role::Leads);
-            keeper.keep(work_ended, |_| probes.watchdog.beat(Part::Lease)).await.map(|()| Some(keeper))
+            keeper
+                .keep(work_ended, |_| probes.watchdog.beat_before_rest(Part::Lease, rest))
+                .await
+                .map(|()| Some(keeper))
         }
         Ok(Acquired::ShuttingDown) => Ok(None),
         Err(error) => Err(error),

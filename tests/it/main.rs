@@ -36,6 +36,7 @@ mod engine_gate;
 mod engine_health;
 mod engine_hooks;
 mod engine_options;
+mod ha;
 mod proof_01_egress;
 mod proof_02_least_work;
 mod proof_03_prune;

@@ -58,12 +58,14 @@ impl fmt::Display for Part {
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
 pub enum Stall {
     /// A part is silent.
-    #[error("{part}: {} for {} s (limit {} s)", part.what(), age.as_secs(), PART_LIMIT.as_secs())]
+    #[error("{part}: {} for {} s (limit {} s)", part.what(), age.as_secs(), limit.as_secs())]
     Silent {
         /// Which.
         part: Part,
         /// Since its last sign of life.
         age: Duration,
+        /// How long it may be silent.
+        limit: Duration,
     },
     /// A piece of work computes and computes.
     #[error("workers: the reconcile of {name} has held a thread for {} s (limit {} s)", age.as_secs(), PART_LIMIT.as_secs())]
@@ -92,7 +94,8 @@ pub struct Watchdog {
 
 #[derive(Debug, Default)]
 struct Seen {
-    parts: BTreeMap<Part, Instant>,
+    /// When each last showed itself, and how long it may be silent then.
+    parts: BTreeMap<Part, (Instant, Duration)>,
     work: BTreeMap<u64, Work>,
     next: u64,
 }
@@ -115,8 +118,13 @@ impl Watchdog {
 
     /// Takes a sign of life.
     pub fn beat(&self, part: Part) {
+        self.beat_before_rest(part, Duration::ZERO);
+    }
+
+    /// Takes a sign of life of a part that rests for so long before it has to show itself again.
+    pub fn beat_before_rest(&self, part: Part, rest: Duration) {
         let now = self.clock.monotonic();
-        self.seen().parts.insert(part, now);
+        self.seen().parts.insert(part, (now, PART_LIMIT.saturating_add(rest)));
     }
 
     /// A part ends as it should, and is watched no more.
@@ -138,9 +146,9 @@ impl Watchdog {
     pub fn stalls(&self) -> Vec<Stall> {
         let now = self.clock.monotonic();
         let seen = self.seen();
-        let silent = seen.parts.iter().filter_map(|(part, last)| {
-            let age = now.saturating_duration_since(*last);
-            (age > PART_LIMIT).then_some(Stall::Silent { part: *part, age })
+        let silent = seen.parts.iter().filter_map(|(part, (last, limit))| {
+            let (age, limit) = (now.saturating_duration_since(*last), *limit);
+            (age > limit).then_some(Stall::Silent { part: *part, age, limit })
         });
         let stuck = seen.work.values().filter_map(|work| {
             let (name, age) = (work.name.clone(), now.saturating_duration_since(work.since));
@@ -226,6 +234,10 @@ mod tests {
         watchdog.beat(Part::Runtime);
         watchdog.ended(Part::Lease);
         assert_eq!(texts(&watchdog), Vec::<String>::new());
+        watchdog.beat_before_rest(Part::Lease, 30 * SECOND);
+        hands.advance(PART_LIMIT + 31 * SECOND);
+        watchdog.beat(Part::Runtime);
+        assert_eq!(texts(&watchdog), ["lease: the Lease was neither looked at nor renewed for 151 s (limit 150 s)"]);
     }
 
     #[test]

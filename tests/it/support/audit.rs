@@ -71,6 +71,8 @@ pub struct Request {
     pub body: Value,
     /// The path and query.
     pub uri: String,
+    /// Which program asked, and which process of it.
+    pub agent: String,
 }
 
 impl Request {
@@ -144,6 +146,7 @@ impl Audit {
                     received: entry.request_received_timestamp,
                     body: entry.request_object,
                     uri: entry.request_uri,
+                    agent: entry.user_agent,
                 }
             })
             .collect();

@@ -102,6 +102,12 @@ impl Installation {
         }
     }
 
+    /// Another replica of the operator, with a state directory of its own; not yet started.
+    pub fn replica(&self) -> Operator {
+        let directory = self._directory.path();
+        Operator::new(&directory.join("kubeconfig"), &self.namespace, &directory.join("replica"))
+    }
+
     /// The way to git: EgressProxy, Repository and their Secrets.
     pub async fn apply_access(&self) {
         let bed = Testbed::shared();

@@ -16,3 +16,4 @@ pub mod operator;
 pub mod reach;
 pub mod testbed;
 pub mod waiting;
+pub mod wire;

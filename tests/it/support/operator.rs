@@ -2,12 +2,14 @@
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Output, Stdio};
+use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::Duration;
 
+use serde_json::Value;
+
 use super::metrics::Metrics;
-use super::testbed::Testbed;
+use super::testbed::{Testbed, read};
 use super::waiting::{PATIENCE, wait_until};
 
 /// One `tidelock controller`, which may be killed and started again on the same state.
@@ -20,6 +22,8 @@ pub struct Operator {
     address: String,
     environment: Vec<(String, String)>,
     arguments: Vec<String>,
+    group: Option<u32>,
+    on_the_host: bool,
     child: Option<Child>,
 }
 
@@ -36,6 +40,8 @@ impl Operator {
             address: format!("{}:{}", Testbed::shared().operator_address, next_port()),
             environment: Vec::new(),
             arguments: Vec::new(),
+            group: None,
+            on_the_host: false,
             child: None,
         }
     }
@@ -55,6 +61,57 @@ impl Operator {
         format!("{}:{}", Testbed::shared().operator_address, next_port())
     }
 
+    /// In a group of its own from the next start on, so that its packets can be told from others'.
+    pub fn set_group(&mut self, group: u32) {
+        self.group = Some(group);
+    }
+
+    /// Runs on the machine itself from the next start on, with a kubeconfig that is changed as said.
+    pub fn run_on_the_host(&mut self, change: impl FnOnce(&mut Value)) {
+        let mut config: Value = serde_json::from_str(&read(&self.kubeconfig)).expect("a kubeconfig as JSON");
+        change(&mut config);
+        fs::write(&self.kubeconfig, config.to_string()).expect("a kubeconfig");
+        let port = self.address.rsplit(':').next().expect("a port");
+        self.address = format!("127.0.0.1:{port}");
+        self.on_the_host = true;
+    }
+
+    /// What stands in the identity of this operator and in no other's, and so in the user agent of its requests.
+    pub fn token(&self) -> String {
+        fs::read_to_string(self.state.join("holder")).expect("an operator that was started has a token")
+    }
+
+    /// Sends a signal, by its name.
+    pub fn signal(&self, name: &str) {
+        let sent = Command::new("kill").args([&format!("-{name}"), &self.pid().to_string()]).status();
+        assert!(sent.expect("kill runs").success(), "SIG{name} could not be sent");
+    }
+
+    /// Waits until the process has ended by itself.
+    pub async fn ended(&mut self, limit: Duration) -> ExitStatus {
+        let mut child = self.child.take().expect("the operator runs");
+        let ended = wait_until(limit, async || {
+            child.try_wait().expect("our own child").ok_or_else(|| "it still runs".to_owned())
+        })
+        .await;
+        ended.unwrap_or_else(|_| {
+            let _ = child.kill();
+            panic!("the operator does not end within {} s:\n{}", limit.as_secs(), self.last_log_lines())
+        })
+    }
+
+    /// Status and text of a path of its server; 0 when nobody answers.
+    pub fn ask(&self, path: &str) -> (u16, String) {
+        let output = Command::new("curl")
+            .args(["-sS", "--max-time", "5", "--noproxy", "*", "-w", "\n%{http_code}"])
+            .arg(format!("http://{}/{path}", self.address))
+            .output()
+            .expect("curl runs");
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        let (body, code) = text.rsplit_once('\n').unwrap_or_default();
+        (code.parse().unwrap_or_default(), body.to_owned())
+    }
+
     /// The process's id on this machine.
     pub fn pid(&self) -> u32 {
         self.child.as_ref().expect("the operator runs").id()
@@ -70,7 +127,14 @@ impl Operator {
         assert!(self.child.is_none(), "the operator runs already");
         let log = File::options().create(true).append(true).open(&self.log).expect("a log file");
         let bed = Testbed::shared();
-        let mut command = bed.in_operator_place(Path::new(env!("CARGO_BIN_EXE_tidelock")));
+        let program = Path::new(env!("CARGO_BIN_EXE_tidelock"));
+        let mut command = if self.on_the_host {
+            let mut command = Command::new("setpriv");
+            command.args(["--pdeathsig", "KILL", "--"]).arg(program);
+            command
+        } else {
+            bed.in_operator_place_as(self.group, program)
+        };
         command
             .arg("controller")
             .arg("--kubeconfig")

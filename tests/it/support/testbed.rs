@@ -175,7 +175,15 @@ impl Testbed {
 
     /// A command that runs in the operator's place, as the process that is spawned, and dies with the test.
     pub fn in_operator_place(&self, program: &Path) -> Command {
+        self.in_operator_place_as(None, program)
+    }
+
+    /// The same with a group of its own, which rules of the packet filter there can name.
+    pub fn in_operator_place_as(&self, group: Option<u32>, program: &Path) -> Command {
         let mut command = Command::new("setpriv");
+        if let Some(group) = group {
+            command.arg(format!("--regid={group}")).arg("--clear-groups");
+        }
         command.args(["--pdeathsig", "KILL", "--"]).args(&self.operator_netns).arg(program);
         command
     }

@@ -119,14 +119,15 @@ impl Driver {
             Ok(()) => match self.observe(application, owner, memory).await {
                 Desired::Pending => return None,
                 Desired::Failed(failure) => failure,
-                Desired::Known { held, source_failure } => match self.know(name, memory).await {
-                    Err(failure) => failure,
-                    Ok(()) => {
+                Desired::Known { held, source_failure } => {
+                    if let Err(failure) = self.know(name, memory).await {
+                        failure
+                    } else {
                         let due = Box::pin(self.sync(application, owner, memory, &held, source_failure)).await;
                         memory.failures = 0;
                         return due;
                     }
-                },
+                }
             },
         };
         spans::failed(span, failure.reason, &failure.message);

@@ -235,13 +235,11 @@ fn headers_of(environment: &TraceEnvironment, warnings: &mut Vec<String>) -> BTr
 fn timeout_of(environment: &TraceEnvironment, warnings: &mut Vec<String>) -> Duration {
     let given = environment.either("OTEL_EXPORTER_OTLP_TRACES_TIMEOUT", "OTEL_EXPORTER_OTLP_TIMEOUT");
     let Some((name, value)) = given else { return TIMEOUT };
-    match value.parse() {
-        Ok(milliseconds @ 1..=600_000) => Duration::from_millis(milliseconds),
-        _ => {
-            warnings.push(format!("{name} is no number of milliseconds from 1 to 600000; 10000 is used"));
-            TIMEOUT
-        }
+    if let Ok(milliseconds @ 1..=600_000) = value.parse() {
+        return Duration::from_millis(milliseconds);
     }
+    warnings.push(format!("{name} is no number of milliseconds from 1 to 600000; 10000 is used"));
+    TIMEOUT
 }
 
 fn gzip_of(environment: &TraceEnvironment, warnings: &mut Vec<String>) -> bool {
@@ -300,7 +298,9 @@ fn sampler_of(environment: &TraceEnvironment, warnings: &mut Vec<String>) -> Tra
 mod tests {
     use super::*;
 
-    fn environment(set: &[(&str, &str)]) -> TraceEnvironment {
+    type Variables<'a> = &'a [(&'a str, &'a str)];
+
+    fn environment(set: Variables<'_>) -> TraceEnvironment {
         TraceEnvironment::pick(|name| {
             set.iter().find(|(known, _)| *known == name).map(|(_, value)| OsString::from(*value))
         })
@@ -321,7 +321,7 @@ mod tests {
     fn the_endpoint_is_the_flags_then_that_of_traces_as_it_is_then_the_base_of_all() {
         let all = ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://all.test:4318/otlp/");
         let traces = ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "https://traces.test/in?tenant=a");
-        let table: [(Option<&str>, &[(&str, &str)], &str); 4] = [
+        let table: [(Option<&str>, Variables<'_>, &str); 4] = [
             (Some("http://flag.test:4318"), &[all, traces], "http://flag.test:4318/v1/traces"),
             (Some("http://flag.test/x/"), &[], "http://flag.test/x/v1/traces"),
             (None, &[all, traces], "https://traces.test/in?tenant=a"),
@@ -394,7 +394,7 @@ mod tests {
 
     #[test]
     fn samplers_are_those_of_the_specification_and_one_that_is_not_known_takes_all() {
-        let table: [(&[(&str, &str)], TraceSampler, usize); 7] = [
+        let table: [(Variables<'_>, TraceSampler, usize); 7] = [
             (&[], TraceSampler::All, 0),
             (&[("OTEL_TRACES_SAMPLER", "always_off")], TraceSampler::None, 0),
             (&[("OTEL_TRACES_SAMPLER", "parentbased_always_on")], TraceSampler::All, 0),

@@ -1,7 +1,8 @@
 //! How many requests are looked at, and which were seen before. Pure: the time is passed in.
 
+// From `core`, which has addresses and no sockets.
+use core::net::{IpAddr, Ipv6Addr};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::net::{IpAddr, Ipv6Addr};
 use std::time::{Duration, Instant};
 
 use super::vendor::Vendor;

@@ -37,8 +37,7 @@ pub fn repositories(vendor: Vendor, content_type: &str, body: &[u8]) -> Result<V
         body
     };
     let mut named = match vendor {
-        Vendor::GitHub => read::<GitHubBody>(json)?.named(),
-        Vendor::Gitea | Vendor::Gogs => read::<GitHubBody>(json)?.named(),
+        Vendor::GitHub | Vendor::Gitea | Vendor::Gogs => read::<GitHubBody>(json)?.named(),
         Vendor::GitLab => read::<GitLabBody>(json)?.named(),
         Vendor::Bitbucket | Vendor::BitbucketServer => read::<BitbucketBody>(json)?.named(),
         Vendor::AzureDevOps => read::<AzureBody>(json)?.named(),
@@ -70,12 +69,12 @@ struct GitHubBody {
 
 #[derive(Deserialize)]
 struct GitHubRepository {
-    #[serde(default)]
-    clone_url: Option<String>,
-    #[serde(default)]
-    ssh_url: Option<String>,
-    #[serde(default)]
-    html_url: Option<String>,
+    #[serde(default, rename = "clone_url")]
+    clone: Option<String>,
+    #[serde(default, rename = "ssh_url")]
+    ssh: Option<String>,
+    #[serde(default, rename = "html_url")]
+    html: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -96,8 +95,8 @@ impl GitHubBody {
         let packages = [registry_package, package].into_iter().flatten();
         let packages = packages.filter_map(|package| package.package_version?.package_url);
         let repository = repository.into_iter().flat_map(|repository| {
-            let GitHubRepository { clone_url, ssh_url, html_url } = repository;
-            [clone_url, ssh_url, html_url].into_iter().flatten()
+            let GitHubRepository { clone, ssh, html } = repository;
+            [clone, ssh, html].into_iter().flatten()
         });
         packages.chain(repository).collect()
     }
@@ -113,21 +112,19 @@ struct GitLabBody {
 
 #[derive(Deserialize)]
 struct GitLabProject {
-    #[serde(default)]
-    git_http_url: Option<String>,
-    #[serde(default)]
-    git_ssh_url: Option<String>,
-    #[serde(default)]
-    web_url: Option<String>,
+    #[serde(default, rename = "git_http_url")]
+    http: Option<String>,
+    #[serde(default, rename = "git_ssh_url")]
+    ssh: Option<String>,
+    #[serde(default, rename = "web_url")]
+    web: Option<String>,
 }
 
 impl GitLabBody {
     fn named(self) -> Vec<String> {
         let Self { project, repository } = self;
         let both = [project, repository].into_iter().flatten();
-        both.flat_map(|GitLabProject { git_http_url, git_ssh_url, web_url }| [git_http_url, git_ssh_url, web_url])
-            .flatten()
-            .collect()
+        both.flat_map(|GitLabProject { http, ssh, web }| [http, ssh, web]).flatten().collect()
     }
 }
 

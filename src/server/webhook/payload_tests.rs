@@ -8,6 +8,7 @@ fn named(vendor: Vendor, body: &serde_json::Value) -> Result<Vec<String>, Payloa
     repositories(vendor, "application/json", body.to_string().as_bytes())
 }
 
+#[expect(clippy::unnecessary_wraps, reason = "it is compared with what was read")]
 fn found(list: &[&str]) -> Result<Vec<String>, PayloadError> {
     Ok(list.iter().map(|name| (*name).to_owned()).collect())
 }

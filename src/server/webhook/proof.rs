@@ -72,7 +72,7 @@ pub enum Claim {
     /// It is proved already.
     Proved(Vendor),
     /// It is proved if the body fits.
-    Signed(SignedBody),
+    Signed(Box<SignedBody>),
     /// It is not proved.
     Refused(Refused),
 }
@@ -248,7 +248,7 @@ fn signed(vendor: Vendor, headers: &impl Headers, name: &str, form: Form, keys: 
         Form::Bare => Some(value),
     });
     match digits.and_then(hexadecimal) {
-        Some(presented) => Claim::Signed(SignedBody { vendor, presented, contexts, same: same.clone() }),
+        Some(presented) => Claim::Signed(Box::new(SignedBody { vendor, presented, contexts, same: same.clone() })),
         None => Claim::Refused(Refused::Missing(vendor)),
     }
 }
@@ -269,6 +269,8 @@ pub(super) mod tests {
     use super::*;
 
     const BODY: &[u8] = b"{\"a\": 1}";
+
+    type Row<'a> = (&'a [(&'a str, &'a str)], Result<Vendor, Refused>);
 
     fn keys(list: &[(&str, &'static str)]) -> Keys {
         Keys::read(|name| list.iter().find(|(known, _)| *known == name).map(|(_, value)| *value))
@@ -304,7 +306,7 @@ pub(super) mod tests {
             ("webhook.generic.secret", "any"),
         ]);
         let prefixed = |secret: &str| format!("sha256={}", sign(secret, BODY));
-        let table: [(&[(&str, &str)], Result<Vendor, Refused>); 16] = [
+        let table: [Row<'_>; 16] = [
             (&[("x-github-event", "push"), ("x-hub-signature-256", &prefixed("old"))], Ok(Vendor::GitHub)),
             (&[("x-github-event", "push"), ("x-hub-signature-256", &prefixed("new"))], Ok(Vendor::GitHub)),
             (
@@ -358,7 +360,7 @@ pub(super) mod tests {
             ("webhook.registry.secret", "Bearer registry"),
         ]);
         let registry = ("content-type", "application/vnd.docker.distribution.events.v1+json");
-        let table: [(&[(&str, &str)], Result<Vendor, Refused>); 12] = [
+        let table: [Row<'_>; 12] = [
             (&[("x-gitlab-event", "Push Hook"), ("x-gitlab-token", "token")], Ok(Vendor::GitLab)),
             (&[("x-gitlab-event", "Push Hook"), ("x-gitlab-token", "next")], Ok(Vendor::GitLab)),
             (&[("x-gitlab-event", "Push Hook"), ("x-gitlab-token", "tok")], Err(Refused::Wrong(Vendor::GitLab))),

@@ -83,6 +83,7 @@ impl Running {
     }
 
     /// The status and the text of the answer to these bytes.
+    #[expect(clippy::disallowed_methods, reason = "a stranger has no egress layer of ours")]
     async fn raw(&self, bytes: &[u8]) -> (u16, String) {
         let mut stream = TcpStream::connect(self.address).await.unwrap();
         // A refusal may come, and the connection end, before all is sent.
@@ -108,6 +109,9 @@ impl Running {
         self.metrics.encode().unwrap().contains(&line)
     }
 }
+
+/// What is sent, in words and in fact, and what is answered.
+type Row<'a> = (&'a str, Vec<(&'a str, &'a str)>, &'a [u8], (u16, &'a str));
 
 const GITHUB: &[(&str, &str)] = &[("webhook.github.secret", "s3cret")];
 const PUSH: &[u8] = br#"{"ref":"refs/heads/main","repository":{"clone_url":"https://git.test/team/shop.git"}}"#;
@@ -159,7 +163,7 @@ async fn what_is_not_proved_is_refused_and_nothing_is_done() {
     let deep = [b"[".repeat(200_000), b"]".repeat(200_000)].concat();
     let missing = (401, "the signature or token is missing\n");
     let wrong = (401, "the signature or token does not fit\n");
-    let table: [(&str, Vec<(&str, &str)>, &[u8], (u16, &str)); 7] = [
+    let table: [Row<'_>; 7] = [
         ("none", vec![("X-GitHub-Event", "push")], PUSH, missing),
         ("of another body", signed(&other, "1").to_vec(), PUSH, wrong),
         ("cut", signed(&right[..70], "1").to_vec(), PUSH, missing),
@@ -229,9 +233,6 @@ async fn other_paths_and_methods_are_not_there() {
     for broken in [&b"\x00\x01\x02\r\n\r\n"[..], b"POST /api/webhook HTTP/9.9\r\n\r\n", b"\x16\x03\x01\x02\x00"] {
         let (status, _) = running.raw(broken).await;
         assert!(matches!(status, 0 | 400 | 505), "{status}");
-        if broken.starts_with(b"\x16") {
-            continue;
-        }
     }
 }
 

@@ -114,6 +114,8 @@ pub(super) mod tests {
 
     use super::*;
 
+    type Row<'a> = (&'a [(&'a str, &'a str)], &'a [Vendor]);
+
     impl Headers for BTreeMap<&str, String> {
         fn get(&self, name: &str) -> Option<&str> {
             self.get(name).map(String::as_str)
@@ -128,7 +130,7 @@ pub(super) mod tests {
     fn the_sender_is_told_by_its_own_headers_before_those_that_it_copies() {
         let github = ("x-github-event", "push");
         let gogs = ("x-gogs-event", "push");
-        let table: [(&[(&str, &str)], &[Vendor]); 12] = [
+        let table: [Row<'_>; 12] = [
             (&[github], &[Vendor::GitHub]),
             (&[github, gogs], &[Vendor::Gogs]),
             (&[github, gogs, ("x-gitea-event", "push")], &[Vendor::Gitea]),

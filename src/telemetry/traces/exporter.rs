@@ -86,20 +86,28 @@ pub enum ExporterError {
     },
 }
 
+/// Whether a batch that was not taken may be taken later.
+#[derive(Clone, Copy)]
+enum Again {
+    Never,
+    Soon,
+    /// Not before this time has passed.
+    After(Duration),
+}
+
 /// Why a batch was not taken.
 struct Refusal {
     message: String,
-    /// Whether it may be taken later, and when.
-    again: Option<Option<Duration>>,
+    again: Again,
 }
 
 impl Refusal {
     fn for_good(message: String) -> Self {
-        Self { message, again: None }
+        Self { message, again: Again::Never }
     }
 
     fn for_now(message: String, after: Option<Duration>) -> Self {
-        Self { message, again: Some(after) }
+        Self { message, again: after.map_or(Again::Soon, Again::After) }
     }
 }
 
@@ -256,11 +264,14 @@ impl Exporter {
             if !refusal.message.is_empty() && self.report.failed(Instant::now().into_std()) {
                 warn!(endpoint = self.endpoint(), why = %refusal.message, "traces can't be exported; spans that find no room are dropped");
             }
-            let Some(after) = refusal.again.filter(|_| tries < MOST_TRIES) else {
-                self.lose(count);
-                return None;
+            let rest = match refusal.again {
+                Again::Soon if tries < MOST_TRIES => pause,
+                Again::After(time) if tries < MOST_TRIES => time.min(LONGEST_WAIT).max(pause),
+                Again::Never | Again::Soon | Again::After(_) => {
+                    self.lose(count);
+                    return None;
+                }
             };
-            let rest = after.map_or(pause, |after| after.min(LONGEST_WAIT).max(pause));
             // Many controllers lose one collector at the same time.
             let rest = rest.mul_f64(1.0 + fastrand::f64() / 2.0);
             pause = pause.saturating_mul(2).min(LONGEST_PAUSE);

@@ -28,11 +28,17 @@ use crate::settings::TraceEnvironment;
 use crate::spans::{self, Act, SyncTrigger};
 use crate::telemetry::{LogFormat, queue, subscriber};
 
+/// Path, headers and spans of a request.
+type Seen = (String, BTreeMap<String, String>, ExportTraceServiceRequest);
+
+/// Message, Application, trace and span of a line.
+type Line = (String, Option<String>, Option<(String, String)>);
+
 /// What a collector was sent, and what it answers.
 #[derive(Clone, Default)]
 struct Collector {
-    /// Path, headers and spans of each request.
-    seen: Arc<Mutex<Vec<(String, BTreeMap<String, String>, ExportTraceServiceRequest)>>>,
+    /// The requests.
+    seen: Arc<Mutex<Vec<Seen>>>,
     /// Answers in their order; the last for ever.
     answers: Arc<Vec<&'static str>>,
 }
@@ -321,7 +327,7 @@ async fn a_line_of_the_log_names_the_span_that_it_belongs_to() {
             (span.name.clone(), (hexadecimal(&span.trace_id), hexadecimal(&span.span_id)))
         })
         .collect();
-    let lines: Vec<(String, Option<String>, Option<(String, String)>)> = bench
+    let lines: Vec<Line> = bench
         .log()
         .into_iter()
         .map(|line| {

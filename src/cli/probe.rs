@@ -49,11 +49,11 @@ fn duration(text: &str) -> Result<Duration, String> {
 /// Why there was no good answer.
 #[derive(Debug, Error)]
 pub enum ProbeError {
-    /// The system's certificates can't be told apart from none, or no connection came about until the end.
+    /// No answer came until the end.
     #[error("{url} did not answer within {} s: {source}", timeout.as_secs())]
     Unreachable {
         /// What was asked.
-        url: Url,
+        url: String,
         /// How long.
         timeout: Duration,
         /// The last failure.
@@ -63,7 +63,7 @@ pub enum ProbeError {
     #[error("{url} answers {status} after {} s:\n{body}", timeout.as_secs())]
     NotReady {
         /// What was asked.
-        url: Url,
+        url: String,
         /// How long.
         timeout: Duration,
         /// The last status.
@@ -75,7 +75,7 @@ pub enum ProbeError {
     #[error("{url} did not answer within {} s, and no part of the request failed", timeout.as_secs())]
     Silent {
         /// What was asked.
-        url: Url,
+        url: String,
         /// How long.
         timeout: Duration,
     },
@@ -107,10 +107,10 @@ pub(super) async fn run(arguments: ProbeArguments, output: &mut impl Write) -> R
                     .map_err(ProbeError::Print);
             }
             Ok(other) => last = Some(other),
-            Err(_) => return Err(given_up(url, limit, last)),
+            Err(_) => return Err(given_up(&url, limit, last)),
         }
         if Instant::now() + PAUSE >= end {
-            return Err(given_up(url, limit, last));
+            return Err(given_up(&url, limit, last));
         }
         sleep(PAUSE).await;
     }
@@ -135,7 +135,8 @@ async fn body(answer: &mut HttpResponse) -> Result<String, EgressError> {
     ))
 }
 
-fn given_up(url: Url, timeout: Duration, last: Option<Answer>) -> ProbeError {
+fn given_up(url: &Url, timeout: Duration, last: Option<Answer>) -> ProbeError {
+    let url = url.to_string();
     match last {
         Some(Answer::Bad(status, body)) => ProbeError::NotReady { url, timeout, status, body },
         Some(Answer::None(source)) => ProbeError::Unreachable { url, timeout, source },

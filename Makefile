@@ -28,7 +28,7 @@ help: ## this list
 install: ## install the Debian packages that everything needs (as root; quick when they are there)
 	@e2e/install.sh
 
-tools: install ## build Kubernetes, etcd, CoreDNS, Helm and Kustomize into the cache (minutes at first, then nothing)
+tools: install ## build Kubernetes, etcd, CoreDNS, Helm, Kustomize and the linters of charts into the cache (minutes at first, then nothing)
 	@e2e/tools/build.sh >/dev/null
 
 build: ## build the release binary
@@ -38,6 +38,7 @@ build: ## build the release binary
 crds: ## write crds/ from the Rust types
 	cargo run --quiet --locked -- crds --directory crds
 	cargo run --quiet --locked -- crds --directory charts/tidelock-crds/files
+	cargo run --quiet --locked -- crds --directory config/crds/definitions
 
 fmt: ## format the Rust and Go sources
 	cargo fmt
@@ -59,11 +60,11 @@ generated: ## fail when crds/ differs from what the Rust types say
 	diff -r crds "$$fresh" || { echo "crds/ is not what the types say: run make crds and commit" >&2; exit 1; }
 
 unit: tools ## unit tests, golden files and the layering test: no cluster
-	TIDELOCK_TOOLS=$(TOOLS) cargo test --locked --lib --bins --test layering --test leaks --test large_pack --test golden --test golden_render --test golden_status --test generated
+	TIDELOCK_TOOLS=$(TOOLS) cargo test --locked --lib --bins --test layering --test leaks --test large_pack --test golden --test golden_render --test golden_status --test generated --test chart
 
 integration: tools ## integration tests on a real API server, proxy and git server
 	cargo test --locked --no-run
-	RUST_TEST_THREADS=4 TIDELOCK_TOOLS=$(TOOLS) $(BED) run --pods cargo test --locked --test it --test lease
+	RUST_TEST_THREADS=4 TIDELOCK_TOOLS=$(TOOLS) $(BED) run --pods cargo test --locked --test it --test lease --test chart_server
 
 image: tools build ## build the container image from the release binary; prints its archive
 	@e2e/image.sh $(BINARY)

@@ -10,9 +10,11 @@
     reason = "a test ends at the first thing that is not as expected; where the tools are comes from the environment"
 )]
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::OnceLock;
 
 use serde::Deserialize as _;
 use serde_json::Value;
@@ -99,8 +101,17 @@ impl Case {
         format!("tests/chart/cases/{}/values.yaml", self.name)
     }
 
+    /// What the chart makes of it; Helm is asked once.
     fn output(&self) -> String {
-        template(&["--values", &self.values()]).unwrap_or_else(|error| panic!("{}: {error}", self.name))
+        static OUTPUTS: OnceLock<BTreeMap<String, String>> = OnceLock::new();
+        let outputs = OUTPUTS.get_or_init(|| {
+            let output = |case: Case| {
+                let output = template(&["--values", &case.values()]);
+                (case.name.clone(), output.unwrap_or_else(|error| panic!("{}: {error}", case.name)))
+            };
+            cases().into_iter().map(output).collect()
+        });
+        outputs[&self.name].clone()
     }
 }
 
@@ -210,6 +221,29 @@ fn values_that_can_t_work_are_refused_with_what_to_change() {
     for (flags, sentence) in refused {
         let error = template(flags).expect_err(&format!("{flags:?} is accepted"));
         assert!(error.contains(sentence), "{flags:?} is refused, and not with `{sentence}`:\n{error}");
+    }
+}
+
+/// The blocks of YAML on a page.
+fn blocks_of_yaml(page: &str) -> Vec<String> {
+    let text = read(page);
+    let after = text.split("```yaml\n").skip(1);
+    after.map(|rest| rest.split_once("\n```").expect("a block ends").0.to_owned()).collect()
+}
+
+#[test]
+fn the_chart_takes_the_values_that_the_documentation_shows() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("values.yaml");
+    for page in ["charts/tidelock/README.md", "docs/install-eks.md"] {
+        let blocks = blocks_of_yaml(page);
+        assert!(!blocks.is_empty(), "{page} shows no values");
+        for block in blocks {
+            let digest = format!("sha256:{}", "0".repeat(64));
+            fs::write(&file, block.replace("sha256:…", &digest)).unwrap();
+            let result = template(&["--values", file.to_str().unwrap()]);
+            assert!(result.is_ok(), "{page}: {result:?}\n{block}");
+        }
     }
 }
 

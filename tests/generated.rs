@@ -8,7 +8,7 @@ use tidelock::cli::crd_documents;
 use tidelock::model::Reason;
 
 /// Where the definitions are kept, and what brings a folder up to date.
-const FOLDERS: [&str; 2] = ["crds", "charts/tidelock-crds/files"];
+const FOLDERS: [&str; 3] = ["crds", "charts/tidelock-crds/files", "config/crds/definitions"];
 
 #[test]
 fn definitions_in_the_repository_are_those_of_the_types() {

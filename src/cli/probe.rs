@@ -201,7 +201,7 @@ mod tests {
     async fn a_server_that_is_not_there_is_told_with_the_reason() {
         let (result, _) = probe("http://127.0.0.1:1/readyz", Duration::from_millis(500)).await;
         let Err(ProbeError::Unreachable { source, .. }) = result else { panic!("it was reached") };
-        assert_eq!(source.reason.as_str(), "ConnectionRefused");
+        assert_eq!(source.reason.as_str(), "ConnectFailed");
     }
 
     #[test]

@@ -27,6 +27,11 @@ pub(super) fn advice(reason: Reason) -> Option<&'static str> {
         Reason::ProxyUpstreamFailed => {
             "the proxy itself can't reach the destination: check the host name, and ask who runs the proxy"
         }
+        Reason::ProxyUnavailable => {
+            "the proxy takes no connections now, or can't reach the destination: ask who runs the proxy; it is tried again \
+             after the time that it asks for"
+        }
+        Reason::ProxyFailed => "the proxy failed within itself: ask who runs the proxy what its log says",
         Reason::ProxyTlsUntrusted => {
             "compare issuer and fingerprint with what the proxy's owner tells, then put its CA into `ca.crt` of the \
              Secret that `caSecretRef` of the EgressProxy names"

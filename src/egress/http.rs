@@ -24,7 +24,7 @@ use super::rules::Override;
 use super::stream::Arrivals;
 use super::tls::Rejected;
 use super::trust::CaBundle;
-use super::tunnel::{distinct, proxy_auth_message, schemes};
+use super::tunnel::{SQUID_ERROR, distinct, proxy_auth_message, proxy_failure, schemes};
 use super::{Authorization, BasicCredentials, ClientIdentity, Destination, Egress};
 
 /// How many redirects are followed.
@@ -337,7 +337,9 @@ impl HttpClient {
         }
         let own_page = by_squid || (forwarded && response.is_html());
         let reason = match status {
-            500 | 502..=504 if own_page => Reason::ProxyUpstreamFailed,
+            500 | 502..=504 if own_page => {
+                proxy_failure(status, response.headers.get(SQUID_ERROR).and_then(|value| value.to_str().ok()))
+            }
             403 if own_page && forwarded => Reason::ProxyForbidden,
             400..500 if by_squid && forwarded => Reason::ProxyForbidden,
             400.. if by_squid && !forwarded => Reason::BlockedByProxy,
@@ -349,9 +351,6 @@ impl HttpClient {
         Err(response.place.error(reason, Phase::FirstByte, message).after(after))
     }
 }
-
-/// Squid marks the pages that it makes itself with this header.
-const SQUID_ERROR: HeaderName = HeaderName::from_static("x-squid-error");
 
 fn broken_head(error: &hyper::Error, place: &Place) -> EgressError {
     if let Some(rejected) = Rejected::among(error) {

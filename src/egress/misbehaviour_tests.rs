@@ -67,10 +67,15 @@ async fn airgap_22_each_refusal_of_a_tunnel_has_its_reason_and_words_and_is_not_
             Reason::ProxyForbidden,
             "redirects to login.corp.test",
         ),
-        ("429 Too Many Requests", Reason::ProxyUpstreamFailed, "has no time for this connection now"),
-        ("500 Internal Server Error", Reason::ProxyUpstreamFailed, "failed within itself"),
+        ("429 Too Many Requests", Reason::ProxyUnavailable, "has no time for this connection now"),
+        ("500 Internal Server Error", Reason::ProxyFailed, "failed within itself"),
         ("502 Bad Gateway", Reason::ProxyUpstreamFailed, "got no connection, or no sensible answer"),
-        ("503 Service Unavailable", Reason::ProxyUpstreamFailed, "can't resolve or reach the destination"),
+        ("503 Service Unavailable", Reason::ProxyUnavailable, "takes no connection to this destination now"),
+        (
+            "503 Unavailable\r\nX-Squid-Error: ERR_DNS_FAIL 0",
+            Reason::ProxyUpstreamFailed,
+            "can't resolve or reach the destination",
+        ),
         ("504 Gateway Timeout", Reason::ProxyUpstreamFailed, "did not answer the proxy in time"),
     ];
     for (head, reason, words) in table {
@@ -122,7 +127,9 @@ async fn airgap_22_forwarded_requests_that_the_proxy_refuses_itself_have_the_sam
         ("403 Forbidden\r\nContent-Type: text/html", Reason::ProxyForbidden),
         ("500 Oops\r\nX-Squid-Error: ERR_CANNOT_FORWARD 0", Reason::ProxyUpstreamFailed),
         ("502 Bad Gateway\r\nContent-Type: text/html", Reason::ProxyUpstreamFailed),
+        ("500 Oops\r\nX-Squid-Error: ERR_OUT_OF_FDS 0", Reason::ProxyFailed),
         ("503 Unavailable\r\nX-Squid-Error: ERR_DNS_FAIL 0", Reason::ProxyUpstreamFailed),
+        ("503 Unavailable\r\nContent-Type: text/html", Reason::ProxyUnavailable),
         ("504 Timeout\r\nVia: 1.1 proxy\r\nContent-Type: text/html", Reason::ProxyUpstreamFailed),
     ];
     for (head, reason) in table {

@@ -208,7 +208,7 @@ impl Dialogue<'_> {
     fn refused(&self, reply: u8) -> EgressError {
         let host = &self.place.host;
         let (reason, message) = match reply {
-            1 => (Reason::ProxyUpstreamFailed, "the SOCKS5 proxy failed within itself (reply 1)".to_owned()),
+            1 => (Reason::ProxyFailed, "the SOCKS5 proxy failed within itself (reply 1)".to_owned()),
             2 => (
                 Reason::ProxyForbidden,
                 format!("the SOCKS5 proxy's rules refuse this destination (reply 2); ask its operators to allow {host}"),
@@ -234,7 +234,7 @@ impl Dialogue<'_> {
                     .to_owned(),
             ),
             other => (
-                Reason::ProxyUpstreamFailed,
+                Reason::ProxyFailed,
                 format!("the SOCKS5 proxy refused with a reply that no standard knows ({other})"),
             ),
         };

@@ -84,7 +84,7 @@ async fn addresses_are_given_to_a_socks_proxy_as_addresses() {
 #[tokio::test]
 async fn every_reply_of_a_socks_proxy_has_its_reason_and_words() {
     let table = [
-        (1, Reason::ProxyUpstreamFailed, "failed within itself"),
+        (1, Reason::ProxyFailed, "failed within itself"),
         (
             2,
             Reason::ProxyForbidden,
@@ -96,8 +96,8 @@ async fn every_reply_of_a_socks_proxy_has_its_reason_and_words() {
         (6, Reason::ProxyUpstreamFailed, "did not answer the SOCKS5 proxy in time"),
         (7, Reason::ProxyForbidden, "does not do connections of this kind"),
         (8, Reason::ProxyForbidden, "does not know this kind of address"),
-        (9, Reason::ProxyUpstreamFailed, "no standard knows (9)"),
-        (255, Reason::ProxyUpstreamFailed, "no standard knows (255)"),
+        (9, Reason::ProxyFailed, "no standard knows (9)"),
+        (255, Reason::ProxyFailed, "no standard knows (255)"),
     ];
     for (reply, reason, words) in table {
         let behaviour = SocksBehaviour { reply: Some(reply), ..SocksBehaviour::default() };

@@ -3,7 +3,7 @@
 use std::io;
 use std::time::Duration;
 
-use http::HeaderValue;
+use http::{HeaderName, HeaderValue};
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::time::timeout;
 
@@ -94,6 +94,34 @@ fn request(target: &Destination, credentials: Option<&HeaderValue>) -> Vec<u8> {
     request
 }
 
+/// Squid marks the pages that it makes itself with this header; its value names the error.
+pub(super) const SQUID_ERROR: HeaderName = HeaderName::from_static("x-squid-error");
+
+/// What Squid calls its failures to reach the destination; it answers them with 500 or 503, as it does its own.
+const SQUID_UPSTREAM_ERRORS: [&str; 9] = [
+    "ERR_CANNOT_FORWARD",
+    "ERR_CONNECT_FAIL",
+    "ERR_DNS_FAIL",
+    "ERR_LIFETIME_EXP",
+    "ERR_READ_ERROR",
+    "ERR_READ_TIMEOUT",
+    "ERR_SECURE_CONNECT_FAIL",
+    "ERR_WRITE_ERROR",
+    "ERR_ZERO_SIZE_OBJECT",
+];
+
+/// What a 5xx of a proxy's own means; `squid_error` is what Squid names as the error.
+pub(super) fn proxy_failure(status: u16, squid_error: Option<&str>) -> Reason {
+    let named = squid_error.and_then(|value| value.split_whitespace().next());
+    let upstream = named.is_some_and(|name| SQUID_UPSTREAM_ERRORS.contains(&name));
+    match status {
+        502 | 504 => Reason::ProxyUpstreamFailed,
+        _ if upstream => Reason::ProxyUpstreamFailed,
+        503 => Reason::ProxyUnavailable,
+        _ => Reason::ProxyFailed,
+    }
+}
+
 /// With how much came before.
 enum HeadError {
     Io(usize, io::Error),
@@ -134,6 +162,8 @@ pub(super) struct Answer {
     retry_after: Option<Duration>,
     /// Host that a redirect leads to.
     location: Option<String>,
+    /// What Squid names as the error.
+    squid_error: Option<String>,
 }
 
 impl Answer {
@@ -148,7 +178,8 @@ impl Answer {
         let status = first.next()?;
         let status = status.parse().ok().filter(|number| status.len() == 3 && (100..600).contains(number))?;
         let phrase = plain_text(first.next().unwrap_or_default().as_bytes(), 60);
-        let mut answer = Self { status, phrase, schemes: Vec::new(), retry_after: None, location: None };
+        let mut answer =
+            Self { status, phrase, schemes: Vec::new(), retry_after: None, location: None, squid_error: None };
         let (mut wait, mut date) = (None, None);
         for line in lines {
             let Some((name, value)) = line.split_once(':') else { continue };
@@ -158,6 +189,8 @@ impl Answer {
                 wait = Some(value);
             } else if name.eq_ignore_ascii_case("date") {
                 date = Some(value);
+            } else if name.eq_ignore_ascii_case(SQUID_ERROR.as_str()) {
+                answer.squid_error = Some(plain_text(value.as_bytes(), 60));
             } else if name.eq_ignore_ascii_case("location") {
                 let url = url::Url::parse(value.trim()).ok();
                 answer.location = url.and_then(|url| url.host_str().map(|host| host.chars().take(100).collect()));
@@ -176,6 +209,7 @@ impl Answer {
         let said = format!("{} to CONNECT", self.line());
         let quote = if body.is_empty() { String::new() } else { format!("; it says: \"{body}\"") };
         let host = &place.host;
+        let failure = proxy_failure(self.status, self.squid_error.as_deref());
         let (reason, message) = match self.status {
             407 => {
                 let message = proxy_auth_message(&self.schemes, credentials_sent, proxy);
@@ -192,7 +226,7 @@ impl Answer {
                 )
             }
             408 | 429 => {
-                (Reason::ProxyUpstreamFailed, format!("the proxy has no time for this connection now: {said}{quote}"))
+                (Reason::ProxyUnavailable, format!("the proxy has no time for this connection now: {said}{quote}"))
             }
             405 | 501 => (
                 Reason::ProxyForbidden,
@@ -202,18 +236,23 @@ impl Answer {
                 ),
             ),
             502 => (
-                Reason::ProxyUpstreamFailed,
+                failure,
                 format!("the proxy got no connection, or no sensible answer, from the destination: {said}{quote}"),
             ),
+            503 if failure == Reason::ProxyUpstreamFailed => {
+                (failure, format!("the proxy can't resolve or reach the destination: {said}{quote}"))
+            }
             503 => (
-                Reason::ProxyUpstreamFailed,
-                format!("the proxy can't resolve or reach the destination, or is overloaded: {said}{quote}"),
+                failure,
+                format!(
+                    "the proxy takes no connection to this destination now: it is overloaded, or can't resolve or reach it: {said}{quote}"
+                ),
             ),
-            504 => (
-                Reason::ProxyUpstreamFailed,
-                format!("the destination did not answer the proxy in time: {said}{quote}"),
-            ),
-            500.. => (Reason::ProxyUpstreamFailed, format!("the proxy failed within itself: {said}{quote}")),
+            504 => (failure, format!("the destination did not answer the proxy in time: {said}{quote}")),
+            500.. if failure == Reason::ProxyUpstreamFailed => {
+                (failure, format!("the proxy can't reach the destination: {said}{quote}"))
+            }
+            500.. => (failure, format!("the proxy failed within itself: {said}{quote}")),
             403 => (
                 Reason::ProxyForbidden,
                 format!("the proxy refuses this destination: {said}{quote}; ask its operators to allow {host}"),

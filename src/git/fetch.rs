@@ -174,8 +174,8 @@ impl Remote {
         mut end: PackEnd,
     ) -> Result<FetchStats, GitError> {
         let (mut parser, mut answer) = self.ask_for_pack(request).await?;
-        let sink = PackSink::open(store, limits).await;
-        let mut received = receive(&mut answer, &mut parser, &sink, &mut end).await;
+        let mut sink = PackSink::open(store, limits).await;
+        let mut received = receive(&mut answer, &mut parser, &mut sink, &mut end).await;
         let so_far = answer.received();
         if let Ok(true) = received {
             received = answer.finish().await.map(|()| true);
@@ -280,14 +280,14 @@ impl Parser {
 async fn receive(
     answer: &mut Incoming,
     parser: &mut Parser,
-    sink: &PackSink,
+    sink: &mut PackSink,
     end: &mut PackEnd,
 ) -> Result<bool, GitError> {
     loop {
         if parser.pack_may_begin() && answer.peek().await? == Some(*b"PACK") {
             // The end of the connection is the end of the pack; whether it is whole, its checksum tells.
             while let Some(data) = answer.bytes().await? {
-                if !sink.write(data).await {
+                if !sink.write(&data).await {
                     return Ok(false);
                 }
             }
@@ -300,7 +300,7 @@ async fn receive(
             FetchEvent::Shallow(commit) => drop(end.shallow.insert(commit)),
             FetchEvent::Unshallow(commit) => drop(end.unshallow.insert(commit)),
             FetchEvent::Pack(data) => {
-                if !sink.write(data).await {
+                if !sink.write(&data).await {
                     return Ok(false);
                 }
             }

@@ -5,7 +5,7 @@
 use std::collections::BTreeSet;
 use std::io::Write as _;
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use git2::{Oid, Repository};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
@@ -18,8 +18,12 @@ use super::layout::{CommitList, FETCHED};
 use super::pack_scan::{PackScanner, ScanError};
 use super::store::{Store, find_tree};
 
-/// Pieces that may wait for the writer. A piece is at most one packet (64 KiB), so this bounds memory to 2 MiB.
-const WAITING: usize = 32;
+/// What is handed to the writer at once, in bytes. Packets are small (64 KiB at most), and each write into a pack maps a
+/// part of its file: larger blocks mean fewer mappings, and fewer wake-ups of the writer.
+const BLOCK: usize = 512 * 1024;
+
+/// Blocks that may wait for the writer: with the one that is being gathered and the one that is being written, 2 MiB.
+const WAITING: usize = 2;
 
 /// With more packs than this a fetch repacks first: whoever should have called `Store::compact` has not.
 const NEGLECTED_PACKS: usize = 80;
@@ -49,6 +53,7 @@ enum Piece {
 /// The near end of the channel. Dropped before `finish`, everything that came is removed.
 pub(super) struct PackSink {
     pieces: mpsc::Sender<Piece>,
+    gathered: BytesMut,
     writer: JoinHandle<Result<Ingested, GitError>>,
 }
 
@@ -63,12 +68,24 @@ impl PackSink {
             let _alone = alone;
             write(&store, limits, &mut incoming)
         });
-        Self { pieces, writer }
+        Self { pieces, gathered: BytesMut::new(), writer }
     }
 
-    /// Hands over the next piece; says whether the writer still wants more. If not, `finish` tells why.
-    pub(super) async fn write(&self, data: Bytes) -> bool {
-        self.pieces.send(Piece::Data(data)).await.is_ok()
+    /// Takes the next piece; says whether the writer still wants more. If not, `finish` tells why.
+    pub(super) async fn write(&mut self, data: &[u8]) -> bool {
+        if self.gathered.len() + data.len() > BLOCK && !self.hand_over().await {
+            return false;
+        }
+        if self.gathered.is_empty() {
+            self.gathered.reserve(BLOCK);
+        }
+        self.gathered.extend_from_slice(data);
+        true
+    }
+
+    async fn hand_over(&mut self) -> bool {
+        let block = self.gathered.split().freeze();
+        block.is_empty() || self.pieces.send(Piece::Data(block)).await.is_ok()
     }
 
     /// Gives up: returns when everything that came is removed.
@@ -79,8 +96,9 @@ impl PackSink {
     }
 
     /// Ends the pack: it is checked, becomes visible, and the wanted commits get their refs.
-    pub(super) async fn finish(self, end: PackEnd) -> Result<Ingested, GitError> {
+    pub(super) async fn finish(mut self, end: PackEnd) -> Result<Ingested, GitError> {
         // A writer that has failed takes no more pieces; its error is the answer.
+        let _ = self.hand_over().await;
         let _ = self.pieces.send(Piece::End(end)).await;
         drop(self.pieces);
         let joined = self.writer.await;

@@ -36,8 +36,13 @@ reasons! {
     ProxyAuthRequired,
     /// The proxy refuses this destination (403 and other 4xx).
     ProxyForbidden,
-    /// The proxy could not reach the destination (5xx).
+    /// The proxy got no connection to the destination, or no sensible answer from it (502, 504, and what Squid says so of).
     ProxyUpstreamFailed,
+    /// The proxy takes no connections now (503, 429, 408): it is overloaded or under maintenance, or, as some mean by it,
+    /// can't reach the destination.
+    ProxyUnavailable,
+    /// The proxy failed within itself (500 and other 5xx).
+    ProxyFailed,
     /// The proxy's own certificate is not trusted.
     ProxyTlsUntrusted,
     /// The destination's certificate is not trusted; often an intercepting proxy whose CA is not configured.

@@ -146,6 +146,8 @@ fn is_of_the_way(reason: Reason) -> bool {
                 | Reason::ProxyUnreachable
                 | Reason::ProxyForbidden
                 | Reason::ProxyUpstreamFailed
+                | Reason::ProxyUnavailable
+                | Reason::ProxyFailed
                 | Reason::TlsFailed
                 | Reason::BlockedByProxy
                 | Reason::ServerError

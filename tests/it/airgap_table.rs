@@ -272,7 +272,7 @@ async fn airgap_table_a_row_that_is_repaired_works_without_a_restart() {
     misbehaving::set_slot("slot:8", "status:503");
     let way = crate::support::reach::Way::by("repaired", &misbehaving::url("slot:8"), &git.url);
     installation.take(&way, &target).await;
-    let failed = installation.repository_says("repaired", &["ProxyUpstreamFailed"]).await;
+    let failed = installation.repository_says("repaired", &["ProxyUnavailable"]).await;
     assert_says(&failed, &["503", "repaired"]);
     // Nobody asks for anything: the pause after a failure that may pass is short.
     misbehaving::set_slot("slot:8", "tunnel");

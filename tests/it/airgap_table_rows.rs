@@ -183,25 +183,25 @@ fn refusals(table: &mut Table) {
     table.mode("says-403", "status:403").fails(FORBIDDEN, &["403", "git.corp.test:443"]).once();
     table.mode("says-404", "status:404").fails(FORBIDDEN, &["404"]).once();
     table.mode("says-405", "status:405").fails(FORBIDDEN, &["405", "opens no tunnels"]).once();
-    table.mode("says-408", "status:408").fails("ProxyForbidden|ProxyUpstreamFailed|ProxyUnreachable", &["408"]);
+    table.mode("says-408", "status:408").fails("ProxyUnavailable|ProxyUnreachable", &["408"]);
     table.mode("says-411", "status:411").fails(FORBIDDEN, &["411"]).once();
     table.mode("says-413", "status:413").fails(FORBIDDEN, &["413"]).once();
-    table.mode("says-429", "status:429:20").fails("ProxyForbidden|ProxyUpstreamFailed", &["429"]).backing_off();
+    table.mode("says-429", "status:429:20").fails("ProxyUnavailable", &["429"]).backing_off();
     table.mode("says-451", "status:451").fails(FORBIDDEN, &["451"]).once();
-    table.mode("says-500", "status:500").fails(UPSTREAM, &["500"]).backing_off();
+    table.mode("says-500", "status:500").fails("ProxyFailed", &["500"]).backing_off();
     table.mode("says-501", "status:501").fails(FORBIDDEN, &["501", "opens no tunnels"]).once();
     table.mode("says-502", "status:502").fails(UPSTREAM, &["502"]).backing_off();
-    table.mode("says-503", "status:503").fails(UPSTREAM, &["503"]).backing_off();
-    table.mode("says-503-later", "status:503:20").fails(UPSTREAM, &["503"]).backing_off();
+    table.mode("says-503", "status:503").fails("ProxyUnavailable", &["503"]).backing_off();
+    table.mode("says-503-later", "status:503:20").fails("ProxyUnavailable", &["503"]).backing_off();
     table.mode("says-504", "status:504").fails(UPSTREAM, &["504"]).backing_off();
     table
         .mode("says-511", "status:511")
-        .fails("ProxyUpstreamFailed|ProxyAuthRequired|BlockedByProxy", &["511"])
+        .fails("ProxyFailed|ProxyAuthRequired|BlockedByProxy", &["511"])
         .backing_off();
-    table.mode("says-599", "status:599").fails(UPSTREAM, &["599"]).backing_off();
+    table.mode("says-599", "status:599").fails("ProxyFailed", &["599"]).backing_off();
     table.mode("page-403", "html:403").fails("ProxyForbidden|BlockedByProxy", &["403", "blocked by policy 4711"]);
     table.mode("page-502", "html:502").fails("ProxyUpstreamFailed|BlockedByProxy", &["502", "blocked by policy 4711"]);
-    table.mode("page-503", "html:503").fails("ProxyUpstreamFailed|BlockedByProxy", &["503", "blocked by policy 4711"]);
+    table.mode("page-503", "html:503").fails("ProxyUnavailable|BlockedByProxy", &["503", "blocked by policy 4711"]);
 }
 
 fn answers_to_connect(table: &mut Table) {

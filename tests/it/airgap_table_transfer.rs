@@ -183,9 +183,9 @@ async fn airgap_22_403_407_500_502_and_503_at_connect_are_told_apart_retry_after
     let cases = [
         ("says-403", misbehaving::url("slot:42"), "ProxyForbidden", "403"),
         ("says-407", misbehaving::url("slot:21"), "ProxyAuthRequired", "407"),
-        ("says-500", misbehaving::url("slot:39"), "ProxyUpstreamFailed", "500"),
+        ("says-500", misbehaving::url("slot:39"), "ProxyFailed", "500"),
         ("says-502", misbehaving::url("slot:43"), "ProxyUpstreamFailed", "502"),
-        ("says-503", misbehaving::url("slot:22"), "ProxyUpstreamFailed", "503"),
+        ("says-503", misbehaving::url("slot:22"), "ProxyUnavailable", "503"),
     ];
     let mut ways = Vec::new();
     for (name, proxy, _, _) in &cases {
@@ -208,7 +208,7 @@ async fn airgap_22_403_407_500_502_and_503_at_connect_are_told_apart_retry_after
     messages.dedup();
     assert_eq!(messages.len(), cases.len(), "{messages:#?}");
     let times = |slot: &str| -> Vec<f64> { misbehaving::contacts(&mark, slot).iter().map(Contact::second).collect() };
-    installation.repository_says("says-429", &["ProxyUpstreamFailed"]).await;
+    installation.repository_says("says-429", &["ProxyUnavailable"]).await;
     // A way that has just been opened is a reason to try at once; from here on there is none but the failure.
     let (refused, failed) = (times("slot:21").len(), times("slot:39").len());
     let settled = ["slot:22", "slot:23"].map(|slot| (slot, times(slot).len()));

@@ -98,8 +98,8 @@ mod tests {
         acting_as("shop", &spec, &destination, "tidelock", required)
     }
 
-    fn account(namespace: &str, name: &str) -> Result<Identity, Problem> {
-        Ok(Identity::ServiceAccount(ServiceAccount::new(namespace, name)))
+    fn account(namespace: &str, name: &str) -> Identity {
+        Identity::ServiceAccount(ServiceAccount::new(namespace, name))
     }
 
     #[test]
@@ -110,16 +110,16 @@ mod tests {
             entry(IN_CLUSTER_SERVER, "shop-*", "deployer"),
             entry("*", "*", "fallback"),
         ];
-        assert_eq!(chosen(&entries, "shop-prod", false), account("ops", "prod"));
-        assert_eq!(chosen(&entries, "shop-dev", false), account("shop-dev", "deployer"));
-        assert_eq!(chosen(&entries, "other", true), account("other", "fallback"));
+        assert_eq!(chosen(&entries, "shop-prod", false), Ok(account("ops", "prod")));
+        assert_eq!(chosen(&entries, "shop-dev", false), Ok(account("shop-dev", "deployer")));
+        assert_eq!(chosen(&entries, "other", true), Ok(account("other", "fallback")));
     }
 
     #[test]
     fn a_bare_name_is_of_the_destinations_namespace_else_of_the_applications() {
         let entries = [entry("*", "*", "deployer")];
-        assert_eq!(chosen(&entries, "shop", false), account("shop", "deployer"));
-        assert_eq!(chosen(&entries, "", false), account("tidelock", "deployer"));
+        assert_eq!(chosen(&entries, "shop", false), Ok(account("shop", "deployer")));
+        assert_eq!(chosen(&entries, "", false), Ok(account("tidelock", "deployer")));
     }
 
     #[test]

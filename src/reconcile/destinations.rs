@@ -93,14 +93,15 @@ impl Destinations {
         let mut state = self.state();
         let found = match identity {
             Identity::Own => Arc::clone(&self.own),
-            Identity::ServiceAccount(account) => match state.impersonated.get(account) {
-                Some(known) => Arc::clone(known),
-                None => {
+            Identity::ServiceAccount(account) => {
+                if let Some(known) = state.impersonated.get(account) {
+                    Arc::clone(known)
+                } else {
                     let made = Arc::new(self.impersonate(account)?);
                     state.impersonated.insert(account.clone(), Arc::clone(&made));
                     made
                 }
-            },
+            }
         };
         if state.uses.get(application).is_none_or(|used| used.identity != *identity) {
             let now = Use { identity: identity.clone(), scopes: BTreeSet::new() };

@@ -111,6 +111,12 @@ fn service(name: &str) -> String {
     format!("apiVersion: v1\nkind: Service\nmetadata:\n  name: {name}\nspec:\n  ports: [{{port: 80}}]\n")
 }
 
+/// A hook that is done as soon as it is there.
+fn hook(name: &str) -> String {
+    let annotations = "  annotations:\n    argocd.argoproj.io/hook: PreSync\n    argocd.argoproj.io/hook-delete-policy: HookSucceeded\n";
+    config_map(name, "1").replacen("metadata:\n", &format!("metadata:\n{annotations}"), 1)
+}
+
 fn in_namespace(manifest: String, namespace: &str) -> String {
     manifest.replacen("metadata:\n", &format!("metadata:\n  namespace: {namespace}\n"), 1)
 }
@@ -160,6 +166,7 @@ async fn an_operator_that_may_only_impersonate_does_all_its_work_as_the_accounts
     let first = repository.commit([
         ("shop/kept.yaml", file(config_map("kept", "1"))),
         ("shop/pruned.yaml", file(config_map("pruned", "1"))),
+        ("shop/hook.yaml", file(hook("prepares"))),
         ("cart/settings.yaml", file(config_map("settings", "1"))),
         ("unwatched/secret.yaml", file("apiVersion: v1\nkind: Secret\nmetadata:\n  name: s\n".to_owned())),
         ("uncreated/service.yaml", file(service("web"))),
@@ -357,6 +364,10 @@ async fn an_operator_with_roles_in_some_namespaces_deploys_there_and_nowhere_els
     let made = Application::named("made", &repository.url, "app", &inside)
         .spec("syncPolicy", json!({"automated": {}, "syncOptions": ["CreateNamespace=true"]}));
     installation.declare(made).await;
+    // A project may name an account that this operator may not act as.
+    installation.apply(project("lent", &[&inside], json!([entry("*", "deployer")]))).await;
+    let lent = Application::named("lent", &repository.url, "app", &inside).spec("project", json!("lent"));
+    installation.declare(lent).await;
     installation.operator.add_argument("--destination-namespaces");
     installation.operator.add_argument(&inside);
     installation.operator.start().await;
@@ -369,6 +380,12 @@ async fn an_operator_with_roles_in_some_namespaces_deploys_there_and_nowhere_els
     let scoped = format!("scoped/namespace.yaml:1: Namespace `{inside}` is cluster-scoped");
     fails(&installation, "scoped", "OutsideNamespaces", &[&scoped, &limit]).await;
     fails(&installation, "made", "OutsideNamespaces", &["CreateNamespace=true", "--destination-namespaces"]).await;
+
+    let not_as = format!(
+        "the operator may not act as the ServiceAccount `{inside}/deployer`: allow it the verb `impersonate` on serviceaccounts `deployer` in \
+         the namespace `{inside}`"
+    );
+    fails(&installation, "lent", "Forbidden", &["cannot impersonate resource \"serviceaccounts\"", &not_as]).await;
 
     cluster.merge(CONFIG_MAP, &inside, "kept", json!({"data": {"value": "by hand"}})).await;
     installation
@@ -393,7 +410,8 @@ async fn an_operator_with_roles_in_some_namespaces_deploys_there_and_nowhere_els
     let lines = mark.lines();
     let grants = Grants::of(&installation.user, "", &granted);
     let replay = Replay::of(lines.iter().map(String::as_str), &installation.user, &grants);
-    assert_eq!((shown(&replay.refused), shown(&replay.beyond)), (Vec::new(), Vec::new()));
+    let refused = vec!["impersonate unknown /".to_owned()];
+    assert_eq!((shown(&replay.refused), shown(&replay.beyond)), (refused, Vec::new()));
     let unused: Vec<String> = replay
         .unused
         .iter()

@@ -227,16 +227,16 @@ impl Replay {
         let made = makes.then(|| Use { verb: "create".to_owned(), ..used.clone() });
         let Some(other) = event.impersonated_user else {
             if was_refused {
-                self.refused.insert(used);
+                // Refused before the authorizer was asked about the request itself: it was not allowed to act as another. The
+                // log does not say as whom.
+                let was_asked = decision.is_some();
+                let whom = || Use { verb: "impersonate".to_owned(), resource: "unknown".to_owned(), ..Use::default() };
+                self.refused.insert(if was_asked { used } else { whom() });
             } else {
                 made.into_iter().chain([used]).for_each(|used| count(&mut self.used, used));
             }
             return;
         };
-        if was_refused && decision.is_none() {
-            self.refused.insert(impersonation(&other.username));
-            return;
-        }
         count(&mut self.used, impersonation(&other.username));
         if was_refused {
             self.refused_as.entry(other.username).or_default().insert(used);
@@ -429,7 +429,7 @@ mod tests {
         let lines = [
             event("patch", "configmaps", "x", 200, other.clone()),
             event("patch", "secrets", "x", 403, other),
-            event("get", "configmaps", "x", 403, json!({"impersonatedUser": {"username": "root"}, "annotations": {}})),
+            event("get", "configmaps", "x", 403, json!({"annotations": {}})),
         ];
         let replay = Replay::of(lines.iter().map(String::as_str), USER, &Grants::default());
         let uses = |uses: &BTreeMap<Use, usize>| {
@@ -441,7 +441,7 @@ mod tests {
             replay.refused_as[deployer].iter().map(ToString::to_string).collect::<Vec<_>>(),
             ["patch secrets tidelock/x"]
         );
-        assert_eq!(replay.refused.iter().map(ToString::to_string).collect::<Vec<_>>(), ["impersonate users /root"]);
+        assert_eq!(replay.refused.iter().map(ToString::to_string).collect::<Vec<_>>(), ["impersonate unknown /"]);
     }
 
     #[test]

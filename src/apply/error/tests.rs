@@ -271,3 +271,23 @@ fn no_word_of_the_server_about_a_secret_is_repeated() {
         ApplyError::refused(&secret, &refusals[3]).message.contains("ValidatingAdmissionPolicy 'no-weak.example.com'")
     );
 }
+
+#[test]
+fn a_lack_of_rights_names_verb_resource_and_namespace_and_whose_rights_they_are_also_for_a_secret() {
+    let said = "secrets \"db\" is forbidden: User \"system:serviceaccount:shop:deployer\" cannot patch resource \"secrets\" in API group \
+                \"\" in the namespace \"shop\"";
+    let refused =
+        ApplyError::refused(&GroupKind::new("", "Secret"), &status(403, "Forbidden", said, &json!({"name": "db"})));
+    assert_eq!((refused.reason, refused.message.as_str()), (Reason::Forbidden, said));
+    assert_eq!(refused.clone().asked_by(&Identity::Own), refused);
+    let account = Identity::ServiceAccount(crate::model::ServiceAccount::new("shop", "deployer"));
+    assert_eq!(
+        refused.asked_by(&account).message,
+        format!(
+            "{said}; asked as the ServiceAccount `shop/deployer`, which the project names: bind a Role that allows it to that account"
+        )
+    );
+    let of_admission =
+        deployment(&status(403, "Forbidden", "pods \"x\" is forbidden: exceeded quota: small", &json!({})));
+    assert_eq!(of_admission.clone().asked_by(&account), of_admission, "no Role helps against a quota");
+}

@@ -38,8 +38,9 @@ Seccomp: 2" "$status"
   expect_equal "it was pulled by digest from the registry" "$IMAGE" "$image"
 }
 
-# Squid's log of one address: user, answer, method and target.
-proxied_by() { tail -c "+$((PROXY_MARK + 1))" "$PROXY_LOG" | awk -v address="$1" '$2 == address {print $4, $5, $7, $8}' | sort -u; }
+# Squid's log of one address: user, answer, method and target. A connection without a request is the doctor's, who looks whether
+# the proxy can be dialled.
+proxied_by() { tail -c "+$((PROXY_MARK + 1))" "$PROXY_LOG" | awk -v address="$1" '$2 == address && $7 != "-" {print $4, $5, $7, $8}' | sort -u; }
 
 prove_egress() {
   part "the way out"

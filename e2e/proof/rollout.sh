@@ -54,7 +54,7 @@ prove_egress() {
 
 # Squid logs a tunnel when it ends: asked once the pods of those addresses are gone.
 prove_proxied() {
-  local address seen
+  local address seen=
   part "what Squid saw"
   for address in "${!OPERATOR_ADDRESSES[@]}"; do
     # A pod that stood by all its life connected to nothing.

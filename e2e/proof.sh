@@ -55,6 +55,9 @@ report "memory of the operator, highest so far: $(($(memory "$(operator_pod)") /
 prove_rights "$INSTALL_MARK"
 prove_reinstall
 prove_egress
+# A tunnel that is open is not in Squid's log yet.
+kubectl -n "$NAMESPACE" delete pods -l app.kubernetes.io/name=tidelock --wait >/dev/null
+prove_proxied
 if [ "$EXTENT" = full ]; then
   remove_everything
   make_namespaces
@@ -67,8 +70,6 @@ if [ "$EXTENT" = full ]; then
   prove_mode namespaced
   prove_mode clusterAdmin
 fi
-kubectl -n "$NAMESPACE" delete pods -l app.kubernetes.io/name=tidelock --wait >/dev/null
-prove_proxied
 
 printf '\n'
 printf '%s\n' "${REPORT[@]}" "all of it: $(spell "$(milliseconds_since "$PROOF_BEGAN")")"

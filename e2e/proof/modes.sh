@@ -5,7 +5,10 @@
 mode_values() {
   jq -n --arg mode "$MODE" '$ARGS.positional as $targets | {rbac: ({mode: $mode, secretNames: ["git-ca", "git-credentials", "proxy-credentials"]}
     + if $mode == "impersonate" then {deployers: [$targets[] | {namespace: ., name: "deployer", clusterRole: "admin"}]}
-      elif $mode == "namespaced" then {namespaces: $targets} else {} end)}' --args "${TARGETS[@]}"
+      elif $mode == "namespaced" then {namespaces: $targets, namespacedRules: [
+        {apiGroups: [""], resources: ["configmaps", "services"], verbs: ["get", "watch", "create", "patch", "delete"]},
+        {apiGroups: ["apps"], resources: ["deployments"], verbs: ["get", "watch", "create", "patch", "delete"]}]}
+      else {} end)}' --args "${TARGETS[@]}"
 }
 
 # In the mode `impersonate` the project says whose rights count in each namespace.
@@ -40,7 +43,8 @@ replay() {
          | {verb: $verb, group: $group, resource: $resource, namespace: ($binding.metadata.namespace // "*"), name: $name} ] | unique) as $granted
     | ([ $requests[] | select(.responseStatus.code != 403)
          | if .impersonatedUser then (.impersonatedUser.username | split(":")) as $parts | {verb: "impersonate", group: "", resource: "serviceaccounts", namespace: $parts[2], name: $parts[3]}
-           else {verb, group: (.objectRef.apiGroup // ""), resource: (.objectRef.resource + if .objectRef.subresource then "/" + .objectRef.subresource else "" end),
+           else (.verb, if .verb == "patch" and .responseStatus.code == 201 then "create" else empty end) as $verb
+             | {verb: $verb, group: (.objectRef.apiGroup // ""), resource: (.objectRef.resource + if .objectRef.subresource then "/" + .objectRef.subresource else "" end),
                  namespace: (.objectRef.namespace // ""), name: (.objectRef.name // "")} end ] | unique) as $used
     | def allows($use): (.verb == "*" or .verb == $use.verb) and (.group == "*" or .group == $use.group) and (.resource == "*" or .resource == $use.resource)
         and (.namespace == "*" or .namespace == $use.namespace) and (.name == "" or .name == $use.name);

@@ -110,7 +110,7 @@ prove_cache() {
   settled
   head -c 4000000 /dev/urandom >"$WORK/repository/web/large.bin"
   push_change "A file that is larger than the cache"
-  await 90 "the Application says that the cache is full" web_complains_of 'No space left|space'
+  await 90 "the Application says that the cache is full" web_complains_of 'StoreFailed: .*no space is left for the pack: .* of 2097152 bytes are free'
   report "cache full: $(web_condition)"
   expect_equal "the operator goes on" '[{"restartCount":0,"last":""}]' "$(restarts)"
   git -C "$WORK/repository" reset -q --hard HEAD~1

@@ -38,8 +38,9 @@ Seccomp: 2" "$status"
   expect_equal "it was pulled by digest from the registry" "$IMAGE" "$image"
 }
 
-# Squid's log of one address: user, answer, method and target.
-proxied_by() { tail -c "+$((PROXY_MARK + 1))" "$PROXY_LOG" | awk -v address="$1" '$2 == address {print $4, $5, $7, $8}' | sort -u; }
+# Squid's log of one address: user, answer, method and target. A connection without a request is the doctor's, who looks whether
+# the proxy can be dialled.
+proxied_by() { tail -c "+$((PROXY_MARK + 1))" "$PROXY_LOG" | awk -v address="$1" '$2 == address && $7 != "-" {print $4, $5, $7, $8}' | sort -u; }
 
 prove_egress() {
   part "the way out"
@@ -53,7 +54,7 @@ prove_egress() {
 
 # Squid logs a tunnel when it ends: asked once the pods of those addresses are gone.
 prove_proxied() {
-  local address seen
+  local address seen=
   part "what Squid saw"
   for address in "${!OPERATOR_ADDRESSES[@]}"; do
     # A pod that stood by all its life connected to nothing.

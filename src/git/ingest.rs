@@ -4,6 +4,7 @@
 
 use std::collections::BTreeSet;
 use std::io::Write as _;
+use std::path::Path;
 
 use bytes::{Bytes, BytesMut};
 use git2::{Oid, Repository};
@@ -140,7 +141,10 @@ fn write(store: &Store, limits: FetchLimits, incoming: &mut mpsc::Receiver<Piece
                 came.objects = scanner.objects();
                 check(came, limits, room)?;
                 writer.write_all(&data).map_err(|error| {
-                    GitError::new(Reason::StoreFailed, format!("the pack cannot be written or is broken: {error}"))
+                    // libgit2 does not say why; what is written so far is still there, so a full volume still is full.
+                    let message = no_space(store.dir())
+                        .unwrap_or_else(|| format!("the pack cannot be written or is broken: {error}"));
+                    GitError::new(Reason::StoreFailed, message)
                 })?;
             }
         }
@@ -191,6 +195,19 @@ fn write(store: &Store, limits: FetchLimits, incoming: &mut mpsc::Receiver<Piece
         store.keep_tag(&odb, tag)?;
     }
     Ok(came)
+}
+
+/// Says that a volume is full: less is free than what is written at a time.
+fn no_space(directory: &Path) -> Option<String> {
+    let found = rustix::fs::statvfs(directory).ok()?;
+    let free = found.f_bavail.saturating_mul(found.f_frsize);
+    let size = found.f_blocks.saturating_mul(found.f_frsize);
+    (free < 2 * BLOCK as u64).then(|| {
+        format!(
+            "no space is left for the pack: {free} of {size} bytes are free on the volume of {}; make the volume larger",
+            directory.display()
+        )
+    })
 }
 
 fn check(came: Ingested, limits: FetchLimits, room: u64) -> Result<(), GitError> {

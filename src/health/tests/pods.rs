@@ -37,9 +37,7 @@ fn the_youngest_of_the_worst_pods_speaks() {
     ];
     assert_eq!(
         worst_pod(&pods, &context()).as_deref(),
-        Some(
-            "pod young: container `app` waits: CrashLoopBackOff: back-off 20s; before that it exited with code 1"
-        )
+        Some("pod young: container `app` waits: CrashLoopBackOff: back-off 20s; before that it exited with code 1")
     );
     assert_eq!(
         worst_pod(&[pod("a", "2026-01-01T00:00:00Z", starting)], &context()).as_deref(),

@@ -3,7 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 
+use clap::Parser as _;
 use serde_json::Value;
+use tidelock::cli::Arguments;
 
 use super::{cases, documents, identity, read, root, run, template, text};
 
@@ -280,5 +282,19 @@ fn a_release_before_this_one_is_kept_for_tests_of_upgrades() {
         assert!(success, "{log}");
         let version = |text: &str| serde_yaml::from_str::<Value>(text).unwrap()["version"].as_str().unwrap().to_owned();
         assert_ne!(version(&before), version(&now), "{kept} is of the same version as the chart");
+    }
+}
+
+#[test]
+fn the_program_takes_the_arguments_that_the_chart_gives_it() {
+    for case in cases() {
+        for object in documents(&case.output()) {
+            for container in containers(&object) {
+                let given = container["args"].as_array().unwrap().iter().map(|argument| argument.as_str().unwrap());
+                let parsed = Arguments::try_parse_from(std::iter::once("tidelock").chain(given));
+                let error = parsed.err().map(|error| error.to_string()).unwrap_or_default();
+                assert!(error.is_empty(), "{}: {}: {error}", case.name, identity(&object));
+            }
+        }
     }
 }

@@ -39,7 +39,8 @@ pub use operation::{
     InitiatedBy, Operation, SyncOperation, SyncOperationResource, SyncStrategy, SyncStrategyApply, SyncStrategyHook,
 };
 pub use project::{
-    AppProject, AppProjectSpec, AppProjectStatus, DestinationServiceAccount, ProjectDestination, ResourceRule, SyncWindow,
+    AppProject, AppProjectSpec, AppProjectStatus, DestinationServiceAccount, ProjectDestination, ResourceRule,
+    SyncWindow,
 };
 pub use references::LocalReference;
 pub use repository::{

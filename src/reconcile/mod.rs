@@ -72,9 +72,9 @@ mod ways_out;
 mod windows;
 
 pub use access::{Access, AccessBuilder};
+pub use controller::{Process, RunError, run};
 pub use hint::Hints;
 pub use hint_door::HintDoor;
-pub use controller::{Process, RunError, run};
 pub use location::{SourceLocation, SourceTarget};
 pub use objects::Objects;
 pub use outward::OutwardHandle;

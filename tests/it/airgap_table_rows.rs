@@ -194,10 +194,7 @@ fn refusals(table: &mut Table) {
     table.mode("says-503", "status:503").fails("ProxyUnavailable", &["503"]).backing_off();
     table.mode("says-503-later", "status:503:20").fails("ProxyUnavailable", &["503"]).backing_off();
     table.mode("says-504", "status:504").fails(UPSTREAM, &["504"]).backing_off();
-    table
-        .mode("says-511", "status:511")
-        .fails("ProxyFailed|ProxyAuthRequired|BlockedByProxy", &["511"])
-        .backing_off();
+    table.mode("says-511", "status:511").fails("ProxyFailed|ProxyAuthRequired|BlockedByProxy", &["511"]).backing_off();
     table.mode("says-599", "status:599").fails("ProxyFailed", &["599"]).backing_off();
     table.mode("page-403", "html:403").fails("ProxyForbidden|BlockedByProxy", &["403", "blocked by policy 4711"]);
     table.mode("page-502", "html:502").fails("ProxyUpstreamFailed|BlockedByProxy", &["502", "blocked by policy 4711"]);

@@ -125,7 +125,8 @@ const RULES: &[Rule] = &[
     rule(ACTING, "live", &["model", "api", "clock", "metrics", "health"]),
     rule(ACTING, "live::impersonation", &["model"]),
     // The client of the API server is dialled by the egress layer as everything else is.
-    rule(ACTING, "live::client", &["egress"]),
+    rule(ACTING, "live::client", &["egress", "live::fence"]),
+    rule(ACTING, "live::fence", &[]),
     rule(ACTING, "apply", &["model", "api", "clock", "metrics", "desired", "plan", "preflight", "live"]),
     rule(PURE, "apply::managed_fields", &["model"]),
     rule(PURE, "apply::undeclared", &[]),
@@ -159,6 +160,7 @@ const RULES: &[Rule] = &[
             "apply",
         ],
     ),
+    rule(PURE, "reconcile::lease::terms", &["settings"]),
     rule(
         PURE,
         "reconcile::location",

@@ -120,11 +120,29 @@ prove_cache() {
   await_equal 90 "it recovers when the file is taken back" "$(applications_at "$REVISION")" application_states
 
   part "a cache that can't be written"
-  cache_values 2Mi true
-  install_operator --values "$WORK/cache.json"
-  await 60 "the reason is told" cache_is_read_only
+  local before
   install_operator
+  settled
+  before=$(operator_pod)
+  cache_values 2Mi true
+  helm upgrade tidelock "$REPOSITORY/charts/tidelock" --namespace "$NAMESPACE" --values "$WORK/values.json" --values "$WORK/cache.json" --set replicas=2 >/dev/null ||
+    broken "helm upgrade fails"
+  await 60 "the new pod says why it can't start" cache_is_read_only
+  report "cache read-only: $(cache_is_read_only)"
+  echo "  later: here" >>"$WORK/repository/web/00-settings.yaml"
+  push_change "While the new pods can't start"
+  await_equal 60 "the pods from before go on meanwhile: a commit arrives" "$(applications_at "$REVISION")" application_states
+  expect_equal "by the same leader" "$before" "$(operator_pod)"
+  helm -n "$NAMESPACE" rollback tidelock --wait --timeout 120s >/dev/null || broken "helm rollback fails"
   settled
 }
 
-cache_is_read_only() { { web_condition; kubectl -n "$NAMESPACE" logs -l app.kubernetes.io/name=tidelock -c controller --tail=50; } 2>&1 | tee /dev/stderr | grep -qi 'read-only file system'; }
+# What the log of a pod says that can't write its cache.
+cache_is_read_only() {
+  local pod
+  for pod in $(kubectl -n "$NAMESPACE" get pods -l app.kubernetes.io/name=tidelock -o name); do
+    { kubectl -n "$NAMESPACE" logs "$pod" -c controller --tail=5 || kubectl -n "$NAMESPACE" logs "$pod" -c controller --previous --tail=5; } 2>/dev/null |
+      jq -r 'select(.error != null) | .error' 2>/dev/null | grep -m 1 '^cannot write to the state directory /cache: Read-only file system' && return
+  done
+  return 1
+}

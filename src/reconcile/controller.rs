@@ -65,7 +65,7 @@ const SETTLE: Duration = Duration::from_millis(10);
 const AFTER_PANIC: Duration = Duration::from_mins(1);
 /// How long reconciles may take to end after a signal, what is under way then to be answered, and the lease to be released.
 /// Together they are less than what `cli::controller` waits for all of it.
-const STOP_GRACE: Duration = Duration::from_secs(6);
+const STOP_GRACE: Duration = Duration::from_millis(5500);
 const WRITES_END: Duration = Duration::from_secs(1);
 const RELEASE_GRACE: Duration = Duration::from_millis(1500);
 /// How often the watchdog is fed; and how often a missing requirement of the start is looked at again.

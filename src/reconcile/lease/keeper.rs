@@ -25,6 +25,9 @@ pub enum Acquired {
     ShuttingDown,
 }
 
+/// How long the end waits for a renewal that is under way: nothing can be released before it is answered.
+const LAST_RENEWAL: Duration = Duration::from_millis(500);
+
 /// What a look at the Lease showed, to whoever wants to know.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Look<'a> {
@@ -207,7 +210,18 @@ impl LeaseKeeper {
                 () = stop.cancelled() => return Ok(()),
                 () = sleep(pause) => {}
             }
-            let problem = match self.renew().await {
+            let renewed = {
+                let mut renewing = std::pin::pin!(self.renew());
+                tokio::select! {
+                    renewed = &mut renewing => renewed,
+                    () = stop.cancelled() => match timeout(LAST_RENEWAL, renewing).await {
+                        Ok(renewed) => renewed,
+                        // Whether it was renewed is not known, so it is not released either.
+                        Err(_) => return Ok(()),
+                    }
+                }
+            };
+            let problem = match renewed {
                 Ok(()) => {
                     pause = self.terms.renew;
                     looked(Look::Ours);

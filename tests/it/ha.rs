@@ -409,8 +409,7 @@ async fn an_api_server_that_answers_ten_seconds_late_or_not_at_all_never_makes_a
         config["clusters"][0]["cluster"]["server"] = json!(format!("https://{}", wire.address));
     });
     // Else it would lose the lease, which is right, and ends the process.
-    installation.operator.add_argument("--lease-duration");
-    installation.operator.add_argument("600");
+    installation.operator.add_arguments(&["--lease-duration", "600"]);
     installation.operator.start().await;
     installation.declare(Application::named("app", "https://git.corp.test/nothing.git", "app", "default")).await;
     wire.answers_after(Duration::from_secs(10));

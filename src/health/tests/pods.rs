@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use super::context;
 use crate::health::{selector_text, worst_pod};
 
-fn pod(name: &str, born: &str, status: Value) -> Value {
+fn pod(name: &str, born: &str, status: &Value) -> Value {
     json!({
         "apiVersion": "v1", "kind": "Pod", "metadata": {"name": name, "creationTimestamp": born},
         "spec": {"restartPolicy": "Always"}, "status": status,
@@ -30,26 +30,26 @@ fn the_youngest_of_the_worst_pods_speaks() {
         {"name": "app", "state": {"waiting": {"reason": "ContainerCreating"}}},
     ]});
     let pods = [
-        pod("old", "2026-01-01T00:00:00Z", crashing()),
-        pod("young", "2026-01-01T00:00:09Z", crashing()),
-        pod("youngest", "2026-01-01T00:00:20Z", starting.clone()),
-        pod("well", "2026-01-01T00:00:30Z", well()),
+        pod("old", "2026-01-01T00:00:00Z", &crashing()),
+        pod("young", "2026-01-01T00:00:09Z", &crashing()),
+        pod("youngest", "2026-01-01T00:00:20Z", &starting),
+        pod("well", "2026-01-01T00:00:30Z", &well()),
     ];
     assert_eq!(
         worst_pod(&pods, &context()).as_deref(),
         Some("pod young: container `app` waits: CrashLoopBackOff: back-off 20s; before that it exited with code 1")
     );
     assert_eq!(
-        worst_pod(&[pod("a", "2026-01-01T00:00:00Z", starting)], &context()).as_deref(),
+        worst_pod(&[pod("a", "2026-01-01T00:00:00Z", &starting)], &context()).as_deref(),
         Some("pod a: container `app` waits: ContainerCreating")
     );
 }
 
 #[test]
 fn pods_that_are_well_or_leave_say_nothing() {
-    let mut leaving = pod("leaving", "2026-01-01T00:00:00Z", crashing());
+    let mut leaving = pod("leaving", "2026-01-01T00:00:00Z", &crashing());
     leaving["metadata"]["deletionTimestamp"] = json!("2026-01-01T00:00:05Z");
-    assert_eq!(worst_pod(&[leaving, pod("well", "2026-01-01T00:00:00Z", well())], &context()), None);
+    assert_eq!(worst_pod(&[leaving, pod("well", "2026-01-01T00:00:00Z", &well())], &context()), None);
     assert_eq!(worst_pod(&[], &context()), None);
 }
 

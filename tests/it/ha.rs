@@ -82,7 +82,7 @@ impl Pair {
                 let objects = self.installation.cluster.list(CONFIG_MAP, &self.target).await;
                 let ours = objects.iter().filter(|object| name_of(object).starts_with("cm-"));
                 let wrong: Vec<&str> =
-                    ours.filter(|object| object["data"]["value"] != "git").map(|object| name_of(object)).collect();
+                    ours.filter(|object| object["data"]["value"] != "git").map(name_of).collect();
                 if wrong.is_empty() { Ok(()) } else { Err(format!("{wrong:?}\n{}", self.standby.last_log_lines())) }
             })
             .await;
@@ -202,6 +202,7 @@ fn taken_over_without_two_writers(audit: &Audit, first: &str, second: &str) -> T
     taken
 }
 
+#[expect(clippy::print_stderr, reason = "how long a takeover took is part of the report")]
 fn report(what: &str, since: Timestamp, taken: Timestamp) -> Duration {
     let took = taken.duration_since(since).unsigned_abs();
     eprintln!("takeover {what}: {:.2} s with a lease of {LEASE_SECONDS} s", took.as_secs_f64());

@@ -81,8 +81,7 @@ impl Pair {
             .wait("every object is as git wants it", async || {
                 let objects = self.installation.cluster.list(CONFIG_MAP, &self.target).await;
                 let ours = objects.iter().filter(|object| name_of(object).starts_with("cm-"));
-                let wrong: Vec<&str> =
-                    ours.filter(|object| object["data"]["value"] != "git").map(name_of).collect();
+                let wrong: Vec<&str> = ours.filter(|object| object["data"]["value"] != "git").map(name_of).collect();
                 if wrong.is_empty() { Ok(()) } else { Err(format!("{wrong:?}\n{}", self.standby.last_log_lines())) }
             })
             .await;

@@ -13,7 +13,7 @@
 #
 # To pin the builders, give them with their digests: --build-arg RUST_IMAGE=docker.io/library/rust:1.95.0-bookworm@sha256:…
 ARG RUST_IMAGE=docker.io/library/rust:1.95.0-bookworm
-ARG GO_IMAGE=docker.io/library/golang:1.26-bookworm
+ARG GO_IMAGE=docker.io/library/golang:1.26.8-bookworm
 ARG BINARIES=""
 
 # helm and kustomize, at the versions that the tests use. Go compiles for other architectures by itself.

@@ -304,8 +304,8 @@ fn socks(table: &mut Table) {
     table.mode("socks-login", "socks/login");
     table.mode("socks-no-method", "socks/no-method").fails("ProxyAuthRequired|ProxyUnreachable", &["SOCKS"]);
     table.mode("socks-refused", "socks/refused").fails("ProxyAuthRequired", &["credentialsSecretRef"]);
+    table.mode("socks-failure", "socks/reply:1").without_login().fails("ProxyFailed", &["SOCKS"]).backing_off();
     for (name, mode) in [
-        ("socks-failure", "socks/reply:1"),
         ("socks-no-network", "socks/reply:3"),
         ("socks-no-host", "socks/reply:4"),
         ("socks-closed-port", "socks/reply:5"),

@@ -36,14 +36,14 @@ impl Terms {
         let seconds = seconds.clamp(LEAST_LEASE_SECONDS, MOST_LEASE_SECONDS);
         let duration = Duration::from_secs(u64::from(seconds));
         // The Lease holds whole seconds. What is left is for a rival's look, which may come that late.
-        let on_lease = Duration::from_secs(u64::from(seconds - seconds.div_ceil(15)));
+        let on_lease = Duration::from_secs(u64::from(seconds - (2 * seconds).div_ceil(15)));
         Self {
             duration,
             on_lease,
             writes_end: duration * 2 / 3,
-            renew: duration / 5,
-            retry: duration / 15,
-            look: duration / 30,
+            renew: duration / 3,
+            retry: duration / 30,
+            look: duration / 10,
             request: duration * 2 / 15,
         }
     }
@@ -72,15 +72,15 @@ mod tests {
             Terms::default(),
             Terms {
                 duration: seconds(15.0),
-                on_lease: seconds(14.0),
+                on_lease: seconds(13.0),
                 writes_end: seconds(10.0),
-                renew: seconds(3.0),
-                retry: seconds(1.0),
-                look: seconds(0.5),
+                renew: seconds(5.0),
+                retry: seconds(0.5),
+                look: seconds(1.5),
                 request: seconds(2.0),
             }
         );
-        assert_eq!(Terms::default().delivery(), seconds(3.0));
+        assert_eq!(Terms::default().delivery(), seconds(2.25));
     }
 
     #[test]

@@ -68,7 +68,7 @@ fn account(place: &str, entry: &DestinationServiceAccount, own: &str) -> Result<
         !part.is_empty()
             && !part.contains(|character: char| character.is_whitespace() || NOT_IN_NAMES.contains(character))
     };
-    if usable(namespace) && usable(name) && !name.contains(':') {
+    if [namespace, name].into_iter().all(|part| usable(part) && !part.contains(':')) {
         return Ok(ServiceAccount::new(namespace, name));
     }
     Err(Problem {
@@ -120,6 +120,8 @@ mod tests {
         let entries = [entry("*", "*", "deployer")];
         assert_eq!(chosen(&entries, "shop", false), Ok(account("shop", "deployer")));
         assert_eq!(chosen(&entries, "", false), Ok(account("tidelock", "deployer")));
+        let problem = chosen(&entries, "shop:admin", false).unwrap_err();
+        assert_eq!(problem.reason, Reason::InvalidSpec, "two names in one would make another user");
     }
 
     #[test]

@@ -137,7 +137,7 @@ impl ProjectRules {
     /// the operator's own cluster are the same.
     pub fn permits_namespace(&self, destination: &Destination, namespace: &str) -> Result<(), String> {
         let given_name = destination.name.as_deref().unwrap_or_default();
-        let given_server = destination.server.as_deref().unwrap_or_default();
+        let given_server = destination.server.as_deref().unwrap_or_default().trim_end_matches('/');
         let in_cluster = given_name == IN_CLUSTER_NAME
             || given_server == IN_CLUSTER_SERVER
             || (given_name.is_empty() && given_server.is_empty());
@@ -287,6 +287,8 @@ mod tests {
         };
         let by_url = Destination { server: Some(IN_CLUSTER_SERVER.into()), ..Destination::default() };
         assert_eq!(rules(&spec).permits_namespace(&by_url, "shop"), Ok(()));
+        let with_slash = Destination { server: Some(format!("{IN_CLUSTER_SERVER}/")), ..Destination::default() };
+        assert_eq!(rules(&spec).permits_namespace(&with_slash, "shop"), Ok(()));
         let elsewhere = Destination { server: Some("https://10.0.0.1".into()), ..Destination::default() };
         assert!(rules(&spec).permits_namespace(&elsewhere, "shop").is_err());
     }

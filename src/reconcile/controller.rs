@@ -187,6 +187,7 @@ async fn hold(
     let Process { clock, metrics, probes, outward: _, hints: _ } = process;
     // Between two signs of life lie at most a pause and the request after it.
     let rest = terms.renew + terms.request;
+    let unseen = LEASE_UNSEEN.max(3 * (terms.look + terms.request));
     let mut last_seen = None;
     let looked = |look: Look<'_>| {
         probes.watchdog.beat_before_rest(Part::Lease, rest);
@@ -199,7 +200,7 @@ async fn hold(
             }
             // A replica that stands by does not become unready with every hiccup of the API server.
             Look::Failed(problem) => {
-                if last_seen.is_none_or(|seen| now.saturating_duration_since(seen) > LEASE_UNSEEN) {
+                if last_seen.is_none_or(|seen| now.saturating_duration_since(seen) > unseen) {
                     let why = format!("the Lease can't be read or taken: {problem}");
                     probes.readiness.unmet(Requirement::Lease, why);
                 }
@@ -280,7 +281,11 @@ async fn serve(
             // Every part runs for ever; one that ends has failed.
             _ = parts.join_next() => return Err(RunError::PartEnded),
         }
-        standby.take_over().await;
+        standby.readiness.unmet(Requirement::Standby, "takes over: lists its own kinds again");
+        tokio::select! {
+            () = standby.take_over() => {}
+            _ = parts.join_next() => return Err(RunError::PartEnded),
+        }
     }
     standby.readiness.met_with(Requirement::Standby, "this process works");
     for _ in 0..WORKERS {

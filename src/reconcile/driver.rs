@@ -92,6 +92,16 @@ impl Deref for Driver {
     }
 }
 
+/// Whether the API server has a kind.
+enum Served {
+    No,
+    /// Its group does not answer.
+    Unknown,
+    As {
+        namespaced: bool,
+    },
+}
+
 impl Reconciler {
     /// Reconciles one Application. Returns how long until it is due again, when nothing happens before. `span` is told what
     /// was found.
@@ -185,21 +195,30 @@ impl Reconciler {
         Ok(identity)
     }
 
-    /// Objects of an inventory whose kind is still served: objects of a kind that is not can't exist.
+    /// Objects of an inventory whose kind is still served, and served as they are recorded, with a namespace or without: others
+    /// can't exist.
     pub(super) fn served_of<'a>(
         &self,
         inventory: Option<&'a Inventory>,
     ) -> impl Iterator<Item = &'a ObjectKey> + use<'a> {
         let surface = self.surface.current();
-        let mut known: Option<(GroupKind, bool)> = None;
+        let mut known: Option<(GroupKind, Served)> = None;
         inventory.into_iter().flat_map(|inventory| inventory.entries.keys()).filter(move |key| {
             // Keys of one kind follow each other.
             if known.as_ref().is_none_or(|(kind, _)| kind.group != key.group || kind.kind != key.kind) {
                 let kind = key.group_kind();
-                let served = surface.kinds.contains_key(&kind) || surface.unavailable_groups.contains(&kind.group);
+                let served = match surface.kinds.get(&kind) {
+                    Some(info) => Served::As { namespaced: info.namespaced },
+                    None if surface.unavailable_groups.contains(&kind.group) => Served::Unknown,
+                    None => Served::No,
+                };
                 known = Some((kind, served));
             }
-            known.as_ref().is_some_and(|(_, served)| *served)
+            match known.as_ref().map(|(_, served)| served) {
+                Some(Served::As { namespaced }) => *namespaced != key.namespace.is_empty(),
+                Some(Served::Unknown) => true,
+                Some(Served::No) | None => false,
+            }
         })
     }
 

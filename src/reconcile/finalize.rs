@@ -209,21 +209,21 @@ impl Driver {
         if skipped || memory.status.deletion_hooks.is_empty() {
             return Ok(Some(Arc::default()));
         }
-        if let Some(held) = &memory.held {
-            return Ok(Some(Arc::clone(&held.desired)));
+        // Who may be deleted without a project may not run anything without one: nobody would say with whose rights.
+        self.project_object(application).map_err(|failure| Failure {
+            reason: Reason::DeletionBlocked,
+            message: hooks_blocked(memory, &failure.message),
+        })?;
+        if let Some(attempt) = memory.attempt.as_ref().filter(|attempt| attempt.deletes && attempt.is_running()) {
+            return Ok(Some(Arc::clone(&attempt.desired)));
         }
+        // What is held was allowed when it was rendered; the project may have changed since.
         match self.observe(application, owner, memory).await {
             Desired::Known { held, .. } => Ok(Some(Arc::clone(&held.desired))),
             Desired::Pending => Ok(None),
-            Desired::Failed(failure) => Err(Failure {
-                reason: Reason::DeletionBlocked,
-                message: format!(
-                    "the hooks that run around the deletion ({}) can't be rendered: {}. Correct that, or annotate the \
-                     Application with {SKIP_HOOKS_ANNOTATION}=true to delete it without them",
-                    memory.status.deletion_hooks.join(", "),
-                    failure.message
-                ),
-            }),
+            Desired::Failed(failure) => {
+                Err(Failure { reason: Reason::DeletionBlocked, message: hooks_blocked(memory, &failure.message) })
+            }
         }
     }
 
@@ -280,6 +280,15 @@ impl Driver {
             })
             .collect()
     }
+}
+
+/// Why the hooks of a deletion don't run, and what to do.
+fn hooks_blocked(memory: &Memory, why: &str) -> String {
+    format!(
+        "the hooks that run around the deletion ({}) can't be rendered: {why}. Correct that, or annotate the Application with \
+         {SKIP_HOOKS_ANNOTATION}=true to delete it without them",
+        memory.status.deletion_hooks.join(", "),
+    )
 }
 
 #[cfg(test)]

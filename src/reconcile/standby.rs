@@ -23,6 +23,7 @@ use super::projects;
 use super::queue::Queue;
 use crate::api::Application;
 use crate::live::Scope;
+use crate::live::client::DEFAULT_DEADLINE;
 use crate::model::Owner;
 use crate::server::probes::{Readiness, Requirement};
 use crate::status::Failure;
@@ -189,8 +190,10 @@ impl Standby {
 
 /// Makes the project that Applications are in which name none.
 pub(super) async fn make_default_project(client: &Client, namespace: &str) {
-    if let Err(error) = projects::ensure_default(client.clone(), namespace).await {
-        warn!(%error, "the project `default` could not be made");
+    match tokio::time::timeout(DEFAULT_DEADLINE, projects::ensure_default(client.clone(), namespace)).await {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => warn!(%error, "the project `default` could not be made"),
+        Err(_) => warn!("the project `default` could not be made in time"),
     }
 }
 

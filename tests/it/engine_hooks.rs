@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use crate::support::application::{Application, ready_message, ready_reason, revision, sync_state};
 use crate::support::audit::lines;
-use crate::support::cluster::{CONFIG_MAP, JOB, POD};
+use crate::support::cluster::{APPLICATION, CONFIG_MAP, JOB, POD};
 use crate::support::git::file;
 use crate::support::installation::Installation;
 use crate::support::manifests::{HookPod, config_map};
@@ -197,12 +197,12 @@ async fn hooks_before_and_after_a_deletion_run_around_it() {
     installation.healthy("app", &commit).await;
     assert_eq!(installation.cluster.get(JOB, &target, "drain").await, None, "not before the deletion");
     let audit = installation.audit();
-    installation.cluster.delete(crate::support::cluster::APPLICATION, &installation.namespace, "app").await;
+    installation.cluster.delete(APPLICATION, &installation.namespace, "app").await;
     installation
         .wait("the Application is gone", async || {
             installation
                 .cluster
-                .get(crate::support::cluster::APPLICATION, &installation.namespace, "app")
+                .get(APPLICATION, &installation.namespace, "app")
                 .await
                 .map_or(Ok(()), |object| Err(object["status"]["conditions"].to_string()))
         })
@@ -218,5 +218,44 @@ async fn hooks_before_and_after_a_deletion_run_around_it() {
             })
             .await;
     }
+    installation.finish().await;
+}
+
+#[tokio::test]
+async fn hooks_of_a_deletion_do_not_run_without_the_project_that_allowed_them() {
+    let installation = Installation::start("hookdelproj").await;
+    let target = installation.target("t").await;
+    let repository = installation.repository("hookdelproj");
+    let commit = repository.commit([
+        ("app/drain.yaml", file(HookPod::job("drain", "PreDelete").yaml())),
+        ("app/settings.yaml", file(config_map("settings", "1"))),
+    ]);
+    installation.declare(Application::named("app", &repository.url, "app", &target).with_finalizer()).await;
+    installation.healthy("app", &commit).await;
+    let audit = installation.audit();
+    let elsewhere = json!({"spec": {"project": "gone"}});
+    installation.cluster.merge(APPLICATION, &installation.namespace, "app", elsewhere).await;
+    installation
+        .wait_application("app", "it misses its project", |app| ready_message(app).contains("project `gone`"))
+        .await;
+    installation.cluster.delete(APPLICATION, &installation.namespace, "app").await;
+    let blocked = installation
+        .wait_application("app", "its deletion is blocked", |app| ready_reason(app) == "DeletionBlocked")
+        .await;
+    let said = ready_message(&blocked);
+    assert!(said.contains("project `gone`") && said.contains("tidelock.dev/skip-deletion-hooks=true"), "{said}");
+    assert_eq!(lines(&audit.writes_in(&target)), Vec::<String>::new());
+
+    let skip = json!({"metadata": {"annotations": {"tidelock.dev/skip-deletion-hooks": "true"}}});
+    installation.cluster.merge(APPLICATION, &installation.namespace, "app", skip).await;
+    installation
+        .wait("the Application is gone", async || {
+            let object = installation.cluster.get(APPLICATION, &installation.namespace, "app").await;
+            object.map_or(Ok(()), |object| Err(object["status"]["conditions"].to_string()))
+        })
+        .await;
+    let writes = lines(&audit.writes_in(&target));
+    assert!(writes.iter().any(|line| line.contains("delete configmaps")), "{writes:?}");
+    assert!(!writes.iter().any(|line| line.contains("drain")), "{writes:?}");
     installation.finish().await;
 }

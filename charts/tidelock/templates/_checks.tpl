@@ -13,6 +13,9 @@
 {{- if and $values.cache.existingClaim $values.cache.persistentVolumeClaim.enabled }}
 {{- fail "cache.existingClaim and cache.persistentVolumeClaim.enabled are two ways to the same volume: choose one" }}
 {{- end }}
+{{- if and $values.cache.existingClaim (gt (int $values.replicas) 1) }}
+{{- fail (printf "cache.existingClaim is one volume, and replicas is %d: each pod locks its cache for itself. Set replicas to 1, or take cache.persistentVolumeClaim.enabled, which makes a claim for each pod" (int $values.replicas)) }}
+{{- end }}
 {{- if and $values.egress.proxy.url (contains "@" $values.egress.proxy.url) }}
 {{- fail "egress.proxy.url holds a user or password: put them into a Secret with the keys username and password, and its name into egress.proxy.existingSecret" }}
 {{- end }}
@@ -26,11 +29,14 @@
 {{- fail (printf "webhook.port and metrics.port are both %d: choose two ports" (int $values.metrics.port)) }}
 {{- end }}
 {{- if $values.fargate }}
+{{- if ne (get (default dict $values.nodeSelector) "kubernetes.io/arch" | default "amd64") "amd64" }}
+{{- fail "nodeSelector asks for another architecture than amd64, and Fargate has no other: leave kubernetes.io/arch out" }}
+{{- end }}
 {{- if $values.serviceAccount.podIdentity }}
 {{- fail "serviceAccount.podIdentity needs an agent on the node, which Fargate has not: use IRSA (serviceAccount.annotations)" }}
 {{- end }}
 {{- if $values.cache.persistentVolumeClaim.enabled }}
-{{- fail "cache.persistentVolumeClaim makes block volumes, which Fargate can't mount: leave it off, or name a claim on EFS in cache.existingClaim" }}
+{{- fail "cache.persistentVolumeClaim makes block volumes, which Fargate can't mount: leave it off, or with replicas 1 name a claim on EFS in cache.existingClaim" }}
 {{- end }}
 {{- $size := $values.cache.sizeLimit }}
 {{- if or (regexMatch "(Ti|T|Pi|P)$" $size) (and (regexMatch "^[0-9]+(Gi|G)$" $size) (gt (int (regexFind "^[0-9]+" $size)) 20)) }}

@@ -18,7 +18,7 @@ app.kubernetes.io/instance: {{ .Release.Name }}
 {{ include "tidelock.selector" . }}
 app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
 app.kubernetes.io/managed-by: {{ .Release.Service }}
-helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
+helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" | trunc 63 }}
 {{- with .Values.commonLabels }}
 {{ toYaml . }}
 {{- end }}
@@ -68,7 +68,10 @@ annotations: {{- toYaml . | nindent 2 }}
 {{- define "tidelock.secretNames" -}}
 {{- $names := list "tidelock-store-key" }}
 {{- with .Values.egress.proxy }}{{ if .url }}{{ $names = concat $names (list .existingSecret .caSecret .clientCertificateSecret) }}{{ end }}{{ end }}
-{{- range .Values.repositories }}{{ $names = concat $names (list (default "" .existingSecret) (default "" .caSecret)) }}{{ end }}
+{{- range .Values.repositories }}
+{{- $names = concat $names (list (default "" .existingSecret) (default "" .caSecret)) }}
+{{- range $field, $reference := default dict .spec }}{{ if hasSuffix "SecretRef" $field }}{{ $names = append $names (default "" $reference.name) }}{{ end }}{{ end }}
+{{- end }}
 {{- if .Values.webhook.enabled }}{{ $names = append $names .Values.webhook.existingSecret }}{{ end }}
 {{- concat $names .Values.rbac.secretNames | compact | uniq | sortAlpha | toJson }}
 {{- end }}

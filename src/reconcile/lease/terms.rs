@@ -41,7 +41,7 @@ impl Terms {
             duration,
             on_lease,
             writes_end: duration * 2 / 3,
-            renew: duration / 3,
+            renew: duration * 3 / 10,
             retry: duration / 30,
             look: duration / 10,
             request: duration * 2 / 15,
@@ -74,7 +74,7 @@ mod tests {
                 duration: seconds(15.0),
                 on_lease: seconds(13.0),
                 writes_end: seconds(10.0),
-                renew: seconds(5.0),
+                renew: seconds(4.5),
                 retry: seconds(0.5),
                 look: seconds(1.5),
                 request: seconds(2.0),
@@ -87,7 +87,7 @@ mod tests {
     fn whatever_the_duration_writes_end_and_arrive_before_a_rival_starts_and_a_rival_starts_within_it() {
         for seconds in 0..=u16::MAX {
             let terms = Terms::lasting(seconds);
-            assert!(terms.renew + 2 * terms.request + terms.retry < terms.writes_end, "{terms:?}");
+            assert!(terms.renew + 2 * (terms.request + terms.retry) < terms.writes_end, "{terms:?}");
             assert!(terms.writes_end + terms.delivery() < terms.on_lease, "{terms:?}");
             assert!(terms.on_lease + terms.look < terms.duration, "{terms:?}");
             assert_eq!(terms.on_lease.subsec_nanos(), 0, "{terms:?}");

@@ -330,8 +330,13 @@ impl Desk {
         let read = timeout(BODY_WAIT, read_body(body, &mut claimed, LONGEST_BODY));
         let body = match read.await {
             Ok(Ok(body)) => body,
-            Ok(Err(NotRead::TooLarge)) => return too_large(None),
+            Ok(Err(NotRead::TooLarge)) => {
+                self.limits().refused(from, self.clock.monotonic());
+                return too_large(None);
+            }
             Ok(Err(NotRead::Cut)) | Err(_) => {
+                // Room for a body was taken and not used, which must cost the sender something.
+                self.limits().refused(from, self.clock.monotonic());
                 let text = "the body did not come in time\n";
                 return Answer::new(StatusCode::REQUEST_TIMEOUT, WebhookOutcome::TimedOut, text);
             }

@@ -236,14 +236,14 @@ async fn hooks_of_a_deletion_do_not_run_without_the_project_that_allowed_them() 
     let elsewhere = json!({"spec": {"project": "gone"}});
     installation.cluster.merge(APPLICATION, &installation.namespace, "app", elsewhere).await;
     installation
-        .wait_application("app", "it misses its project", |app| ready_message(app).contains("project `gone`"))
+        .wait_application("app", "it misses its project", |app| ready_message(app).contains("AppProject `gone`"))
         .await;
     installation.cluster.delete(APPLICATION, &installation.namespace, "app").await;
     let blocked = installation
         .wait_application("app", "its deletion is blocked", |app| ready_reason(app) == "DeletionBlocked")
         .await;
     let said = ready_message(&blocked);
-    assert!(said.contains("project `gone`") && said.contains("tidelock.dev/skip-deletion-hooks=true"), "{said}");
+    assert!(said.contains("AppProject `gone`") && said.contains("tidelock.dev/skip-deletion-hooks=true"), "{said}");
     assert_eq!(lines(&audit.writes_in(&target)), Vec::<String>::new());
 
     let skip = json!({"metadata": {"annotations": {"tidelock.dev/skip-deletion-hooks": "true"}}});
